@@ -1,0 +1,269 @@
+//! The command line as typed. Nothing is resolved here.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Learn an image encoder from unlabelled images with Momentum Contrast.
+#[derive(Debug, Parser)]
+#[command(name = "moco", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "New here? `moco demo` shows the whole way in under 3 minutes.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train an encoder on a folder or .tar of images, or go on with a run
+    Pretrain(PretrainArgs),
+    /// Print what `pretrain` would do: every setting, steps, rates, memory, time; trains nothing
+    Check(RunArgs),
+    /// Measure a trained encoder on labelled images
+    Eval(EvalArgs),
+    /// Write the feature vector of every image to a .npy, .csv or .parquet file
+    Embed(EmbedArgs),
+    /// Write the encoder's weights to a .safetensors file for other programs
+    Export(ExportArgs),
+    /// Draw what the augmentation does to an image
+    Views(ViewsArgs),
+    /// Pretrain and evaluate on a small generated data set, in under 3 minutes
+    Demo(DemoArgs),
+    /// List the devices of this build
+    Devices,
+}
+
+const GLOSSARY: &str = "\
+Words:
+  view         an image after random cropping, flipping and colour changes
+  query, key   two views of one image, encoded by the network that learns (query encoder) and by
+               its slowly moving average (key encoder)
+  queue        keys of earlier images; a query must tell its own key from all of them
+  momentum     how slowly the key encoder follows: it keeps this share of itself at each step
+  temperature  how sharply similarities are compared; lower is sharper
+
+Recipes:
+  moco-v1-imagenet, moco-v2-imagenet, moco-v1-cifar10   as published
+  moco-v1-small, moco-v2-small                          32-pixel images on two CPU cores
+  Without a recipe the settings follow from the images; `moco check` shows them.";
+
+#[derive(Debug, Args)]
+#[command(after_long_help = GLOSSARY)]
+pub struct PretrainArgs {
+    /// Folder for the run; new or empty
+    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    pub out: Option<PathBuf>,
+    /// Go on with the run in this folder from its last checkpoint
+    #[arg(long, value_name = "DIR", conflicts_with_all = [
+        "out", "recipe", "method", "backbone", "epochs", "batch_size", "max_steps", "seed", "set",
+    ])]
+    pub resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What determines a run, shared by `pretrain` and `check`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Folder (of any depth) or .tar of JPEG, PNG, WebP or BMP images
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Name of a recipe, or a .toml file such as the config.toml of another run
+    #[arg(long, value_name = "NAME|FILE.toml")]
+    pub recipe: Option<String>,
+    /// moco-v1 or moco-v2
+    #[arg(long, value_name = "NAME")]
+    pub method: Option<String>,
+    /// resnet18, resnet34, resnet50 or resnet101
+    #[arg(long, value_name = "NAME")]
+    pub backbone: Option<String>,
+    /// Passes over the images
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub epochs: Option<i64>,
+    /// Images per step
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub batch_size: Option<i64>,
+    /// Stop after this many steps; the learning rate still follows --epochs
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub max_steps: Option<i64>,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub seed: Option<i64>,
+    /// Any setting by its name in config.toml, e.g. --set optim.lr=0.06; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// Where to compute.
+#[derive(Debug, Args)]
+pub struct MachineArgs {
+    /// Where to compute: cpu, or a GPU of `moco devices`, e.g. cuda:0
+    #[arg(long, value_name = "D", default_value = "cpu")]
+    pub device: String,
+    /// CPU threads [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(subcommand)]
+    pub probe: Probe,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Probe {
+    /// Classify each test image by its nearest training images
+    Knn(KnnArgs),
+    /// Classify by a linear layer trained on the frozen features
+    Linear(LinearArgs),
+}
+
+/// What every evaluation needs.
+#[derive(Debug, Args)]
+pub struct LabelledArgs {
+    /// Folder of the run whose encoder is measured
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Labelled training images: a folder or .tar with one folder per class
+    #[arg(long, value_name = "PATH")]
+    pub train: PathBuf,
+    /// Labelled test images, with the same classes
+    #[arg(long, value_name = "PATH")]
+    pub test: PathBuf,
+    /// Print one JSON object instead of words
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct KnnArgs {
+    #[command(flatten)]
+    pub labelled: LabelledArgs,
+    /// Neighbours [default: the run's own]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub k: Option<u32>,
+    /// Temperature of the neighbours' weights [default: the run's own]
+    #[arg(long, value_name = "T", value_parser = positive)]
+    pub temperature: Option<f64>,
+    /// Which output is compared [default: the run's own]
+    #[arg(long, value_name = "NAME")]
+    pub feature: Option<Feature>,
+}
+
+#[derive(Debug, Args)]
+pub struct LinearArgs {
+    #[command(flatten)]
+    pub labelled: LabelledArgs,
+    /// How the layer is trained
+    #[arg(long, value_name = "NAME", default_value = "logistic")]
+    pub solver: Solver,
+    /// Passes over the training images, for sgd
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: u32,
+    /// Learning rate, for sgd; falls tenfold at 60 % and 80 % of the epochs
+    #[arg(long, value_name = "LR", default_value_t = 30.0, value_parser = positive)]
+    pub lr: f64,
+    /// Images per step, for sgd
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: u32,
+    /// Seed of order, augmentation and first weights, for sgd
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// An output of the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Feature {
+    /// The pooled output of the backbone
+    Backbone,
+    /// The output of the projection head
+    Head,
+}
+
+/// How a linear layer is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Solver {
+    /// Logistic regression on the features of the images as they are; takes seconds
+    Logistic,
+    /// The published protocol: SGD on augmented images, 100 epochs
+    Sgd,
+}
+
+#[derive(Debug, Args)]
+pub struct EmbedArgs {
+    /// Folder of the run whose encoder is used
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Folder or .tar of images
+    #[arg(long, value_name = "PATH")]
+    pub data: PathBuf,
+    /// File to write: .npy (paths go to a .paths.csv beside it), .csv or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Which output of the encoder to write
+    #[arg(long, value_name = "NAME", default_value = "backbone")]
+    pub feature: Feature,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Folder of the run whose encoder is written
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// File to write, .safetensors
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// How the tensors are named
+    #[arg(long, value_name = "NAMES", default_value = "moco")]
+    pub names: Naming,
+}
+
+/// Names of exported tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Naming {
+    /// Backbone and head, as in the run's encoder.safetensors
+    Moco,
+    /// The backbone alone, for load_state_dict of torchvision.models
+    Torchvision,
+}
+
+#[derive(Debug, Args)]
+pub struct ViewsArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// PNG file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Recipe whose views are drawn [default: what pretrain would use for such images]
+    #[arg(long, value_name = "NAME|FILE.toml")]
+    pub recipe: Option<String>,
+    /// Draws of each view
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub count: u16,
+    /// Seed of the draws
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Keep images and run in this folder, new or empty [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("must be a number above 0".to_owned()),
+    }
+}

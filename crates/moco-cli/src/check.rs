@@ -1,0 +1,155 @@
+//! `moco check`: the whole plan of a run, and what follows from it. Trains nothing.
+
+use crate::args::RunArgs;
+use crate::failure::RunFailed;
+use crate::session::{Machine, Session};
+use memory_stats::memory_stats;
+use moco::config::RunConfig;
+use moco::optim::learning_rate;
+use moco::report::duration;
+use moco::train::{Start, Trainer};
+use moco_data::Dataset;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Steps that are timed, after one that warms up.
+const TIMED_STEPS: usize = 4;
+/// A first step that takes longer than this, in seconds, is not repeated.
+const LONG_STEP: f64 = 10.0;
+/// Pixels in a timed batch at most, so that a plan for a large machine can be checked on a small
+/// one; time and memory grow in proportion to the batch.
+const TIMED_PIXELS: usize = 1 << 20;
+
+/// Prints the resolved configuration, its consequences and estimates.
+pub fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let Session { config, notes, dataset, machine } = Session::prepare(args)?;
+    println!("{}", config.to_toml()?);
+    for note in &notes {
+        println!("# {note}");
+    }
+    let mut trainer =
+        Trainer::new(&config, Arc::clone(&dataset), &machine.device, machine.options)?;
+    let facts = trainer.facts();
+    let advice = trainer.method().expectation().advice;
+    drop(trainer);
+    println!();
+    row("images", &facts.images.to_string());
+    row("steps", &format!("{} per epoch, {} in all", facts.steps_per_epoch, facts.total_steps));
+    row("learning rate", &rates(&config, &facts));
+    row("parameters", &format!("{:.2} M trained", facts.parameters as f64 / 1e6));
+    row("chance loss", &format!("{:.2}", facts.chance_loss));
+
+    eprintln!("timing a few steps ...");
+    let measured = measure(&config, dataset, &machine)?;
+    let scale = facts.batch_size as f64 / measured.batch_size as f64;
+    let step = measured.seconds * scale;
+    let with = format!("measured with batches of {}", measured.batch_size);
+    row("memory", &memory(&measured, scale, &with));
+    row(
+        "time",
+        &format!(
+            "{} per step, {:.0} images/s, {} in all without kNN; {with}",
+            duration(step),
+            facts.batch_size as f64 / step,
+            duration(step * facts.total_steps as f64)
+        ),
+    );
+    println!("\n{advice}");
+    Ok(())
+}
+
+fn row(name: &str, value: &str) {
+    println!("{name:<15}{value}");
+}
+
+/// The learning rate where it changes course.
+fn rates(config: &RunConfig, facts: &Start) -> String {
+    let (optim, train) = (&config.optim, &config.train);
+    let at = |step: usize| learning_rate(optim, train, step, facts.steps_per_epoch);
+    let warm = (optim.warmup_epochs * facts.steps_per_epoch as f64).ceil() as usize;
+    let last = facts.total_steps.saturating_sub(1);
+    let mut text = format!("{:.4} at the start", at(0));
+    if warm > 0 && warm <= last {
+        text += &format!(", {:.4} after {} epochs of warm-up", at(warm), optim.warmup_epochs);
+    }
+    text += &format!(", {:.4} at the end", at(last));
+    if train.batch_size != optim.lr_batch {
+        text += &format!(" ({} per {} images)", optim.lr, optim.lr_batch);
+    }
+    text
+}
+
+fn memory(measured: &Measured, scale: f64, with: &str) -> String {
+    match measured.memory {
+        Some((before, peak)) => {
+            let estimate = before as f64 + (peak.saturating_sub(before)) as f64 * scale;
+            format!("about {:.1} GB; {with}", estimate / 1e9)
+        }
+        None => "this system does not tell".to_owned(),
+    }
+}
+
+/// What a few steps cost.
+struct Measured {
+    batch_size: usize,
+    /// Typical time of a step.
+    seconds: f64,
+    /// Bytes in use before the first step, and at most during the steps.
+    memory: Option<(usize, usize)>,
+}
+
+fn measure(
+    config: &RunConfig,
+    dataset: Arc<Dataset>,
+    machine: &Machine,
+) -> anyhow::Result<Measured> {
+    let mut config = config.clone();
+    config.train.batch_size = timed_batch(&config)?;
+    let mut trainer = Trainer::new(&config, dataset, &machine.device, machine.options)?;
+    let before = bytes_in_use();
+    let (seconds, peak) = with_peak_memory(|| {
+        let mut seconds = trainer.time_steps(1)?;
+        if seconds[0] < LONG_STEP {
+            // The first step also pays for cold caches and first touches of memory.
+            seconds = trainer.time_steps(TIMED_STEPS)?;
+        }
+        seconds.sort_by(f64::total_cmp);
+        Ok(seconds[seconds.len() / 2])
+    });
+    let seconds = seconds.map_err(|error: moco::train::TrainError| RunFailed::from(error))?;
+    Ok(Measured { batch_size: config.train.batch_size, seconds, memory: before.zip(peak) })
+}
+
+/// The batch size, halved while it is too large to try out and can be halved.
+fn timed_batch(config: &RunConfig) -> anyhow::Result<usize> {
+    let views = config.data.parse_views()?;
+    let pixels = views.iter().map(|view| view.size().iter().product()).max().unwrap_or(1);
+    let (mut batch, groups) = (config.train.batch_size, config.model.bn_groups);
+    while batch * pixels > TIMED_PIXELS && batch.is_multiple_of(4 * groups) {
+        batch /= 2;
+    }
+    Ok(batch)
+}
+
+/// The largest amount of memory in use while `work` runs, sampled often.
+fn with_peak_memory<T>(work: impl FnOnce() -> T) -> (T, Option<usize>) {
+    let (peak, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let result = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                peak.fetch_max(bytes_in_use().unwrap_or(0), Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        result
+    });
+    (result, Some(peak.into_inner()).filter(|peak| *peak > 0))
+}
+
+fn bytes_in_use() -> Option<usize> {
+    memory_stats().map(|stats| stats.physical_mem)
+}

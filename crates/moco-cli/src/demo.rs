@@ -1,0 +1,125 @@
+//! `moco demo`: the whole way on a small generated data set.
+
+use crate::args::DemoArgs;
+use crate::eval::encode;
+use crate::pretrain::{train, write_config};
+use crate::session::{Machine, load_encoder};
+use anyhow::Context;
+use moco::config::{self, DataFacts, FeatureKind, Recipe, RunConfig, resolve};
+use moco::eval::{Features, FrozenEncoder, Logistic, knn, logistic, pixel_features};
+use moco::report::{duration, percent};
+use moco::train::{RunDir, Trainer};
+use moco_data::{Dataset, synthetic};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+use tempfile::TempDir;
+
+const TRAIN_IMAGES: usize = 2000;
+const TEST_IMAGES: usize = 500;
+const IMAGE_SIZE: usize = 32;
+
+/// Draws images, pretrains without their labels, and measures what was learnt with them.
+pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    let machine = Machine::open(&args.machine)?;
+    let place = Place::open(args.out.as_deref())?;
+    let (train_path, test_path) = (place.path.join("train"), place.path.join("test"));
+    draw(&train_path, TRAIN_IMAGES, 0)?;
+    draw(&test_path, TEST_IMAGES, 1)?;
+    eprintln!(
+        "drew {TRAIN_IMAGES} images to train on and {TEST_IMAGES} to test on in {}",
+        place.path.display()
+    );
+
+    let images = Arc::new(Dataset::open(&train_path)?);
+    let config = configure(&train_path, &images)?;
+    let run = RunDir::create(&place.path.join("run"))?;
+    write_config(&run, &config)?;
+    let mut trainer = Trainer::new(&config, images.clone(), &machine.device, machine.options)?;
+    let finished = train(&run, &mut trainer, &[])?;
+    if finished.stopped {
+        println!("stopped");
+        return Ok(());
+    }
+
+    let mut bench = Bench { config, machine, train: images, test: Dataset::open(&test_path)? };
+    let trained = load_encoder(run.path(), &bench.machine.device)?.0;
+    bench.print_table(trained)?;
+    println!("\ntook {}", duration(begin.elapsed().as_secs_f64()));
+    println!("next: moco pretrain --data YOUR_IMAGES --out runs/first");
+    if place.temporary.is_none() {
+        println!("the run: {}", run.path().display());
+    }
+    Ok(())
+}
+
+/// Where the demo works; a temporary folder is gone at the end.
+struct Place {
+    path: PathBuf,
+    temporary: Option<TempDir>,
+}
+
+impl Place {
+    fn open(out: Option<&Path>) -> anyhow::Result<Place> {
+        if let Some(out) = out {
+            let path = RunDir::create(out)?.path().to_owned();
+            return Ok(Place { path, temporary: None });
+        }
+        let temporary = tempfile::Builder::new()
+            .prefix("moco-demo-")
+            .tempdir()
+            .context("cannot make a temporary folder: pass --out DIR")?;
+        Ok(Place { path: temporary.path().to_owned(), temporary: Some(temporary) })
+    }
+}
+
+fn draw(folder: &Path, count: usize, seed: u64) -> anyhow::Result<()> {
+    let images = synthetic::shapes(count, IMAGE_SIZE, seed);
+    synthetic::write_folder(&images, folder)
+        .with_context(|| format!("cannot write images to {}", folder.display()))
+}
+
+fn configure(path: &Path, images: &Dataset) -> anyhow::Result<RunConfig> {
+    let mut tree = Recipe::named("demo")?.tree()?;
+    config::set(&mut tree, "data.path", path.display().to_string().into())?;
+    Ok(resolve(&tree, &DataFacts::of(images)?)?.config)
+}
+
+/// The labelled images, and how features of them are scored.
+struct Bench {
+    config: RunConfig,
+    machine: Machine,
+    train: Arc<Dataset>,
+    test: Dataset,
+}
+
+impl Bench {
+    fn print_table(&mut self, trained: FrozenEncoder) -> anyhow::Result<()> {
+        let view = trained.view.clone();
+        let untrained = FrozenEncoder::untrained(&self.config, &self.machine.device);
+        let threads = self.machine.options.threads;
+        println!("\n{:<24}{:>10}{:>16}", "features", "kNN", "linear probe");
+        self.print_row("trained encoder", self.features(trained)?);
+        self.print_row("untrained encoder", self.features(untrained)?);
+        let pixels = [&*self.train, &self.test].map(|set| pixel_features(set, &view, threads));
+        self.print_row("raw pixels", pixels);
+        let classes = self.train.class_names().len();
+        println!("{:<24}{:>10}{:>16}", "guessing", percent(1.0 / classes as f64, 1), "");
+        Ok(())
+    }
+
+    fn features(&self, mut encoder: FrozenEncoder) -> anyhow::Result<[Features; 2]> {
+        let threads = self.machine.options.threads;
+        let mut of =
+            |set: &Dataset, stage| encode(&mut encoder, set, FeatureKind::Backbone, threads, stage);
+        Ok([of(&self.train, "training images")?, of(&self.test, "test images")?])
+    }
+
+    fn print_row(&self, name: &str, [train, test]: [Features; 2]) {
+        let monitor = &self.config.monitor;
+        let near = knn(&train, &test, monitor.knn_k, monitor.knn_temperature).top1;
+        let linear = logistic(&train, &test, Logistic::default()).top1;
+        println!("{name:<24}{:>10}{:>16}", percent(near, 1), percent(linear, 1));
+    }
+}

@@ -1,0 +1,113 @@
+//! `moco embed`: feature vectors of images as a table that other programs read.
+
+mod csv_table;
+mod npy;
+mod parquet_table;
+
+use crate::args::EmbedArgs;
+use crate::eval::encode;
+use crate::session::{Machine, load_encoder};
+use anyhow::{Context, bail};
+use moco::eval::Features;
+use moco_data::Dataset;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A way to write the table.
+#[derive(Clone, Copy)]
+enum Format {
+    Npy,
+    Csv,
+    Parquet,
+}
+
+/// Encodes the images and writes one row for each.
+pub fn run(args: &EmbedArgs) -> anyhow::Result<()> {
+    let format = format_of(&args.out)?;
+    let machine = Machine::open(&args.machine)?;
+    let (mut encoder, _) = load_encoder(&args.run, &machine.device)?;
+    let images = Dataset::open(&args.data)?;
+    let threads = machine.options.threads;
+    let features = encode(&mut encoder, &images, args.feature.into(), threads, "images")?;
+    let table = Table { features: &features, images: &images };
+    for (path, write) in files(&args.out, format) {
+        write_file(&path, |file| write(&table, file))?;
+        println!("wrote {}", path.display());
+    }
+    println!("{} images, {} values each", features.len(), features.dim);
+    Ok(())
+}
+
+fn format_of(path: &Path) -> anyhow::Result<Format> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("npy") => Ok(Format::Npy),
+        Some("csv") => Ok(Format::Csv),
+        Some("parquet") => Ok(Format::Parquet),
+        _ => bail!(
+            "cannot tell the format of {}: let --out end in .npy, .csv or .parquet",
+            path.display()
+        ),
+    }
+}
+
+type Writer = fn(&Table, &mut dyn WriteSend) -> anyhow::Result<()>;
+
+/// What the Parquet writer asks of a file.
+trait WriteSend: Write + Send {}
+impl<W: Write + Send> WriteSend for W {}
+
+/// The files of a format and who writes each.
+fn files(out: &Path, format: Format) -> Vec<(PathBuf, Writer)> {
+    match format {
+        Format::Npy => {
+            let paths = out.with_extension("paths.csv");
+            vec![(out.to_owned(), npy::write as Writer), (paths, csv_table::write_paths)]
+        }
+        Format::Csv => vec![(out.to_owned(), csv_table::write)],
+        Format::Parquet => vec![(out.to_owned(), parquet_table::write)],
+    }
+}
+
+/// The file appears under its name when it is whole.
+fn write_file(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let written = || -> anyhow::Result<()> {
+        let mut file = BufWriter::new(File::create(&partial)?);
+        write(&mut file)?;
+        file.flush()?;
+        Ok(fs::rename(&partial, path)?)
+    };
+    written().with_context(|| format!("cannot write {}", path.display())).inspect_err(|_| {
+        // What is left of a failed attempt is of no use; that it stays is no further error.
+        let _ = fs::remove_file(&partial);
+    })
+}
+
+/// The rows to write: path, class if there are classes, feature vector.
+struct Table<'a> {
+    features: &'a Features,
+    images: &'a Dataset,
+}
+
+impl Table<'_> {
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        self.features.indices.iter().map(|&index| self.images.name(index))
+    }
+
+    /// The class of each row, unless the images have none.
+    fn classes(&self) -> Option<Vec<&str>> {
+        let names = self.images.class_names();
+        let labels = &self.features.labels;
+        (labels.len() == self.features.len() && !names.is_empty())
+            .then(|| labels.iter().map(|&label| names[label as usize].as_str()).collect())
+    }
+
+    fn rows(&self) -> std::slice::ChunksExact<'_, f32> {
+        self.features.values.chunks_exact(self.features.dim)
+    }
+}

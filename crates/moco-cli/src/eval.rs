@@ -1,0 +1,216 @@
+//! `moco eval`: accuracy of a frozen encoder on labelled images.
+
+use crate::args::{EvalArgs, Feature, KnnArgs, LabelledArgs, LinearArgs, Probe, Solver};
+use crate::console::Stage;
+use crate::session::{Machine, load_encoder};
+use anyhow::{Context, bail};
+use moco::config::{FeatureKind, RunConfig};
+use moco::eval::{self, Accuracy, Features, FrozenEncoder, LinearProbe, Logistic};
+use moco::report::percent;
+use moco_data::Dataset;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Evaluates and prints the accuracy with the protocol it was measured by.
+pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
+    match &args.probe {
+        Probe::Knn(args) => knn(args),
+        Probe::Linear(args) => linear(args),
+    }
+}
+
+fn knn(args: &KnnArgs) -> anyhow::Result<()> {
+    let mut bench = Bench::open(&args.labelled)?;
+    let monitor = &bench.config.monitor;
+    let feature = args.feature.map_or(monitor.knn_feature, FeatureKind::from);
+    let k = args.k.map_or(monitor.knn_k, |k| k as usize);
+    let temperature = args.temperature.unwrap_or(monitor.knn_temperature);
+    let (train, test) = (bench.train(feature)?, bench.test(feature)?);
+    let accuracy = eval::knn(&train, &test, k, temperature);
+    let protocol = json!({
+        "probe": "knn",
+        "feature": name(feature),
+        "k": k.min(train.len()),
+        "temperature": temperature,
+        "train_images": train.len(),
+        "test_images": test.len(),
+    });
+    print(protocol, accuracy, args.labelled.json);
+    Ok(())
+}
+
+fn linear(args: &LinearArgs) -> anyhow::Result<()> {
+    let mut bench = Bench::open(&args.labelled)?;
+    let feature = FeatureKind::Backbone;
+    let test = bench.test(feature)?;
+    let (accuracy, protocol) = match args.solver {
+        Solver::Logistic => {
+            let train = bench.train(feature)?;
+            let settings = Logistic::default();
+            let protocol = json!({
+                "probe": "linear",
+                "solver": "logistic",
+                "feature": name(feature),
+                "l2": settings.l2,
+                "train_images": train.len(),
+                "test_images": test.len(),
+            });
+            (eval::logistic(&train, &test, settings), protocol)
+        }
+        Solver::Sgd => {
+            let view = probe_view(&bench.encoder)?;
+            let protocol = json!({
+                "probe": "linear",
+                "solver": "sgd",
+                "feature": name(feature),
+                "view": view.to_string(),
+                "epochs": args.epochs,
+                "lr": args.lr,
+                "batch_size": (args.batch_size as usize).min(bench.train_images.len()),
+                "seed": args.seed,
+                "train_images": bench.train_images.len(),
+                "test_images": test.len(),
+            });
+            let probe = LinearProbe {
+                epochs: args.epochs as usize,
+                batch_size: args.batch_size as usize,
+                lr: args.lr,
+                ..LinearProbe::new(view, args.seed, bench.machine.options.threads)
+            };
+            let mut stage = Stage::new("linear probe");
+            let train = bench.train_images.clone();
+            let accuracy =
+                eval::linear_sgd(&mut bench.encoder, train, &test, &probe, &mut |done, total| {
+                    stage.advance("linear probe: steps", done, total);
+                })?;
+            (accuracy, protocol)
+        }
+    };
+    print(protocol, accuracy, args.labelled.json);
+    Ok(())
+}
+
+/// The published augmentation of the probe, at the size and normalisation of the encoder.
+fn probe_view(encoder: &FrozenEncoder) -> anyhow::Result<moco_data::View> {
+    let [height, width] = encoder.view.size();
+    let text = encoder.view.to_string();
+    let normalize = text.find("normalize").map_or("", |start| &text[start..]);
+    format!("crop({height}x{width}, 0.08..1) flip {normalize}")
+        .parse()
+        .context("cannot derive the probe's augmentation from data.eval_view")
+}
+
+/// An encoder and the labelled images it is measured on.
+struct Bench {
+    encoder: FrozenEncoder,
+    config: RunConfig,
+    machine: Machine,
+    train_images: Arc<Dataset>,
+    test_images: Dataset,
+    /// The training set's number of each of the test set's classes.
+    classes: Vec<u32>,
+}
+
+impl Bench {
+    fn open(args: &LabelledArgs) -> anyhow::Result<Bench> {
+        let machine = Machine::open(&args.machine)?;
+        let (encoder, config) = load_encoder(&args.run, &machine.device)?;
+        let train_images = Arc::new(labelled(&args.train)?);
+        let test_images = labelled(&args.test)?;
+        let classes = match_classes(&train_images, &test_images, &args.test)?;
+        Ok(Bench { encoder, config, machine, train_images, test_images, classes })
+    }
+
+    fn train(&mut self, feature: FeatureKind) -> anyhow::Result<Features> {
+        let threads = self.machine.options.threads;
+        encode(&mut self.encoder, &self.train_images, feature, threads, "training images")
+    }
+
+    /// Features of the test images, with the training set's class numbers.
+    fn test(&mut self, feature: FeatureKind) -> anyhow::Result<Features> {
+        let threads = self.machine.options.threads;
+        let mut features =
+            encode(&mut self.encoder, &self.test_images, feature, threads, "test images")?;
+        for label in &mut features.labels {
+            *label = self.classes[*label as usize];
+        }
+        Ok(features)
+    }
+}
+
+fn labelled(path: &Path) -> anyhow::Result<Dataset> {
+    let dataset = Dataset::open(path)?;
+    if dataset.class_names().is_empty() {
+        bail!("{} has no labels: put each class's images into a folder of its own", path.display());
+    }
+    Ok(dataset)
+}
+
+fn match_classes(train: &Dataset, test: &Dataset, test_path: &Path) -> anyhow::Result<Vec<u32>> {
+    let number = |class: &String| {
+        let found = train.class_names().iter().position(|known| known == class);
+        found.map(|number| number as u32).with_context(|| {
+            format!(
+                "{} has the class `{class}`, which no training image has: the class folders of \
+                 --train and --test must have the same names",
+                test_path.display()
+            )
+        })
+    };
+    test.class_names().iter().map(number).collect()
+}
+
+/// Features of all readable images, with a word on stderr about the others.
+pub fn encode(
+    encoder: &mut FrozenEncoder,
+    images: &Dataset,
+    feature: FeatureKind,
+    threads: usize,
+    stage_name: &str,
+) -> anyhow::Result<Features> {
+    let mut stage = Stage::new(stage_name);
+    let features = eval::features(encoder, images, feature, threads, &mut |done, total| {
+        stage.advance(stage_name, done, total);
+    });
+    drop(stage);
+    if let Some(first) = features.bad.first() {
+        let (bad, total) = (features.bad.len(), images.len());
+        let example = format!("for example {}: {}", first.name, first.reason);
+        if features.is_empty() {
+            bail!("none of the {total} {stage_name} can be read, {example}");
+        }
+        eprintln!("warning: left out {bad} of {total} {stage_name} that cannot be read, {example}");
+    }
+    Ok(features)
+}
+
+fn print(mut protocol: Value, accuracy: Accuracy, as_json: bool) {
+    if as_json {
+        protocol["top1"] = accuracy.top1.into();
+        protocol["top5"] = accuracy.top5.into();
+        println!("{protocol}");
+        return;
+    }
+    println!("top-1 {}   top-5 {}", percent(accuracy.top1, 2), percent(accuracy.top5, 2));
+    let settings = protocol.as_object().into_iter().flatten();
+    let settings: Vec<_> = settings.map(|(key, value)| format!("{key} {value}")).collect();
+    println!("{}", settings.join(", ").replace('"', ""));
+}
+
+/// A feature's name as in `--feature`.
+fn name(feature: FeatureKind) -> &'static str {
+    match feature {
+        FeatureKind::Backbone => "backbone",
+        FeatureKind::Head => "head",
+    }
+}
+
+impl From<Feature> for FeatureKind {
+    fn from(feature: Feature) -> FeatureKind {
+        match feature {
+            Feature::Backbone => FeatureKind::Backbone,
+            Feature::Head => FeatureKind::Head,
+        }
+    }
+}

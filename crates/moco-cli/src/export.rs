@@ -1,0 +1,42 @@
+//! `moco export`: the encoder's weights for other programs.
+
+use crate::args::{ExportArgs, Naming};
+use crate::session::load_encoder;
+use anyhow::bail;
+use moco::config::{ModelConfig, StemKind};
+use moco::export::{Names, save_encoder};
+
+/// Writes the weights and says how to load them.
+pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
+    if args.out.extension().is_none_or(|extension| extension != "safetensors") {
+        bail!("{} does not end in .safetensors: rename --out", args.out.display());
+    }
+    let (mut frozen, config) = load_encoder(&args.run, &moco::device::parse("cpu")?)?;
+    let names = match args.names {
+        Naming::Moco => Names::Moco,
+        Naming::Torchvision => Names::Torchvision,
+    };
+    save_encoder(&mut frozen.encoder, &args.out, names)?;
+    println!("wrote {}", args.out.display());
+    if args.names == Naming::Torchvision {
+        print_loading(&args.out.display().to_string(), &config.model);
+    }
+    Ok(())
+}
+
+fn print_loading(file: &str, model: &ModelConfig) {
+    println!("load it in Python:");
+    println!("    net = torchvision.models.{}()", model.backbone);
+    println!("    net.fc = torch.nn.Identity()");
+    if model.stem == StemKind::Cifar {
+        println!("    net.conv1 = torch.nn.Conv2d(3, {}, 3, padding=1, bias=False)", model.width);
+        println!("    net.maxpool = torch.nn.Identity()");
+    }
+    println!("    net.load_state_dict(safetensors.torch.load_file(\"{file}\"), strict=True)");
+    if model.width != 64 {
+        println!(
+            "after giving its stages {} channels instead of 64: torchvision has no switch for that",
+            model.width
+        );
+    }
+}

@@ -1,0 +1,73 @@
+//! `moco`: self-supervised pretraining of image encoders, from a folder of images to a measured
+//! encoder.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 bad input, 2 the run
+//! failed.
+
+// The one crate that talks to a person.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![forbid(unsafe_code)]
+
+mod args;
+mod check;
+mod console;
+mod demo;
+mod devices;
+mod embed;
+mod eval;
+mod export;
+mod failure;
+mod pretrain;
+mod session;
+mod stop;
+mod views;
+
+use args::{Cli, Command};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use std::process::ExitCode;
+
+/// A training step frees and asks for the same large buffers again and again; this allocator
+/// keeps them, where the system's hands them back and has every page zeroed anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => return report_usage(&message),
+    };
+    let done = match cli.command {
+        Command::Pretrain(args) => pretrain::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Embed(args) => embed::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Views(args) => views::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Devices => devices::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}
+
+/// Help and version are results; anything else about the command line is bad input.
+fn report_usage(message: &clap::Error) -> ExitCode {
+    // That a closed pipe cannot be written to is no reason to fail.
+    match message.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = Cli::command().print_help();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = message.print();
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let _ = message.print();
+            ExitCode::from(failure::BAD_INPUT)
+        }
+    }
+}

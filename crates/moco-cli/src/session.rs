@@ -1,0 +1,119 @@
+//! From the command line to what the library works with: configuration, images, device, encoder.
+
+use crate::args::{MachineArgs, RunArgs};
+use anyhow::{Context, anyhow};
+use moco::config::{self, DataFacts, RunConfig, load_recipe, parse_run, resolve, set_value};
+use moco::device::Device;
+use moco::eval::FrozenEncoder;
+use moco::train::{RunDir, TrainerOptions};
+use moco_data::Dataset;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use toml::{Table, Value};
+
+/// Decoded images kept in memory, in MiB: all of CIFAR-10, and no burden elsewhere.
+const CACHE_MB: usize = 1024;
+
+/// A run that could begin.
+pub struct Session {
+    pub config: RunConfig,
+    /// What there is to say about the configuration.
+    pub notes: Vec<String>,
+    pub dataset: Arc<Dataset>,
+    pub machine: Machine,
+}
+
+/// Where and with how much to compute.
+pub struct Machine {
+    pub device: Device,
+    pub options: TrainerOptions,
+}
+
+impl Session {
+    /// Lays recipe, flags and `--set` over one another, looks at the images and resolves the rest.
+    pub fn prepare(args: &RunArgs) -> anyhow::Result<Session> {
+        let mut tree = tree(args)?;
+        let machine = Machine::open(&args.machine)?;
+        let path = tree.get("data").and_then(|data| data.get("path")).and_then(Value::as_str);
+        let path = path.ok_or_else(|| {
+            anyhow!("no images given: pass --data with a folder or .tar of images")
+        })?;
+        let dataset = Arc::new(Dataset::open(Path::new(path))?);
+        // A run can be resumed from any folder.
+        let absolute = std::path::absolute(path)?;
+        config::set(&mut tree, "data.path", text(&absolute)?.into())?;
+        let resolved = resolve(&tree, &DataFacts::of(&dataset)?)?;
+        Ok(Session { config: resolved.config, notes: resolved.notes, dataset, machine })
+    }
+}
+
+/// Recipe, then flags, then `--set`.
+fn tree(args: &RunArgs) -> anyhow::Result<Table> {
+    let mut tree = match &args.recipe {
+        Some(recipe) => load_recipe(recipe)?,
+        None => Table::new(),
+    };
+    let flags = [
+        ("data.path", args.data.as_deref().map(text).transpose()?.map(Value::from)),
+        ("method.name", args.method.clone().map(Value::from)),
+        ("model.backbone", args.backbone.clone().map(Value::from)),
+        ("train.epochs", args.epochs.map(Value::from)),
+        ("train.batch_size", args.batch_size.map(Value::from)),
+        ("train.max_steps", args.max_steps.map(Value::from)),
+        ("train.seed", args.seed.map(Value::from)),
+    ];
+    for (key, value) in flags {
+        if let Some(value) = value {
+            config::set(&mut tree, key, value)?;
+        }
+    }
+    for assignment in &args.set {
+        set_value(&mut tree, assignment)?;
+    }
+    Ok(tree)
+}
+
+fn text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str()
+        .ok_or_else(|| anyhow!("{} is not valid UTF-8: rename it for --data", path.display()))
+}
+
+impl Machine {
+    /// Finds the device and sets the number of threads of this process.
+    pub fn open(args: &MachineArgs) -> anyhow::Result<Machine> {
+        let device = moco::device::parse(&args.device)?;
+        let threads = match args.threads {
+            Some(threads) => usize::from(threads),
+            None => thread::available_parallelism().map_or(1, usize::from),
+        };
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .context("cannot start the compute threads")?;
+        Ok(Machine { device, options: TrainerOptions { threads, cache_mb: CACHE_MB } })
+    }
+}
+
+/// The encoder that the run in `dir` left, with the run's configuration.
+pub fn load_encoder(dir: &Path, device: &Device) -> anyhow::Result<(FrozenEncoder, RunConfig)> {
+    let run = RunDir::at(dir);
+    let config = load_config(&run)?;
+    let encoder = FrozenEncoder::load(&config, &run.encoder(), device).with_context(|| {
+        format!("no encoder in {}: it is written at the end of the first epoch", dir.display())
+    })?;
+    Ok((encoder, config))
+}
+
+/// The configuration of the run in a folder.
+pub fn load_config(run: &RunDir) -> anyhow::Result<RunConfig> {
+    let path = run.config();
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "{} holds no run (cannot read its config.toml): give the folder that `moco pretrain \
+             --out` wrote",
+            run.path().display()
+        )
+    })?;
+    parse_run(&text).with_context(|| format!("in {}", path.display()))
+}

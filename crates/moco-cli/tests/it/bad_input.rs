@@ -1,0 +1,121 @@
+//! Whatever a person gets wrong: exit code 1 and one sentence that names the thing and the mend.
+
+use crate::{images, moco_line};
+use std::fs;
+use std::path::Path;
+
+/// Runs `line`, with `{}` for `path`, and expects one line of complaint with all of `parts`.
+#[track_caller]
+fn refused(line: &str, path: &Path, parts: &[&str]) {
+    let outcome = moco_line(line, path);
+    let message = &outcome.stderr;
+    assert_eq!(outcome.code, Some(1), "{message}");
+    assert_eq!(outcome.stdout, "");
+    assert!(message.starts_with("error: ") && message.trim_end().lines().count() == 1, "{message}");
+    for part in parts {
+        assert!(message.contains(part), "no `{part}` in: {message}");
+    }
+}
+
+#[test]
+fn no_images() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path();
+    refused("check", path, &["--data"]);
+    refused("check --data {}/nowhere", path, &["nowhere", "does not exist"]);
+    refused("check --data {}", path, &["holds no files"]);
+    fs::write(path.join("notes.txt"), "no image").unwrap();
+    refused("check --data {}", path, &["no image", ".jpg"]);
+    refused("check --data {}/notes.txt", path, &["neither a folder nor a .tar"]);
+}
+
+#[test]
+fn images_that_are_none() {
+    let place = tempfile::tempdir().unwrap();
+    for name in ["a.jpg", "b.jpg"] {
+        fs::write(place.path().join(name), "not a JPEG").unwrap();
+    }
+    refused("check --data {}", place.path(), &["none of 2 images", "b.jpg", "JPEG, PNG"]);
+}
+
+#[test]
+fn fewer_images_than_a_batch() {
+    let (_place, folder) = images(5);
+    refused(
+        "pretrain --data {} --out {}-run --recipe moco-v1-small",
+        &folder,
+        &["5 images", "256", "--batch-size 5"],
+    );
+    refused("check --data {} --batch-size 6", &folder, &["5 images", "--batch-size 5"]);
+    assert!(!folder.with_file_name("images-run").exists());
+}
+
+#[test]
+fn out_folders_that_cannot_take_a_run() {
+    let (place, folder) = images(8);
+    let out = place.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("thesis.tex"), "").unwrap();
+    let line = "pretrain --data {}/images --out {}/out";
+    refused(line, place.path(), &["not empty", "empty folder"]);
+    fs::write(out.join("config.toml"), "").unwrap();
+    refused(line, place.path(), &["already holds a run", "--resume"]);
+    refused("pretrain --data {} --out {}/000.png/run", &folder, &["cannot write", "--out"]);
+    refused("pretrain --data {}/images --out /proc/run", place.path(), &["cannot write", "--out"]);
+}
+
+#[test]
+fn settings() {
+    let (_place, folder) = images(16);
+    let cases: &[(&str, &[&str])] = &[
+        ("--epochs 0", &["train.epochs = 0: must be at least 1"]),
+        ("--batch-size -3", &["train.batch_size = -3: must be at least 1"]),
+        ("--set train.batchsize=4", &["train.batchsize", "did you mean `train.batch_size`?"]),
+        ("--set optim.lr=fast", &["optim.lr", "must be a number"]),
+        ("--set optim.lr", &["key=value"]),
+        ("--set method.queue=2", &["method.queue = 2", "shorter", "at least 4"]),
+        ("--set method.temperature=0", &["method.temperature = 0: must be above 0"]),
+        ("--set data.eval_view=crop", &["data.eval_view", "crop"]),
+        ("--recipe moco-v1-smal", &["moco-v1-smal", "did you mean `moco-v1-small`?", "demo"]),
+        ("--recipe nowhere.toml", &["cannot read nowhere.toml"]),
+        ("--method moco-v7", &["moco-v7", "choose one of moco-v1, moco-v2"]),
+        ("--recipe moco-v1-small --method moco-v2", &["moco-v1", "choose a recipe"]),
+        ("--backbone resnet19", &["resnet19", "did you mean `resnet18`?", "resnet101"]),
+        ("--device tpu", &["tpu", "cpu"]),
+    ];
+    for (flags, parts) in cases {
+        refused(&format!("check --data {{}} {flags}"), &folder, parts);
+    }
+}
+
+#[test]
+fn a_file_of_settings_names_itself() {
+    let (place, folder) = images(16);
+    fs::write(place.path().join("mine.toml"), "[train]\nepoch = 3\n").unwrap();
+    refused(
+        "check --data {} --recipe {}/../mine.toml",
+        &folder,
+        &["mine.toml: unknown key `train.epoch`: did you mean `train.epochs`?"],
+    );
+}
+
+#[test]
+fn folders_that_hold_no_run() {
+    let place = tempfile::tempdir().unwrap();
+    for line in [
+        "pretrain --resume {}",
+        "eval knn --run {} --train {} --test {}",
+        "eval linear --run {} --train {} --test {}",
+        "embed --run {} --data {} --out {}/f.npy",
+        "export --run {} --out {}/encoder.safetensors",
+    ] {
+        refused(line, place.path(), &["holds no run"]);
+    }
+}
+
+#[test]
+fn output_names() {
+    let place = tempfile::tempdir().unwrap();
+    refused("embed --run {} --data {} --out {}/f.xlsx", place.path(), &[".npy, .csv or .parquet"]);
+    refused("export --run {} --out {}/encoder.pt", place.path(), &[".safetensors"]);
+}

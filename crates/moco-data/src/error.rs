@@ -1,0 +1,166 @@
+//! What can go wrong, each in one sentence that names the thing and the mend.
+
+use crate::source::EXTENSIONS_TEXT;
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// A data set that cannot be opened, or a loader that cannot start or go on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// Nothing exists at the path.
+    #[error("`{}` does not exist; check the path to the images", path.display())]
+    Missing {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// The path is a file, but not a tar.
+    #[error(
+        "`{}` is neither a folder nor a .tar; give the folder that holds the images, or an \
+         uncompressed .tar of it",
+        path.display()
+    )]
+    NotFolderOrTar {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// There is no file at all.
+    #[error("`{}` holds no files; give the folder or .tar that holds the images", path.display())]
+    Empty {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// There are files, but no images.
+    #[error(
+        "`{}` holds {others} files but no image; images are the files that end in {EXTENSIONS_TEXT}",
+        path.display()
+    )]
+    NoImages {
+        /// The path as given.
+        path: PathBuf,
+        /// How many files with other extensions there are.
+        others: usize,
+    },
+    /// The system refuses to read a folder or the archive.
+    #[error(
+        "`{}` cannot be read ({source}); check its permissions, or leave it out of the data set",
+        path.display()
+    )]
+    Unreadable {
+        /// The folder or archive.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The archive's structure is broken or it ends early.
+    #[error(
+        "`{}` is not a whole .tar archive ({reason}); copy or build it again, uncompressed",
+        path.display()
+    )]
+    DamagedTar {
+        /// The archive.
+        path: PathBuf,
+        /// Where its structure breaks.
+        reason: String,
+    },
+    /// Not one whole batch of images.
+    #[error(
+        "the batch size {batch} is larger than the data set of {images} images; lower the batch \
+         size to {images} or less"
+    )]
+    BatchTooLarge {
+        /// Images per batch asked for.
+        batch: usize,
+        /// Images there are.
+        images: usize,
+    },
+    /// More images than 32-bit indices can name.
+    #[error("the data set's {images} images are more than the 2^32 supported; split it")]
+    TooManyImages {
+        /// Images there are.
+        images: usize,
+    },
+    /// A setting of the loader that makes no sense.
+    #[error("the loader's `{setting}` must be {expected}")]
+    Setting {
+        /// Field of `LoaderConfig`.
+        setting: &'static str,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// Unreadable images beyond the share that is tolerated.
+    #[error(
+        "{count} of the {images} images cannot be read ({:.2} %, more than the {:.2} % allowed), \
+         such as `{example}` ({reason}); repair or remove them, or raise max_bad_share",
+        100.0 * *count as f64 / *images as f64,
+        100.0 * max_share
+    )]
+    TooManyBad {
+        /// Distinct unreadable images so far.
+        count: usize,
+        /// Images in the data set.
+        images: usize,
+        /// The share that is tolerated, in 0..=1.
+        max_share: f64,
+        /// One of them.
+        example: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An unreadable image whose stand-ins are unreadable too.
+    #[error(
+        "no readable image was found in {tries} draws to stand in for `{name}` ({reason}); most of \
+         the data set is damaged, copy it again"
+    )]
+    NoStandIn {
+        /// The unreadable image.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+        /// How many other images were tried.
+        tries: usize,
+    },
+    /// A worker thread stopped on a bug.
+    #[error("a data worker stopped unexpectedly ({message}); this is a bug in moco, report it")]
+    Worker {
+        /// The panic's message.
+        message: String,
+    },
+}
+
+/// One image that cannot be read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The file cannot be read.
+    #[error("cannot be read: {0}")]
+    Read(#[from] io::Error),
+    /// The file has no bytes.
+    #[error("the file is empty")]
+    Empty,
+    /// The bytes are none of the supported formats.
+    #[error("not a JPEG, PNG, WebP or BMP image")]
+    UnknownFormat,
+    /// The file ends before the image does.
+    #[error("the file is cut off before the image ends")]
+    Truncated,
+    /// The bytes do not follow their format.
+    #[error("damaged {format} image: {reason}")]
+    Damaged {
+        /// Name of the format.
+        format: &'static str,
+        /// The decoder's reason.
+        reason: String,
+    },
+    /// More pixels or memory than is sensible.
+    #[error("{width}x{height} pixels are over the limit of {limit_mpx} million")]
+    TooLarge {
+        /// Pixels per row.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// Largest number of pixels that is decoded, in millions.
+        limit_mpx: u64,
+    },
+}

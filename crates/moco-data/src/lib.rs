@@ -1,0 +1,35 @@
+//! From files to augmented views: everything between the disk and a batch of pixels.
+//!
+//! ```text
+//! folder or .tar ─► Dataset ─► decode ─► View (crop, flip, jitter, ...) ─► Loader ─► Batch
+//! ```
+//!
+//! - [`Dataset`] lists the images of a folder tree or of a `.tar`, and decodes one to RGB8.
+//! - [`View`] is an augmentation pipeline, written as text. What it does to an image is a function
+//!   of a [`ViewKey`] alone: seed, epoch, image, view.
+//! - [`Loader`] decodes and augments on worker threads ahead of the trainer; [`for_each_batch`]
+//!   does the same, once and in order, for evaluation.
+//! - [`synthetic`] draws the data set of the demo.
+//!
+//! Images are 8-bit RGB, interleaved, row by row. Views leave as `f32` in the layout NHWC. This
+//! crate knows no tensors and no training.
+
+pub mod augment;
+mod decode;
+mod error;
+mod image;
+mod loader;
+mod random;
+mod sheet;
+mod source;
+pub mod synthetic;
+
+pub use augment::{ParseViewError, View};
+pub use error::{DataError, ImageError};
+pub use image::Image;
+pub use loader::{
+    BadFile, Batch, EvalBatch, Loader, LoaderConfig, ViewBatch, epoch_order, for_each_batch,
+};
+pub use random::{Random, ViewKey};
+pub use sheet::{contact_sheet, save_png};
+pub use source::Dataset;

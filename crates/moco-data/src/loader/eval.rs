@@ -1,0 +1,96 @@
+//! Every image once and in order, for evaluation.
+
+use super::pool::share_out;
+use super::{BadFile, bad_files};
+use crate::augment::{Scratch, View};
+use crate::random::ViewKey;
+use crate::source::Dataset;
+use std::ops::ControlFlow;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+/// A batch of images for evaluation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvalBatch {
+    /// Index in the data set of each image.
+    pub indices: Vec<usize>,
+    /// Normalised pixels, `[n, H, W, 3]` with `n` the number of indices.
+    pub pixels: Vec<f32>,
+}
+
+/// Calls `f` with the images of `indices`, in that order, in batches of at most `batch`, until it
+/// breaks. The next batch is decoded on `threads` threads meanwhile.
+///
+/// Images that cannot be read are left out, and returned sorted by name. A view that draws random
+/// numbers draws the same ones at every call.
+///
+/// # Panics
+/// If `batch` or `threads` is 0, or an image in memory has no pixels.
+pub fn for_each_batch(
+    dataset: &Dataset,
+    indices: &[usize],
+    view: &View,
+    batch: usize,
+    threads: usize,
+    f: &mut dyn FnMut(EvalBatch) -> ControlFlow<()>,
+) -> Vec<BadFile> {
+    assert!(batch > 0 && threads > 0, "a batch of {batch} on {threads} threads");
+    let (sender, receiver) = sync_channel(1);
+    let mut bad = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut workers: Vec<Scratch> = Vec::new();
+            workers.resize_with(threads, Scratch::default);
+            for chunk in indices.chunks(batch) {
+                if sender.send(decode_batch(dataset, chunk, view, &mut workers)).is_err() {
+                    return;
+                }
+            }
+        });
+        // Owned here, so that it is gone when `f` breaks and the producer stops.
+        for (batch, unreadable) in receiver {
+            bad.extend(unreadable);
+            if !batch.indices.is_empty() && f(batch).is_break() {
+                break;
+            }
+        }
+    });
+    bad.sort();
+    bad.dedup_by_key(|(index, _)| *index);
+    bad_files(dataset, bad.into_iter())
+}
+
+fn decode_batch(
+    dataset: &Dataset,
+    indices: &[usize],
+    view: &View,
+    workers: &mut [Scratch],
+) -> (EvalBatch, Vec<(usize, String)>) {
+    let [height, width] = view.size();
+    let size = height * width * 3;
+    let mut pixels = vec![0.0; indices.len() * size];
+    let mut errors: Vec<Option<String>> = vec![None; indices.len()];
+    let slots = indices.iter().zip(pixels.chunks_exact_mut(size)).zip(&mut errors);
+    share_out(slots, workers, |((&index, out), error), scratch| match dataset.fetch(index) {
+        Ok(image) => {
+            let key = ViewKey { seed: 0, epoch: 0, image: index as u64, view: 0 };
+            view.apply_with(scratch, &image, key, out);
+        }
+        Err(reason) => *error = Some(reason.to_string()),
+    })
+    .unwrap_or_else(|error| panic!("{error}"));
+
+    let mut kept = Vec::with_capacity(indices.len());
+    let mut bad = Vec::new();
+    for (slot, (&index, error)) in indices.iter().zip(errors).enumerate() {
+        match error {
+            Some(reason) => bad.push((index, reason)),
+            None => {
+                pixels.copy_within(slot * size..(slot + 1) * size, kept.len() * size);
+                kept.push(index);
+            }
+        }
+    }
+    pixels.truncate(kept.len() * size);
+    (EvalBatch { indices: kept, pixels }, bad)
+}

@@ -1,0 +1,213 @@
+//! Decoding and augmentation on worker threads, ahead of whoever consumes the batches.
+//!
+//! ```text
+//! epoch_order ─► slots of a batch ─► workers: load, views, normalise ─► bounded queue ─► next_batch
+//! ```
+//!
+//! The content of a slot is a function of (seed, epoch, image) alone and every worker writes to
+//! slots of its own, so batches are equal bit for bit whatever the number of threads.
+
+mod cache;
+mod eval;
+mod order;
+mod pool;
+mod producer;
+
+pub use eval::{EvalBatch, for_each_batch};
+pub use order::epoch_order;
+
+use crate::augment::View;
+use crate::error::DataError;
+use crate::source::Dataset;
+use producer::{Delivery, Producer};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How a [`Loader`] makes batches.
+#[derive(Clone, Debug)]
+pub struct LoaderConfig {
+    /// Images per batch.
+    pub batch_size: usize,
+    /// One pipeline per view of each image.
+    pub views: Vec<View>,
+    /// Seed of order and augmentation.
+    pub seed: u64,
+    /// Worker threads.
+    pub threads: usize,
+    /// Batches that may wait, complete, for the trainer.
+    pub prefetch: usize,
+    /// Share of unreadable images, in 0..=1, above which loading stops.
+    pub max_bad_share: f64,
+    /// Memory for decoded images in MiB, which are then decoded once; 0 for none. The batches do
+    /// not depend on it.
+    pub cache_mb: usize,
+}
+
+/// One training batch.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Pass over the data, from 0.
+    pub epoch: usize,
+    /// Global step, from 0.
+    pub step: usize,
+    /// Index in the data set of the image in each slot.
+    pub indices: Vec<usize>,
+    /// One for each view of the configuration.
+    pub views: Vec<ViewBatch>,
+    /// How long `next_batch` waited for it.
+    pub waited: Duration,
+}
+
+/// One view of every image of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewBatch {
+    /// Rows per image.
+    pub height: usize,
+    /// Pixels per row.
+    pub width: usize,
+    /// Normalised pixels, `[N, H, W, 3]`.
+    pub pixels: Vec<f32>,
+}
+
+/// An image that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadFile {
+    /// Index in the data set.
+    pub index: usize,
+    /// Name in the data set.
+    pub name: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// An endless stream of training batches, made on worker threads. Dropping it stops them.
+pub struct Loader {
+    dataset: Arc<Dataset>,
+    steps_per_epoch: usize,
+    max_bad_share: f64,
+    bad: BTreeMap<usize, String>,
+    stop: Arc<AtomicBool>,
+    /// Emptied on drop, which tells the producer that nobody waits any more.
+    deliveries: Option<Receiver<Delivery>>,
+    producer: Option<JoinHandle<()>>,
+}
+
+impl Loader {
+    /// Starts the workers. The first batch is that of the global step `first_step`, as if all
+    /// before it had been taken.
+    ///
+    /// # Errors
+    /// If the data set holds less than one batch, or a setting is out of range.
+    pub fn start(
+        dataset: Arc<Dataset>,
+        config: LoaderConfig,
+        first_step: usize,
+    ) -> Result<Loader, DataError> {
+        check(&config, dataset.len())?;
+        let (sender, deliveries) = sync_channel(config.prefetch);
+        let stop = Arc::new(AtomicBool::new(false));
+        let max_bad_share = config.max_bad_share;
+        let producer = Producer::new(Arc::clone(&dataset), config, Arc::clone(&stop));
+        let steps_per_epoch = producer.steps_per_epoch();
+        let producer = thread::spawn(move || producer.run(first_step, &sender));
+        Ok(Loader {
+            dataset,
+            steps_per_epoch,
+            max_bad_share,
+            bad: BTreeMap::new(),
+            stop,
+            deliveries: Some(deliveries),
+            producer: Some(producer),
+        })
+    }
+
+    /// Batches per pass over the data; the images beyond the last whole batch are left out, others
+    /// in each epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.steps_per_epoch
+    }
+
+    /// The next batch, waiting for it if need be.
+    ///
+    /// An image that cannot be read has its place taken by another one.
+    ///
+    /// # Errors
+    /// If more than the configured share of images cannot be read, or a worker broke down. The
+    /// loader does not recover from an error.
+    pub fn next_batch(&mut self) -> Result<Batch, DataError> {
+        let start = Instant::now();
+        let delivery = self.deliveries.as_ref().and_then(|queue| queue.recv().ok());
+        let waited = start.elapsed();
+        let stopped = || DataError::Worker { message: "it had already stopped".into() };
+        let Delivery { bad, batch } = delivery.ok_or_else(stopped)?;
+        self.bad.extend(bad);
+        self.check_bad_share()?;
+        batch.map(|batch| Batch { waited, ..batch })
+    }
+
+    /// The unreadable images of the batches taken so far, sorted by name.
+    pub fn bad_files(&self) -> Vec<BadFile> {
+        bad_files(&self.dataset, self.bad.iter().map(|(&index, reason)| (index, reason.clone())))
+    }
+
+    fn check_bad_share(&self) -> Result<(), DataError> {
+        let (count, images) = (self.bad.len(), self.dataset.len());
+        match self.bad.first_key_value() {
+            Some((&index, reason)) if count as f64 > self.max_bad_share * images as f64 => {
+                Err(DataError::TooManyBad {
+                    count,
+                    images,
+                    max_share: self.max_bad_share,
+                    example: self.dataset.name(index).into(),
+                    reason: reason.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.deliveries = None;
+        if let Some(producer) = self.producer.take() {
+            // A panic in there has reached `next_batch` as an error already.
+            let _ = producer.join();
+        }
+    }
+}
+
+fn check(config: &LoaderConfig, images: usize) -> Result<(), DataError> {
+    let positive = "at least 1";
+    let share_ok = (0.0..=1.0).contains(&config.max_bad_share);
+    let rules = [
+        (config.batch_size > 0, "batch_size", positive),
+        (config.threads > 0, "threads", positive),
+        (!config.views.is_empty(), "views", "at least one view"),
+        (share_ok, "max_bad_share", "a share in 0..=1"),
+    ];
+    if let Some(&(_, setting, expected)) = rules.iter().find(|(ok, ..)| !ok) {
+        return Err(DataError::Setting { setting, expected });
+    }
+    if images > u32::MAX as usize {
+        return Err(DataError::TooManyImages { images });
+    }
+    if images < config.batch_size {
+        return Err(DataError::BatchTooLarge { batch: config.batch_size, images });
+    }
+    Ok(())
+}
+
+/// Reports of unreadable images, sorted by name.
+fn bad_files(dataset: &Dataset, bad: impl Iterator<Item = (usize, String)>) -> Vec<BadFile> {
+    let name = |index| dataset.name(index).to_string();
+    let mut files: Vec<BadFile> =
+        bad.map(|(index, reason)| BadFile { index, name: name(index), reason }).collect();
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files
+}

@@ -1,0 +1,223 @@
+//! Views: their text, and how the operations are put together.
+
+use crate::support::image;
+use moco_data::augment::{
+    CropBox, Filter, Normalize, Resampler, Resize, adjust_brightness, flip, grayscale,
+};
+use moco_data::{Image, View, ViewKey};
+
+const KEY: ViewKey = ViewKey { seed: 3, epoch: 1, image: 4, view: 0 };
+
+fn view(text: &str) -> View {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[test]
+fn canonical_text_comes_back() {
+    for text in [
+        "crop(32, 0.08..1) flip jitter(0.4,0.4,0.4,0.1; p=0.8) gray(p=0.2) normalize(cifar10)",
+        "crop(224x192, 0.2..1, bicubic) gray flip(p=0.3) normalize(imagenet)",
+        "crop(224, 0.2..1) blur(0.1..2; p=0.5) solarize(128; p=0.2) normalize(none)",
+        "resize(256) center(224) normalize(mean=0.5,0.25,0.125 std=0.2,0.3,0.4)",
+        "resize(256, bicubic) center(224x200) jitter(0.8,0.8,0.8,0.2) normalize(imagenet)",
+        "resize(40x50) solarize(0) blur(0..0.1) normalize(none)",
+    ] {
+        assert_eq!(view(text).to_string(), text);
+        assert_eq!(view(&view(text).to_string()), view(text));
+    }
+}
+
+#[test]
+fn short_and_loose_forms_mean_the_canonical_one() {
+    for (loose, canonical) in [
+        ("crop(32)", "crop(32, 0.08..1) normalize(none)"),
+        ("crop(64x64,0.50..1.0)\n  flip(p=0.5)", "crop(64, 0.5..1) flip normalize(none)"),
+        ("center( 8 ) gray()", "center(8) gray normalize(none)"),
+        ("center(8) jitter(1 1 1 0.5 p=1)", "center(8) jitter(1,1,1,0.5) normalize(none)"),
+        ("center(8)normalize(mean=0,0,0;std=1,1,2)", "center(8) normalize(mean=0,0,0 std=1,1,2)"),
+    ] {
+        assert_eq!(view(loose).to_string(), canonical);
+    }
+}
+
+#[test]
+fn size_is_that_of_the_last_operation_that_sets_it() {
+    assert_eq!(view("crop(32x48)").size(), [32, 48]);
+    assert_eq!(view("resize(256) center(224) flip").size(), [224, 224]);
+    assert_eq!(view("crop(32) resize(12x10)").size(), [12, 10]);
+}
+
+#[test]
+fn errors_name_the_place_and_the_mend() {
+    for (text, message) in [
+        ("", "the view leaves the size of its output open; add `crop(S)` or `center(S)`"),
+        (
+            "crop(32) resize(64)",
+            "the view leaves the size of its output open; add `crop(S)` or `center(S)`",
+        ),
+        ("crop(32) flop", "`flop` at column 10 is no operation; did you mean `flip`?"),
+        ("Crop(32)", "`Crop` at column 1 is no operation; did you mean `crop`?"),
+        (
+            "grayscale",
+            "`grayscale` at column 1 is no operation; there are crop, flip, jitter, gray, blur, solarize, resize, center, normalize",
+        ),
+        (
+            "crop",
+            "`crop` at column 1 lacks a size such as 224 or 224x192, of 1 to 4096 pixels a side; the form is `crop(S or HxW, [a..b], [bicubic])`",
+        ),
+        (
+            "crop(0)",
+            "`0` at column 6 is not a size such as 224 or 224x192, of 1 to 4096 pixels a side; the form is `crop(S or HxW, [a..b], [bicubic])`",
+        ),
+        (
+            "crop(32, 1..0.1)",
+            "`1..0.1` at column 10 is not a range of areas such as 0.08..1; the form is `crop(S or HxW, [a..b], [bicubic])`",
+        ),
+        (
+            "crop(32, 0.1..1, cubic)",
+            "`cubic` at column 18 is not the word bicubic; the form is `crop(S or HxW, [a..b], [bicubic])`",
+        ),
+        (
+            "crop(32, p=1)",
+            "`p` at column 10 has no meaning there; the form is `crop(S or HxW, [a..b], [bicubic])`",
+        ),
+        (
+            "crop(32) flip(0.5)",
+            "`0.5` at column 15 has no meaning there; the form is `flip([p=0.5])`",
+        ),
+        (
+            "crop(32) gray(p=2)",
+            "`2` at column 17 is not a probability in 0..1; the form is `gray([p=1])`",
+        ),
+        (
+            "crop(32) gray(p=)",
+            "`gray` at column 10 lacks a probability in 0..1; the form is `gray([p=1])`",
+        ),
+        (
+            "crop(32) jitter(1,1,1)",
+            "`jitter` at column 10 lacks a hue shift in 0..0.5; the form is `jitter(brightness, contrast, saturation, hue, [p=1])`",
+        ),
+        (
+            "crop(32) jitter(1,1,1,NaN)",
+            "`NaN` at column 23 is not a hue shift in 0..0.5; the form is `jitter(brightness, contrast, saturation, hue, [p=1])`",
+        ),
+        (
+            "crop(32) solarize(256)",
+            "`256` at column 19 is not a level in 0..255; the form is `solarize(threshold, [p=1])`",
+        ),
+        ("crop(32", "column 8 needs an argument or a closing parenthesis"),
+        ("crop(32))", "column 9 needs an operation"),
+        (
+            "crop(32) normalize(none) flip",
+            "`normalize` at column 10 must be the last operation; move it to the end",
+        ),
+        (
+            "crop(32) normalize(mean=1,1,1 std=1,1,0)",
+            "`0` at column 39 is not three standard deviations above 0, as in std=0.2,0.2,0.2; the form is `normalize(imagenet or cifar10 or none or mean=r,g,b std=r,g,b)`",
+        ),
+        (
+            "crop(32) normalize",
+            "`normalize` at column 10 lacks three means, as in mean=0.5,0.5,0.5; the form is `normalize(imagenet or cifar10 or none or mean=r,g,b std=r,g,b)`",
+        ),
+        (
+            "crop(32) größe",
+            "`größe` at column 10 is no operation; there are crop, flip, jitter, gray, blur, solarize, resize, center, normalize",
+        ),
+    ] {
+        assert_eq!(text.parse::<View>().unwrap_err().to_string(), message, "{text}");
+    }
+}
+
+#[test]
+fn no_text_panics() {
+    let mut random = KEY.random();
+    let pieces =
+        ["crop", "normalize", "(", ")", "=", ",", ";", " ", "..", "32", "0.5", "p", "x", "é"];
+    for _ in 0..20_000 {
+        let text: String =
+            (0..1 + random.below(12)).map(|_| pieces[random.below(pieces.len())]).collect();
+        if let Ok(parsed) = text.parse::<View>() {
+            assert_eq!(view(&parsed.to_string()), parsed, "{text}");
+        }
+    }
+}
+
+#[test]
+fn operations_apply_in_the_order_written() {
+    let source = image(20, 16, 1);
+    let mut expected = source.clone();
+    flip(&mut expected);
+    grayscale(&mut expected);
+    assert_eq!(view("center(16x20) flip(p=1) gray").apply_image(&source, KEY), expected);
+
+    let dark = view("center(16x20) solarize(200) gray").apply_image(&source, KEY);
+    assert_ne!(view("center(16x20) gray solarize(200)").apply_image(&source, KEY), dark);
+}
+
+#[test]
+fn a_resize_and_a_center_crop_make_the_evaluation_view() {
+    let source = image(50, 40, 2);
+    let mut resized = Image::default();
+    let size = Resize::ShortSide(32).size_of(&source);
+    assert_eq!(size, [32, 40]);
+    let whole = CropBox::whole(&source);
+    Resampler::default().resample(&source, whole, size, Filter::Bilinear, &mut resized);
+    let expected = view("center(28)").apply_image(&resized, KEY);
+    assert_eq!(view("resize(32) center(28)").apply_image(&source, KEY), expected);
+}
+
+#[test]
+fn a_strip_does_not_take_gigabytes() {
+    let strip = Image::filled(65_535, 1, [1, 2, 3]);
+    assert_eq!(Resize::ShortSide(256).size_of(&strip), [256, 64 * 256]);
+    let out = view("resize(256) center(224)").apply_image(&strip, KEY);
+    assert_eq!(out, Image::filled(224, 224, [1, 2, 3]));
+}
+
+#[test]
+fn views_are_functions_of_their_key() {
+    let text =
+        "crop(24, 0.2..1) jitter(0.4,0.4,0.4,0.1; p=0.8) gray(p=0.2) blur(0.1..2; p=0.5) flip";
+    let (view, source) = (view(text), image(60, 45, 3));
+    let first = view.apply_image(&source, KEY);
+    assert_eq!(view.apply_image(&source, KEY), first);
+    for other in [
+        ViewKey { seed: 9, ..KEY },
+        ViewKey { epoch: 9, ..KEY },
+        ViewKey { image: 9, ..KEY },
+        ViewKey { view: 9, ..KEY },
+    ] {
+        assert_ne!(view.apply_image(&source, other), first, "{other:?}");
+    }
+}
+
+/// The stream behind a key is part of what a seed means: a change would change every run.
+#[test]
+fn the_stream_of_a_key_is_fixed() {
+    let mut random = ViewKey { seed: 1, epoch: 2, image: 3, view: 4 }.random();
+    let draws = [(); 4].map(|()| random.below(1_000_000));
+    assert_eq!(draws, [303_164, 460_494, 783_437, 384_814]);
+    assert_eq!(moco_data::epoch_order(1, 2, 10), [0, 2, 3, 8, 9, 5, 4, 1, 7, 6]);
+}
+
+#[test]
+fn pixels_are_normalised_channel_by_channel() {
+    let source = Image::filled(2, 2, [255, 0, 51]);
+    let mut out = [0.0; 12];
+    view("center(2) normalize(mean=0.5,0.25,0.1 std=0.25,0.5,0.1)").apply(&source, KEY, &mut out);
+    assert_eq!(out, [2.0, -0.5, 1.0].repeat(4)[..]);
+    view("center(2)").apply(&source, KEY, &mut out);
+    assert_eq!(out, [1.0, 0.0, 0.2].repeat(4)[..]);
+    assert_eq!(
+        view("center(2) normalize(cifar10)").normalize().statistics(),
+        ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])
+    );
+    assert_eq!(Normalize::ImageNet.statistics(), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]));
+}
+
+#[test]
+fn a_factor_beyond_one_saturates() {
+    let mut bright = Image::filled(1, 1, [200, 100, 0]);
+    adjust_brightness(&mut bright, 2.0);
+    assert_eq!(bright.pixels, [255, 200, 0]);
+}

@@ -1,0 +1,115 @@
+//! Forward and data gradient of any convolution as [`Gather`]s.
+
+use super::gather::{Gather, Placement, Run};
+use super::pack::{WeightView, pack, packed_len};
+use super::shape::{ConvShape, Span};
+use super::sink::{Plain, Sink, Target};
+use crate::Isa;
+use crate::threads::Kept;
+
+/// The forward convolution, weights packed, ready to run.
+pub(crate) struct DirectForward<'a> {
+    gather: Gather<'a>,
+    packed: Kept,
+}
+
+impl<'a> DirectForward<'a> {
+    pub(crate) fn new(isa: Isa, shape: &ConvShape, groups: usize, x: &'a [f32], w: &[f32]) -> Self {
+        let k = shape.k;
+        let taps: Vec<usize> = (0..k * k).collect();
+        let pad = shape.pad as isize;
+        let gather = Gather {
+            src: x,
+            src_dims: [shape.h, shape.w, shape.cin],
+            images: shape.n,
+            groups,
+            points: [shape.out_h(), shape.out_w()],
+            step: shape.stride,
+            runs: (0..k).map(|ky| Run { y: ky as isize - pad, x: -pad, taps: k }).collect(),
+            outputs: shape.cout,
+            dst: Placement {
+                rows: shape.out_h(),
+                cols: shape.out_w(),
+                step: 1,
+                first_y: 0,
+                first_x: 0,
+            },
+        };
+        let view = WeightView::forward(w, shape.cout, shape.cin, k * k);
+        DirectForward { gather, packed: packed(isa, view, &taps) }
+    }
+
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        self.gather.spans()
+    }
+
+    pub(crate) fn run(&self, isa: Isa, spans: &[Span], sink: &impl Sink) {
+        self.gather.run(isa, &self.packed, spans, sink);
+    }
+}
+
+/// Writes `dx`, all of it, one class of input pixels after another.
+pub(crate) fn data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], w: &[f32], dx: Target) {
+    let sink = Plain(dx);
+    let view = WeightView::transposed(w, shape.cout, shape.cin, shape.k * shape.k);
+    let stride = shape.stride;
+    for first_y in 0..stride.min(shape.h) {
+        for first_x in 0..stride.min(shape.w) {
+            let rows = class_taps(shape, first_y);
+            let cols = class_taps(shape, first_x);
+            let taps: Vec<usize> =
+                rows.iter().flat_map(|r| cols.iter().map(|c| r.0 * shape.k + c.0)).collect();
+            let gather = Gather {
+                src: dy,
+                src_dims: [shape.out_h(), shape.out_w(), shape.cout],
+                images: shape.n,
+                groups: 1,
+                points: [
+                    (shape.h - first_y).div_ceil(stride),
+                    (shape.w - first_x).div_ceil(stride),
+                ],
+                step: 1,
+                runs: class_runs(&rows, &cols),
+                outputs: shape.cin,
+                dst: Placement { rows: shape.h, cols: shape.w, step: stride, first_y, first_x },
+            };
+            let packed = packed(isa, view, &taps);
+            gather.run(isa, &packed, &gather.spans(), &sink);
+        }
+    }
+}
+
+/// The taps of one axis that reach input positions `first, first + stride, ...`, as (tap, offset): input
+/// `first + stride * t` gets a share of output `t + offset`. Offsets ascend.
+fn class_taps(shape: &ConvShape, first: usize) -> Vec<(usize, isize)> {
+    let (stride, reach) = (shape.stride, first + shape.pad);
+    let reaches = |&tap: &usize| (reach + stride * shape.k - tap).is_multiple_of(stride);
+    let taps = (0..shape.k).rev().filter(reaches);
+    taps.map(|tap| (tap, (reach as isize - tap as isize) / stride as isize)).collect()
+}
+
+fn class_runs(rows: &[(usize, isize)], cols: &[(usize, isize)]) -> Vec<Run> {
+    let Some(first) = cols.first() else { return Vec::new() };
+    rows.iter().map(|row| Run { y: row.1, x: first.1, taps: cols.len() }).collect()
+}
+
+fn packed(isa: Isa, view: WeightView, taps: &[usize]) -> Kept {
+    let mut out = Kept::new(packed_len(isa, view.outputs, taps.len() * view.channels));
+    pack(isa, view, taps, &mut out);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_four_classes_of_a_strided_3x3_share_out_its_taps() {
+        let shape = ConvShape { n: 1, h: 8, w: 8, cin: 1, cout: 1, k: 3, stride: 2, pad: 1 };
+        assert_eq!(class_taps(&shape, 0), [(1, 0)]);
+        assert_eq!(class_taps(&shape, 1), [(2, 0), (0, 1)]);
+        let pointwise = ConvShape { k: 1, pad: 0, ..shape };
+        assert_eq!(class_taps(&pointwise, 0), [(0, 0)]);
+        assert_eq!(class_taps(&pointwise, 1), []);
+    }
+}

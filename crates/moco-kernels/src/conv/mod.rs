@@ -1,0 +1,162 @@
+//! Convolution in NHWC with OIHW weights, alone and fused with BatchNorm, residual addition and ReLU.
+//!
+//! ```text
+//!   x ──► conv ──► y ──► BatchNorm ──► (+ skip) ──► (ReLU) ──► out
+//!          │              │ sums gathered while y leaves the registers
+//!          └ weights packed per call
+//! ```
+//! Any kernel side, stride, padding, map size, channel count and batch is exact: `gather` and `weight` take every
+//! shape, `winograd` takes 3x3 at stride 1 where it is faster. The result is the same, bit for bit, for any number of
+//! threads: how the work is cut depends on the shape alone, and sums are added in a fixed order.
+//!
+//! Shape misuse (a slice that does not have the length its shape says) is a panic, documented with each function.
+
+mod bn_act;
+mod direct;
+mod gather;
+mod pack;
+pub(crate) mod scalar;
+pub(crate) mod shape;
+pub(crate) mod sink;
+#[cfg(test)]
+mod tests;
+mod weight;
+mod winograd;
+
+pub use bn_act::{
+    BnActGrads, BnActNeeds, BnActOutput, BnActSaved, BnParams, Norm, conv_bn_act_backward,
+    conv_bn_act_forward,
+};
+pub use shape::ConvShape;
+
+use crate::Isa;
+use crate::threads::filled;
+use direct::DirectForward;
+use sink::{Affine, Plain, Sink, Target};
+use winograd::WinogradForward;
+
+/// `y = conv(x) + bias`.
+///
+/// # Shapes
+/// `x` `[n, h, w, cin]`, `weight` `[cout, cin, k, k]`, `bias` `[cout]`; returns `[n, out_h, out_w, cout]`.
+///
+/// # Panics
+/// When a slice does not have its shape's length.
+pub fn conv_forward(
+    isa: Isa,
+    shape: &ConvShape,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let isa = isa.for_channels(shape.cout);
+    let forward = Forward::new(isa, shape, 1, x, weight);
+    // SAFETY: a forward puts every pixel and channel of the output.
+    unsafe {
+        filled(shape.out_len(), |out| {
+            let target = Target::new(out, shape.cout);
+            match bias {
+                None => forward.run(isa, &forward.spans(), &Plain(target)),
+                Some(shift) => {
+                    assert_eq!(shift.len(), shape.cout, "a bias has one value per output channel");
+                    let scale = &vec![1.0; shape.cout];
+                    let sink = Affine { target, scale, shift, skip: None, relu: false };
+                    forward.run(isa, &forward.spans(), &sink);
+                }
+            }
+        })
+    }
+}
+
+/// `dx` from `dy`.
+///
+/// # Shapes
+/// `dy` `[n, out_h, out_w, cout]`, `weight` `[cout, cin, k, k]`; returns `[n, h, w, cin]`.
+///
+/// # Panics
+/// When a slice does not have its shape's length.
+pub fn conv_data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], weight: &[f32]) -> Vec<f32> {
+    shape.check();
+    assert_eq!(dy.len(), shape.out_len(), "dy is [n, out_h, out_w, cout] of {shape:?}");
+    assert_eq!(weight.len(), shape.weight_len(), "weight is [cout, cin, k, k] of {shape:?}");
+    let isa = isa.for_channels(shape.cin);
+    // SAFETY: the classes of input pixels cover `dx`.
+    unsafe {
+        filled(shape.x_len(), |dx| {
+            let dx = Target::new(dx, shape.cin);
+            match Algorithm::of(shape) {
+                Algorithm::Direct => direct::data_grad(isa, shape, dy, weight, dx),
+                Algorithm::Winograd => {
+                    let forward = WinogradForward::data_grad(isa, shape, dy, weight);
+                    forward.run(isa, &forward.spans(), &Plain(dx));
+                }
+            }
+        })
+    }
+}
+
+/// `dW` from `x` and `dy`.
+///
+/// # Shapes
+/// `x` `[n, h, w, cin]`, `dy` `[n, out_h, out_w, cout]`; returns `[cout, cin, k, k]`.
+///
+/// # Panics
+/// When a slice does not have its shape's length.
+pub fn conv_weight_grad(isa: Isa, shape: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    shape.check();
+    assert_eq!(x.len(), shape.x_len(), "x is [n, h, w, cin] of {shape:?}");
+    assert_eq!(dy.len(), shape.out_len(), "dy is [n, out_h, out_w, cout] of {shape:?}");
+    let isa = isa.for_channels(shape.cout);
+    match Algorithm::of(shape) {
+        Algorithm::Direct => weight::weight_grad(isa, shape, x, dy),
+        Algorithm::Winograd => winograd::weight_grad(isa, shape, x, dy),
+    }
+}
+
+/// How a shape is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Algorithm {
+    Direct,
+    Winograd,
+}
+
+impl Algorithm {
+    fn of(shape: &ConvShape) -> Algorithm {
+        if winograd::pays(shape) { Algorithm::Winograd } else { Algorithm::Direct }
+    }
+}
+
+/// A forward convolution with its weights prepared: what is left is to say where the sums go.
+enum Forward<'a> {
+    Direct(DirectForward<'a>),
+    Winograd(WinogradForward<'a>),
+}
+
+impl<'a> Forward<'a> {
+    fn new(isa: Isa, shape: &ConvShape, groups: usize, x: &'a [f32], weight: &'a [f32]) -> Self {
+        shape.check();
+        assert_eq!(x.len(), shape.x_len(), "x is [n, h, w, cin] of {shape:?}");
+        assert_eq!(weight.len(), shape.weight_len(), "weight is [cout, cin, k, k] of {shape:?}");
+        match Algorithm::of(shape) {
+            Algorithm::Direct => Forward::Direct(DirectForward::new(isa, shape, groups, x, weight)),
+            Algorithm::Winograd => {
+                Forward::Winograd(WinogradForward::new(isa, shape, groups, x, weight))
+            }
+        }
+    }
+
+    /// The output pixels of each job, by number.
+    fn spans(&self) -> Vec<shape::Span> {
+        match self {
+            Forward::Direct(forward) => forward.spans(),
+            Forward::Winograd(forward) => forward.spans(),
+        }
+    }
+
+    fn run(&self, isa: Isa, spans: &[shape::Span], sink: &impl Sink) {
+        match self {
+            Forward::Direct(forward) => forward.run(isa, spans, sink),
+            Forward::Winograd(forward) => forward.run(isa, spans, sink),
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! The forward pass, which with rotated weights is the data gradient too.
+//!
+//! Two arrangements of the same three steps:
+//!
+//! - *Fused*, while the transformed weights are small: they are prepared once, and a job takes some tiles through all
+//!   three steps within its core's second-level cache.
+//! - *Phased*, for wide layers (their weights, 36/9 times larger once transformed, would be read from memory by every
+//!   job): all tiles of a wave are transformed first; then a job takes one panel of output channels, transforms that
+//!   panel's weights on the fly and multiplies the wave's tiles by them.
+
+use std::ops::Range;
+
+use super::input::{Slabs, Source, input_tiles};
+use super::transform::{Output, both_ways};
+use super::weights::{Kernels, transform_weights};
+use super::{POINTS, Tile, Tiles};
+use crate::Isa;
+use crate::conv::pack::WeightView;
+use crate::conv::shape::{ConvShape, Span, spans};
+use crate::conv::sink::{Channels, Sink};
+use crate::gemm::{Dims, Strided, multiply};
+use crate::simd::{Kernel, Simd};
+use crate::threads::{Kept, LINE, Scratch, cut, for_each, for_each_chunk};
+
+/// Most input channels for the fused arrangement.
+const FUSED_CHANNELS: usize = 300;
+/// Bytes of a core's second-level cache that a fused job's tiles may fill.
+const FUSED_BYTES: usize = 400 << 10;
+/// Tiles per span in the phased arrangement: more would push the products out of the second-level cache.
+const PHASED_TILES: usize = 96;
+/// Depth of the weights that are transformed at a time in the phased arrangement.
+const PHASED_DEPTH: usize = 64;
+/// Bytes of transformed tiles per wave: a share of a third-level cache.
+const WAVE_BYTES: usize = 4 << 20;
+/// Tiles that lie together in memory: the tallest register tile, and a multiple of the others.
+const BLOCK: usize = 12;
+/// Most tiles per span.
+const MAX_TILES: usize = 96;
+
+/// A 3x3 convolution at stride 1, ready to run.
+pub(crate) struct WinogradForward<'a> {
+    source: Source<'a>,
+    pad: usize,
+    images: usize,
+    tiles: Tiles,
+    kernels: Kernels<'a>,
+    /// The transformed weights of the fused arrangement, `[panel][36][cin][output]`.
+    transformed: Option<Kept>,
+}
+
+impl<'a> WinogradForward<'a> {
+    /// The convolution itself.
+    pub(crate) fn new(
+        isa: Isa,
+        shape: &ConvShape,
+        groups: usize,
+        x: &'a [f32],
+        w: &'a [f32],
+    ) -> Self {
+        let source = Source { data: x, h: shape.h, w: shape.w, channels: shape.cin };
+        let tiles = Tiles::new(shape.out_h(), shape.out_w(), groups);
+        let view = WeightView::forward(w, shape.cout, shape.cin, 9);
+        let kernels = Kernels { view, rotated: false };
+        Self::prepared(isa, shape.n, source, shape.pad, tiles, kernels)
+    }
+
+    /// Its data gradient: `dy` in, `dx` out.
+    pub(crate) fn data_grad(isa: Isa, shape: &ConvShape, dy: &'a [f32], w: &'a [f32]) -> Self {
+        let source = Source { data: dy, h: shape.out_h(), w: shape.out_w(), channels: shape.cout };
+        let tiles = Tiles::new(shape.h, shape.w, 1);
+        let view = WeightView::transposed(w, shape.cout, shape.cin, 9);
+        let kernels = Kernels { view, rotated: true };
+        Self::prepared(isa, shape.n, source, 2 - shape.pad, tiles, kernels)
+    }
+
+    fn prepared(
+        isa: Isa,
+        images: usize,
+        source: Source<'a>,
+        pad: usize,
+        tiles: Tiles,
+        kernels: Kernels<'a>,
+    ) -> Self {
+        let fused = source.channels <= FUSED_CHANNELS;
+        let transformed = fused.then(|| {
+            let outputs = kernels.view.outputs.next_multiple_of(isa.lanes());
+            let depth = kernels.view.channels;
+            let mut out = Kept::new(POINTS * depth * outputs);
+            let panel = isa.panel_width();
+            for_each_chunk(&mut out, POINTS * depth * panel, |i, out| {
+                let width = out.len() / (POINTS * depth);
+                isa.run(Weights { kernels, channels: 0..depth, first: i * panel, width, out });
+            });
+            out
+        });
+        WinogradForward { source, pad, images, tiles, kernels, transformed }
+    }
+
+    /// Spans of tiles; jobs and statistics are numbered by them.
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        let all = self.images * self.tiles.per_image();
+        let size = if self.transformed.is_some() {
+            let per_tile =
+                POINTS * (Slabs::new(1, self.source.channels).pitch + 32) * size_of::<f32>();
+            // In multiples of the tallest register tile, and several jobs even for a small batch.
+            let most = (FUSED_BYTES / per_tile).min(all.div_ceil(16)).min(48);
+            most.next_multiple_of(12).max(12)
+        } else {
+            PHASED_TILES
+        };
+        let mut spans = spans(self.images, self.tiles.groups, self.tiles.per_image(), size);
+        for span in &mut spans {
+            let inside = self.tiles.of(*span).map(|tile| self.tiles.inside(tile));
+            span.pixels = inside.map(|[rows, cols]| rows * cols).sum();
+        }
+        spans
+    }
+
+    /// Runs all jobs.
+    pub(crate) fn run(&self, isa: Isa, spans: &[Span], sink: &impl Sink) {
+        match &self.transformed {
+            Some(weights) => for_each(spans.len(), |job| {
+                isa.run(FusedJob { conv: self, weights, job, span: spans[job], sink });
+            }),
+            None => self.run_phased(isa, spans, sink),
+        }
+    }
+
+    fn run_phased(&self, isa: Isa, spans: &[Span], sink: &impl Sink) {
+        let slabs = Slabs::new(BLOCK, self.source.channels);
+        let per_span = PHASED_TILES.div_ceil(BLOCK) * slabs.len();
+        let per_wave = (WAVE_BYTES / size_of::<f32>() / per_span).max(1);
+        let panel = isa.panel_width();
+        let panels = self.kernels.view.outputs.div_ceil(panel);
+        let mut memory = Kept::new(per_wave.min(spans.len()) * per_span);
+        for first in (0..spans.len()).step_by(per_wave) {
+            let wave = &spans[first..spans.len().min(first + per_wave)];
+            for_each_chunk(&mut memory[..wave.len() * per_span], slabs.len(), |block, out| {
+                let blocks = per_span / slabs.len();
+                let (span, skip) = (wave[block / blocks], block % blocks * BLOCK);
+                let start = span.end.min(span.start + skip);
+                let span = Span { start, end: span.end.min(start + BLOCK), ..span };
+                isa.run(TransformJob { conv: self, span, slabs, out });
+            });
+            for_each(wave.len() * panels, |job| {
+                // Neighbouring jobs share their tiles rather than their weights: tiles are the larger.
+                let (span, index) = (job / panels, job % panels);
+                let end = self.kernels.view.outputs.min((index + 1) * panel);
+                isa.run(PanelJob {
+                    conv: self,
+                    tiles: &memory[span * per_span..][..per_span],
+                    slabs,
+                    span: wave[span],
+                    job: first + span,
+                    outputs: index * panel..end,
+                    sink,
+                });
+            });
+        }
+    }
+}
+
+/// Transforms some weights.
+struct Weights<'a> {
+    kernels: Kernels<'a>,
+    channels: Range<usize>,
+    first: usize,
+    width: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Weights<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        transform_weights(s, self.kernels, self.channels, self.first, self.width, self.out);
+    }
+}
+
+/// All three steps for the tiles of one span.
+struct FusedJob<'a, K> {
+    conv: &'a WinogradForward<'a>,
+    weights: &'a [f32],
+    job: usize,
+    span: Span,
+    sink: &'a K,
+}
+
+impl<K: Sink> Kernel for FusedJob<'_, K> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let FusedJob { conv, weights, job, span, sink } = self;
+        let count = span.end - span.start;
+        let depth = conv.source.channels;
+        let slabs = Slabs::new(BLOCK, depth);
+        let panel = S::LANES * S::TILE_VECTORS;
+        let products = Slabs::new(count, panel);
+        let tiles_len = count.div_ceil(BLOCK) * slabs.len();
+        let mut memory = Scratch::new(depth + tiles_len + products.len() + 3 * LINE);
+        let mut scratch = &mut *memory;
+        let zeros = cut(&mut scratch, depth);
+        zeros.fill(0.0);
+        let tiles = cut(&mut scratch, tiles_len);
+        let sums = cut(&mut scratch, products.len());
+        let mut list = conv.tiles.of(span);
+        for block in tiles.chunks_mut(slabs.len()) {
+            let tiles = list.by_ref().take(BLOCK);
+            input_tiles(s, conv.source, conv.pad, tiles, zeros, block, slabs);
+        }
+        let outputs = conv.kernels.view.outputs;
+        for first in (0..outputs).step_by(panel) {
+            let lanes = panel.min(outputs - first);
+            let width = lanes.next_multiple_of(S::LANES);
+            let weights = &weights[first * POINTS * depth..][..width * POINTS * depth];
+            let layout = Layout { slabs, products, tiles: count, width };
+            multiply_points(s, layout, (tiles, 0..depth), weights, sums);
+            write_outputs(s, conv, span, first..first + lanes, (sums, products), job, sink);
+        }
+    }
+}
+
+/// Transforms one block of tiles into the wave's memory.
+struct TransformJob<'a> {
+    conv: &'a WinogradForward<'a>,
+    span: Span,
+    slabs: Slabs,
+    out: &'a mut [f32],
+}
+
+impl Kernel for TransformJob<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let TransformJob { conv, span, slabs, out } = self;
+        let zeros = &mut *Scratch::new(conv.source.channels);
+        zeros.fill(0.0);
+        input_tiles(s, conv.source, conv.pad, conv.tiles.of(span), zeros, out, slabs);
+    }
+}
+
+/// One panel of output channels for the tiles of one span.
+struct PanelJob<'a, K> {
+    conv: &'a WinogradForward<'a>,
+    tiles: &'a [f32],
+    slabs: Slabs,
+    span: Span,
+    job: usize,
+    outputs: Range<usize>,
+    sink: &'a K,
+}
+
+impl<K: Sink> Kernel for PanelJob<'_, K> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let PanelJob { conv, tiles, slabs, span, job, outputs, sink } = self;
+        let count = span.end - span.start;
+        let width = outputs.len().next_multiple_of(S::LANES);
+        let products = Slabs::new(count, width);
+        let depth = conv.source.channels;
+        let mut memory = Scratch::new(products.len() + LINE + POINTS * PHASED_DEPTH * width);
+        let mut scratch = &mut *memory;
+        let sums = cut(&mut scratch, products.len());
+        for start in (0..depth).step_by(PHASED_DEPTH) {
+            let channels = start..depth.min(start + PHASED_DEPTH);
+            transform_weights(s, conv.kernels, channels.clone(), outputs.start, width, scratch);
+            let layout = Layout { slabs, products, tiles: count, width };
+            multiply_points(s, layout, (tiles, channels), scratch, sums);
+        }
+        write_outputs(s, conv, span, outputs, (sums, products), job, sink);
+    }
+}
+
+/// Layout of one set of 36 products.
+#[derive(Clone, Copy)]
+struct Layout {
+    slabs: Slabs,
+    products: Slabs,
+    tiles: usize,
+    width: usize,
+}
+
+/// The 36 products of `tiles` (over `channels` of their depth) and `weights` (`[36][channels][width]`); sums are begun
+/// at channel 0 and added to afterwards.
+#[inline(always)]
+fn multiply_points<S: Simd>(
+    s: S,
+    layout: Layout,
+    (tiles, channels): (&[f32], Range<usize>),
+    weights: &[f32],
+    sums: &mut [f32],
+) {
+    let Layout { slabs, products, tiles: tiles_in_span, width } = layout;
+    let depth = channels.len();
+    for point in 0..POINTS {
+        let b = (&weights[point * depth * width..][..depth * width], width);
+        let sums = &mut sums[point * products.slab..][..products.slab];
+        for (row, tiles) in (0..tiles_in_span).step_by(BLOCK).zip(tiles.chunks(slabs.len())) {
+            let dims =
+                Dims { rows: BLOCK.min(tiles_in_span - row), depth, vectors: width / S::LANES };
+            let data = &tiles[point * slabs.slab + channels.start..];
+            let a = Strided { data, row_stride: slabs.pitch, k_stride: 1 };
+            let c = (&mut sums[row * products.pitch..], products.pitch);
+            multiply(s, dims, a, b, c, channels.start > 0);
+        }
+    }
+}
+
+/// `y = Aᵀ M A` of a span's tiles for one panel of outputs, into the sink.
+#[inline(always)]
+fn write_outputs<S: Simd, K: Sink>(
+    s: S,
+    conv: &WinogradForward,
+    span: Span,
+    outputs: Range<usize>,
+    (sums, products): (&[f32], Slabs),
+    job: usize,
+    sink: &K,
+) {
+    let mut list = [(Tile { image: 0, y: 0, x: 0 }, [0; 2]); MAX_TILES];
+    let mut count = 0;
+    for tile in conv.tiles.of(span) {
+        list[count] = (tile, conv.tiles.inside(tile));
+        count += 1;
+    }
+    assert!(sums.len() >= products.len() && count * products.pitch <= products.slab);
+    for lane in (0..outputs.len()).step_by(S::LANES) {
+        let at =
+            Channels { first: outputs.start + lane, lanes: S::LANES.min(outputs.len() - lane) };
+        let mut state = None;
+        for (row, &(tile, [rows, cols])) in list[..count].iter().enumerate() {
+            let mut points = [[s.splat(0.0); 6]; 6];
+            for point in 0..POINTS {
+                let from = point * products.slab + row * products.pitch + lane;
+                // SAFETY: a vector within the row, the row within its slab, all slabs within `sums`.
+                points[point / 6][point % 6] = unsafe { s.load(sums.as_ptr().add(from)) };
+            }
+            let y = both_ways(s, Output, points);
+            if row == 0 {
+                state = Some(sink.begin(s, at, y[0][0]));
+            }
+            let Some(state) = &mut state else { unreachable!("begun at the first tile") };
+            let corner =
+                (tile.image * conv.tiles.out_h + 4 * tile.y) * conv.tiles.out_w + 4 * tile.x;
+            for dy in 0..rows {
+                for dx in 0..cols {
+                    let pixel = corner + dy * conv.tiles.out_w + dx;
+                    // SAFETY: the pixel is inside the map and belongs to this span; the channels to this panel.
+                    unsafe { sink.put(s, state, pixel, at, y[dy][dx]) };
+                }
+            }
+        }
+        if let Some(state) = state {
+            // SAFETY: this span's job and these channels are handled here alone.
+            unsafe { sink.end(s, state, job, at) };
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Input tiles to `V`, and output-gradient tiles to `dM`.
+
+use super::transform::{Input, OneWay, OutputTransposed, both_ways};
+use super::{POINTS, Tile};
+use crate::simd::{Simd, load_n};
+use crate::threads::{LINE, odd_lines};
+
+/// How a block of transformed tiles lies in memory: `[36][tile][channel]`, a row per tile.
+///
+/// Each of the 36 slabs is followed by a cache line of padding: with power-of-two shapes all 36 stores of a tile would
+/// otherwise fall into one cache set.
+#[derive(Clone, Copy)]
+pub(super) struct Slabs {
+    pub pitch: usize,
+    pub slab: usize,
+}
+
+impl Slabs {
+    pub(super) fn new(tiles: usize, channels: usize) -> Slabs {
+        // Rows of at most two lines stay dense; longer ones are kept off powers of two.
+        let pitch = channels.next_multiple_of(LINE);
+        let pitch = if pitch <= 2 * LINE { pitch } else { odd_lines(pitch) };
+        Slabs { pitch, slab: tiles * pitch + LINE }
+    }
+
+    /// Floats of all slabs.
+    pub(super) fn len(&self) -> usize {
+        POINTS * self.slab
+    }
+}
+
+/// NHWC maps that tiles are read from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub data: &'a [f32],
+    pub h: usize,
+    pub w: usize,
+    pub channels: usize,
+}
+
+/// `V = Bᵀ d B` of the tiles, whose 6x6 inputs begin at `(4 y - pad, 4 x - pad)`.
+///
+/// `zeros` holds at least `channels` zeros: what overhanging tiles read.
+#[inline(always)]
+pub(super) fn input_tiles<S: Simd>(
+    s: S,
+    source: Source,
+    pad: usize,
+    tiles: impl Iterator<Item = Tile>,
+    zeros: &[f32],
+    out: &mut [f32],
+    slabs: Slabs,
+) {
+    transform_tiles(s, Input, source, pad, tiles, zeros, (out, slabs));
+}
+
+/// `dM = A dy Aᵀ` of the tiles of the output's gradient.
+#[inline(always)]
+pub(super) fn gradient_tiles<S: Simd>(
+    s: S,
+    source: Source,
+    tiles: impl Iterator<Item = Tile>,
+    zeros: &[f32],
+    out: &mut [f32],
+    slabs: Slabs,
+) {
+    transform_tiles(s, OutputTransposed, source, 0, tiles, zeros, (out, slabs));
+}
+
+/// Reads `N x N` tiles from `(4 y - pad, 4 x - pad)` on, transforms them and writes them to the slabs.
+#[inline(always)]
+fn transform_tiles<S: Simd, T: OneWay<N, 6> + Copy, const N: usize>(
+    s: S,
+    transform: T,
+    source: Source,
+    pad: usize,
+    tiles: impl Iterator<Item = Tile>,
+    zeros: &[f32],
+    (out, slabs): (&mut [f32], Slabs),
+) {
+    let channels = source.channels;
+    assert!(zeros.len() >= channels && out.len() >= slabs.len());
+    assert!(channels.next_multiple_of(S::LANES) <= slabs.pitch);
+    for (row, tile) in tiles.enumerate() {
+        assert!((row + 1) * slabs.pitch <= slabs.slab);
+        let corner = [4 * tile.y as isize - pad as isize, 4 * tile.x as isize - pad as isize];
+        let pixels = pixel_pointers::<N>(source, tile.image, corner, zeros);
+        for first in (0..channels).step_by(S::LANES) {
+            let lanes = S::LANES.min(channels - first);
+            let mut values = [[s.splat(0.0); N]; N];
+            for y in 0..N {
+                for x in 0..N {
+                    // SAFETY: every pointer has `channels` floats behind it.
+                    values[y][x] = unsafe { load_n(s, pixels[y][x].add(first), lanes) };
+                }
+            }
+            let values = both_ways(s, transform, values);
+            for y in 0..6 {
+                for x in 0..6 {
+                    let at = (y * 6 + x) * slabs.slab + row * slabs.pitch + first;
+                    // SAFETY: a whole vector fits the row, the row fits the slab, `out` holds all slabs.
+                    unsafe { s.store(out.as_mut_ptr().add(at), values[y][x]) };
+                }
+            }
+        }
+    }
+}
+
+/// Where each pixel's channels begin: in the map, or in `zeros` beyond its edges.
+///
+/// Without branches, because narrow layers spend as much time here as on the transform.
+#[inline(always)]
+fn pixel_pointers<const N: usize>(
+    source: Source,
+    image: usize,
+    [top, left]: [isize; 2],
+    zeros: &[f32],
+) -> [[*const f32; N]; N] {
+    let Source { data, h, w, channels } = source;
+    let map = data[image * h * w * channels..][..h * w * channels].as_ptr();
+    let mut pointers = [[zeros.as_ptr(); N]; N];
+    let mut rows = [0; N];
+    let mut cols = [0; N];
+    for i in 0..N {
+        rows[i] = top.wrapping_add_unsigned(i).cast_unsigned();
+        cols[i] = left.wrapping_add_unsigned(i).cast_unsigned();
+    }
+    for y in 0..N {
+        for x in 0..N {
+            // A negative position is a huge one once unsigned.
+            let inside = (rows[y] < h) & (cols[x] < w);
+            let offset = rows[y].wrapping_mul(w).wrapping_add(cols[x]).wrapping_mul(channels);
+            if inside {
+                pointers[y][x] = map.wrapping_add(offset);
+            }
+        }
+    }
+    pointers
+}

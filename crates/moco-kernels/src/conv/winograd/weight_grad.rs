@@ -1,0 +1,397 @@
+//! The weight gradient: `dU = Σ_tiles Vᵀ dM`, `dW = Gᵀ dU G`.
+//!
+//! Two arrangements again. Narrow layers, whose `dU` fits a second-level cache beside some tiles: the tiles are cut
+//! into a fixed number of parts, each with a `dU` of its own, added in order at the end. Wide layers: the tiles of a
+//! wave are transformed first, then a job takes a block of 64 x 64 channels and some of the 36 points through all of
+//! them. In both the order of additions depends on the shape alone.
+
+use std::ops::Range;
+
+use super::input::{Slabs, Source, gradient_tiles, input_tiles};
+use super::transform::{WeightsTransposed, both_ways};
+use super::{POINTS, Tiles};
+use crate::Isa;
+use crate::conv::shape::{ConvShape, Span, spans};
+use crate::gemm::{Dims, Strided, multiply};
+use crate::simd::{Kernel, Simd};
+use crate::threads::{Disjoint, Kept, LINE, Scratch, cut, filled, for_each, for_each_chunk};
+
+/// Most floats of `dU` for the arrangement in parts: 192 KiB.
+const NARROW_FLOATS: usize = 48 << 10;
+/// Most parts.
+const PARTS: usize = 32;
+/// Tiles transformed together: the depth of one product.
+const BLOCK: usize = 48;
+/// Channels per side of a block of `dU` in the wide arrangement.
+const SIDE: usize = 64;
+/// Bytes of transformed tiles per wave. Measured: with 4 MiB a layer takes two thirds of the time that it takes with
+/// 20 MiB, which a shared third-level cache does not hold.
+const WAVE_BYTES: usize = 4 << 20;
+/// Jobs wanted per wave before the 36 points are shared out too.
+const WANTED_JOBS: usize = 16;
+
+/// `dW` in OIHW, of a 3x3 convolution at stride 1.
+pub(crate) fn weight_grad(isa: Isa, shape: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    let problem = Problem::new(isa, shape, x, dy);
+    if POINTS * shape.cin * problem.cout_pitch <= NARROW_FLOATS {
+        problem.narrow(isa)
+    } else {
+        problem.wide(isa)
+    }
+}
+
+struct Problem<'a> {
+    shape: ConvShape,
+    input: Source<'a>,
+    gradient: Source<'a>,
+    tiles: Tiles,
+    v: Slabs,
+    dm: Slabs,
+    /// Output channels, padded to whole vectors.
+    cout_pitch: usize,
+    panel: usize,
+}
+
+impl<'a> Problem<'a> {
+    fn new(isa: Isa, shape: &ConvShape, x: &'a [f32], dy: &'a [f32]) -> Self {
+        let (out_h, out_w) = (shape.out_h(), shape.out_w());
+        Problem {
+            shape: *shape,
+            input: Source { data: x, h: shape.h, w: shape.w, channels: shape.cin },
+            gradient: Source { data: dy, h: out_h, w: out_w, channels: shape.cout },
+            tiles: Tiles::new(out_h, out_w, 1),
+            v: Slabs::new(BLOCK, shape.cin),
+            dm: Slabs::new(BLOCK, shape.cout),
+            cout_pitch: shape.cout.next_multiple_of(isa.lanes()),
+            panel: isa.panel_width(),
+        }
+    }
+
+    /// Floats of `V` or `dM` of a block of tiles; a block is one and then the other.
+    fn half_len(&self) -> usize {
+        self.v.len().max(self.dm.len())
+    }
+
+    /// Floats of a block of transformed tiles.
+    fn block_len(&self) -> usize {
+        2 * self.half_len()
+    }
+
+    fn blocks(&self, size: usize) -> Vec<Span> {
+        spans(self.shape.n, 1, self.tiles.per_image(), size)
+    }
+
+    /// `V` (half 0) or `dM` (half 1) of one block of tiles.
+    #[inline(always)]
+    fn transform<S: Simd>(&self, s: S, span: Span, half: usize, zeros: &[f32], out: &mut [f32]) {
+        if half == 0 {
+            input_tiles(s, self.input, self.shape.pad, self.tiles.of(span), zeros, out, self.v);
+        } else {
+            gradient_tiles(s, self.gradient, self.tiles.of(span), zeros, out, self.dm);
+        }
+    }
+
+    /// `dU[ci][co] += Vᵀ dM` at one point, for some input and output channels and the tiles of one block. Rows of `du`
+    /// are `pitch` apart.
+    #[inline(always)]
+    fn multiply_point<S: Simd>(
+        &self,
+        s: S,
+        point: usize,
+        tiles: usize,
+        block: &[f32],
+        [cin, cout]: [Range<usize>; 2],
+        (du, pitch): (&mut [f32], usize),
+    ) {
+        let (v, dm) = block.split_at(self.half_len());
+        let data = &v[point * self.v.slab + cin.start..];
+        let a = Strided { data, row_stride: 1, k_stride: self.v.pitch };
+        for first in cout.clone().step_by(self.panel) {
+            let vectors = (cout.end - first).div_ceil(S::LANES).min(S::TILE_VECTORS);
+            let dims = Dims { rows: cin.len(), depth: tiles, vectors };
+            let b = (&dm[point * self.dm.slab + first..], self.dm.pitch);
+            multiply(s, dims, a, b, (&mut du[first - cout.start..], pitch), true);
+        }
+    }
+
+    fn zeros_len(&self) -> usize {
+        self.shape.cin.max(self.shape.cout)
+    }
+
+    fn narrow(&self, isa: Isa) -> Vec<f32> {
+        let blocks = self.blocks(BLOCK);
+        let per_part = blocks.len().div_ceil(PARTS).max(1);
+        let parts = blocks.len().div_ceil(per_part).max(1);
+        let du_len = POINTS * self.shape.cin * self.cout_pitch;
+        let mut sums = Kept::new(parts * du_len);
+        for_each_chunk(&mut sums, du_len, |part, du| {
+            let first = part * per_part;
+            let blocks = &blocks[first..blocks.len().min(first + per_part)];
+            isa.run(NarrowJob { problem: self, blocks, du });
+        });
+        let lanes = isa.lanes();
+        // SAFETY: the folds of all output channels write all of it.
+        unsafe {
+            filled(self.shape.weight_len(), |out| {
+                let out = Disjoint::new(out);
+                for_each(self.shape.cout.div_ceil(lanes), |i| {
+                    let cout = i * lanes..self.shape.cout.min((i + 1) * lanes);
+                    let channels = [0..self.shape.cin, cout];
+                    let du = Parts {
+                        data: &sums[i * lanes..],
+                        len: du_len,
+                        count: parts,
+                        rows: self.shape.cin,
+                        pitch: self.cout_pitch,
+                    };
+                    isa.run(Fold { problem: self, channels, du, out: out.start().cast() });
+                });
+            })
+        }
+    }
+
+    fn wide(&self, isa: Isa) -> Vec<f32> {
+        let blocks = self.blocks(BLOCK);
+        // Where `dU` outweighs all the tiles, it must not go through memory: one wave.
+        let heavy = POINTS * self.shape.cin * self.cout_pitch > blocks.len() * self.block_len();
+        // The length of a wave does not change the order of additions, so it may follow the threads: a transform
+        // job is half a block.
+        let by_cache = WAVE_BYTES / size_of::<f32>() / self.block_len();
+        let by_threads = rayon::current_num_threads().div_ceil(2);
+        let per_wave = if heavy { blocks.len() } else { by_cache.max(by_threads) }.max(1);
+        let waves = blocks.len().div_ceil(per_wave).max(1);
+        let grid = [self.shape.cin.div_ceil(SIDE), self.shape.cout.div_ceil(SIDE)];
+        let sides = grid[0] * grid[1];
+        // With few blocks of channels the points are shared out, in divisors of 36.
+        let shares = [1, 2, 4, 9, 36].into_iter().find(|n| n * sides >= WANTED_JOBS).unwrap_or(36);
+        let whole = waves == 1 && shares == 1;
+        let side_len = POINTS * SIDE * SIDE;
+        let mut tiles = Kept::new(per_wave.min(blocks.len()) * self.block_len());
+        let mut du = Kept::new(if whole { 0 } else { sides * side_len });
+        let fold = |side: usize, du: &[f32], out: *mut f32| {
+            let channels = self.side_channels(grid, side);
+            let du = Parts { data: du, len: side_len, count: 1, rows: SIDE, pitch: SIDE };
+            isa.run(Fold { problem: self, channels, du, out });
+        };
+        // SAFETY: the folds of all sides write all of it.
+        unsafe {
+            filled(self.shape.weight_len(), |out| {
+                let out = Disjoint::new(out);
+                for wave in 0..waves {
+                    let first = wave * per_wave;
+                    let spans = &blocks[first..blocks.len().min(first + per_wave)];
+                    let tiles = &mut tiles[..spans.len() * self.block_len()];
+                    for_each_chunk(tiles, self.half_len(), |i, out| {
+                        isa.run(TransformJob {
+                            problem: self,
+                            span: spans[i / 2],
+                            half: i % 2,
+                            out,
+                        });
+                    });
+                    let job = WideJob { problem: self, grid, spans, tiles, first: wave == 0 };
+                    if whole {
+                        for_each(sides, |side| {
+                            let du = &mut *Scratch::new(side_len);
+                            isa.run(job.on(side, 0..POINTS, du));
+                            fold(side, du, out.start().cast());
+                        });
+                    } else {
+                        for_each_chunk(&mut du, side_len / shares, |i, du| {
+                            let points = POINTS / shares;
+                            let start = i % shares * points;
+                            isa.run(job.on(i / shares, start..start + points, du));
+                        });
+                    }
+                }
+                if !whole {
+                    for_each(sides, |side| {
+                        fold(side, &du[side * side_len..][..side_len], out.start().cast());
+                    });
+                }
+            })
+        }
+    }
+
+    /// Input and output channels of one block of the grid.
+    fn side_channels(&self, grid: [usize; 2], side: usize) -> [Range<usize>; 2] {
+        let range = |i: usize, all: usize| i * SIDE..all.min((i + 1) * SIDE);
+        [range(side / grid[1], self.shape.cin), range(side % grid[1], self.shape.cout)]
+    }
+}
+
+struct NarrowJob<'a> {
+    problem: &'a Problem<'a>,
+    blocks: &'a [Span],
+    /// `[36][cin][cout]`
+    du: &'a mut [f32],
+}
+
+impl Kernel for NarrowJob<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let NarrowJob { problem, blocks, du } = self;
+        let channels = [0..problem.shape.cin, 0..problem.shape.cout];
+        let slab = problem.shape.cin * problem.cout_pitch;
+        du.fill(0.0);
+        let mut memory = Scratch::new(problem.zeros_len() + problem.block_len() + LINE);
+        let mut scratch = &mut *memory;
+        let zeros = cut(&mut scratch, problem.zeros_len());
+        zeros.fill(0.0);
+        let tiles = &mut scratch[..problem.block_len()];
+        for &span in blocks {
+            for (half, out) in tiles.chunks_mut(problem.half_len()).enumerate() {
+                problem.transform(s, span, half, zeros, out);
+            }
+            let count = span.end - span.start;
+            for (point, du) in du.chunks_mut(slab).enumerate() {
+                let du = (du, problem.cout_pitch);
+                problem.multiply_point(s, point, count, tiles, channels.clone(), du);
+            }
+        }
+    }
+}
+
+struct TransformJob<'a> {
+    problem: &'a Problem<'a>,
+    span: Span,
+    half: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for TransformJob<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let zeros = &mut *Scratch::new(self.problem.zeros_len());
+        zeros.fill(0.0);
+        self.problem.transform(s, self.span, self.half, zeros, self.out);
+    }
+}
+
+/// Products of one wave.
+#[derive(Clone, Copy)]
+struct WideJob<'a> {
+    problem: &'a Problem<'a>,
+    grid: [usize; 2],
+    spans: &'a [Span],
+    tiles: &'a [f32],
+    /// Whether `dU` begins here.
+    first: bool,
+}
+
+impl<'a> WideJob<'a> {
+    /// Some points of one block of channels; `du` is `[points][SIDE][SIDE]`.
+    fn on(self, side: usize, points: Range<usize>, du: &'a mut [f32]) -> SideJob<'a> {
+        SideJob { wave: self, side, points, du }
+    }
+}
+
+struct SideJob<'a> {
+    wave: WideJob<'a>,
+    side: usize,
+    points: Range<usize>,
+    du: &'a mut [f32],
+}
+
+impl Kernel for SideJob<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let SideJob { wave, side, points, du } = self;
+        let problem = wave.problem;
+        let channels = problem.side_channels(wave.grid, side);
+        if wave.first {
+            du.fill(0.0);
+        }
+        for (point, du) in points.zip(du.chunks_mut(SIDE * SIDE)) {
+            for (span, tiles) in wave.spans.iter().zip(wave.tiles.chunks(problem.block_len())) {
+                let count = span.end - span.start;
+                problem.multiply_point(s, point, count, tiles, channels.clone(), (&mut *du, SIDE));
+            }
+        }
+    }
+}
+
+/// `dU` in several parts `[36][rows][pitch]`, `len` apart, of which the sum is meant.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    data: &'a [f32],
+    len: usize,
+    count: usize,
+    rows: usize,
+    pitch: usize,
+}
+
+impl Parts<'_> {
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S, point: usize, row: usize, lane: usize) -> S::V {
+        let at = (point * self.rows + row) * self.pitch + lane;
+        let mut sum = s.splat(0.0);
+        for part in 0..self.count {
+            let from = &self.data[part * self.len + at..][..S::LANES];
+            // SAFETY: `from` is one vector.
+            sum = s.add(sum, unsafe { s.load(from.as_ptr()) });
+        }
+        sum
+    }
+}
+
+/// `dW = Gᵀ dU G` of some channels, into OIHW.
+struct Fold<'a> {
+    problem: &'a Problem<'a>,
+    /// Input and output channels.
+    channels: [Range<usize>; 2],
+    /// Row 0, lane 0 is the first of these channels.
+    du: Parts<'a>,
+    /// `[cout][cin][9]`, of which these channels are written.
+    out: *mut f32,
+}
+
+/// Input channels folded at a time, so that they are written as runs.
+const FOLD: usize = 16;
+
+impl Kernel for Fold<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Fold { problem, channels: [cin, cout], du, out } = self;
+        let turned_pitch = FOLD * 9 + LINE;
+        let turned = &mut *Scratch::new(S::LANES * turned_pitch);
+        for lane in (0..cout.len()).step_by(S::LANES) {
+            for first in cin.clone().step_by(FOLD) {
+                let count = FOLD.min(cin.end - first);
+                for c in 0..count {
+                    let row = first - cin.start + c;
+                    let mut points = [[s.splat(0.0); 6]; 6];
+                    for point in 0..POINTS {
+                        points[point / 6][point % 6] = du.load(s, point, row, lane);
+                    }
+                    let taps = both_ways(s, WeightsTransposed, points);
+                    let mut lanes = [0.0f32; 16];
+                    for tap in 0..9 {
+                        // SAFETY: no vector has more than 16 lanes.
+                        unsafe { s.store(lanes.as_mut_ptr(), taps[tap / 3][tap % 3]) };
+                        for l in 0..S::LANES {
+                            turned[l * turned_pitch + c * 9 + tap] = lanes[l];
+                        }
+                    }
+                }
+                for l in 0..S::LANES.min(cout.len() - lane) {
+                    let output = cout.start + lane + l;
+                    let row = &turned[l * turned_pitch..][..count * 9];
+                    // SAFETY: these channels are in range and this fold's alone.
+                    unsafe {
+                        let to = out.add((output * problem.shape.cin + first) * 9);
+                        to.copy_from_nonoverlapping(row.as_ptr(), row.len());
+                    }
+                }
+            }
+        }
+    }
+}

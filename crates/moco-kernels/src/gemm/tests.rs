@@ -1,0 +1,114 @@
+use super::{Dims, Pairs, Strided, multiply, multiply_pairs, scalar};
+use crate::Isa;
+use crate::simd::{Kernel, Simd};
+use crate::testing::{Rng, isas, relative_error};
+
+struct Block<'a> {
+    dims: [usize; 3],
+    a: Strided<'a>,
+    b: &'a [f32],
+    b_stride: usize,
+    c: &'a mut [f32],
+    c_stride: usize,
+}
+
+impl Kernel for Block<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let [rows, depth, cols] = self.dims;
+        let mut col = 0;
+        while col < cols {
+            let vectors = ((cols - col) / S::LANES).min(S::TILE_VECTORS);
+            let b = (&self.b[col..], self.b_stride);
+            let c = (&mut self.c[col..], self.c_stride);
+            multiply(s, Dims { rows, depth, vectors }, self.a, b, c, true);
+            col += vectors * S::LANES;
+        }
+    }
+}
+
+#[test]
+fn every_height_depth_and_stride_agrees_with_f64() {
+    let mut rng = Rng::new(1);
+    for isa in isas() {
+        for rows in 1..=26 {
+            let depth = 1 + rng.below(70);
+            let cols = 16 * (1 + rng.below(4));
+            let a = rng.normals(rows * (depth + 3));
+            // Row-major and column-major: the two ways the convolutions read `A`.
+            let strides = [(depth + 3, 1), (1, rows)];
+            for (row_stride, k_stride) in strides {
+                let a = Strided { data: &a, row_stride, k_stride };
+                let (b_stride, c_stride) = (cols + rng.below(5), cols + rng.below(5));
+                let b = rng.normals(depth * b_stride);
+                let mut c = rng.normals(rows * c_stride);
+                let mut expected = c.clone();
+                scalar::multiply(a, &b, b_stride, &mut expected, c_stride, [rows, depth, cols]);
+                isa.run(Block {
+                    dims: [rows, depth, cols],
+                    a,
+                    b: &b,
+                    b_stride,
+                    c: &mut c,
+                    c_stride,
+                });
+                let expected: Vec<f64> = expected.iter().map(|&x| f64::from(x)).collect();
+                let error = relative_error(&c, &expected);
+                assert!(error < 5e-7, "{isa:?} {rows}x{depth}x{cols}: {error}");
+            }
+        }
+    }
+}
+
+struct Gathered<'a> {
+    rows: usize,
+    pairs: &'a Pairs,
+    a: &'a [f32],
+    b: &'a [f32],
+    c: &'a mut [f32],
+}
+
+impl Kernel for Gathered<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        multiply_pairs(s, (self.rows, 1), self.pairs, self.a, (self.b, 3), (self.c, 16));
+    }
+}
+
+#[test]
+fn gathered_products_agree_with_f64() {
+    let mut rng = Rng::new(2);
+    for isa in isas() {
+        let lanes = isa.lanes();
+        for rows in 1..=25 {
+            let (a, b) = (rng.normals(500), rng.normals(500));
+            let mut pairs = Pairs::default();
+            let mut expected = vec![0.0f64; rows * 16];
+            for _ in 0..rng.below(40) {
+                let (x, y) = (rng.below(500 - rows), rng.below((500 - lanes) / 3));
+                pairs.push(x, y);
+                for r in 0..rows {
+                    for l in 0..lanes {
+                        expected[r * 16 + l] += f64::from(a[x + r]) * f64::from(b[3 * y + l]);
+                    }
+                }
+            }
+            let mut c = vec![0.0; rows * 16];
+            isa.run(Gathered { rows, pairs: &pairs, a: &a, b: &b, c: &mut c });
+            for (got, want) in c.iter().zip(&expected) {
+                assert!((f64::from(*got) - want).abs() < 1e-5, "{isa:?} {rows} rows");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic]
+fn a_short_operand_is_refused() {
+    let a = Strided { data: &[1.0; 5], row_stride: 3, k_stride: 1 };
+    let (b, mut c) = (vec![0.0; 48], vec![0.0; 32]);
+    let (b_stride, c_stride) = (16, 16);
+    Isa::Portable.run(Block { dims: [2, 3, 16], a, b: &b, b_stride, c: &mut c, c_stride });
+}

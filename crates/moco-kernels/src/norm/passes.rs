@@ -1,0 +1,380 @@
+//! The three passes of BatchNorm, ReLU and the residual addition.
+
+use std::mem::MaybeUninit;
+
+use super::rows::{Maps, RowOp};
+use crate::Isa;
+use crate::simd::{Simd, load_n, store_n};
+use crate::threads::Disjoint;
+
+/// A slice that a pass reads by offset.
+///
+/// # Safety
+/// `at + lanes` is within `data`.
+#[inline(always)]
+unsafe fn load_at<S: Simd>(s: S, data: &[f32], at: usize, lanes: usize) -> S::V {
+    debug_assert!(at + lanes <= data.len());
+    // SAFETY: the caller's promise.
+    unsafe { load_n(s, data.as_ptr().add(at), lanes) }
+}
+
+/// `out = relu?(y * scale + shift + skip?)`.
+pub(crate) struct Normalise<'a> {
+    /// `[groups, channels]`
+    pub scale: &'a [f32],
+    /// `[groups, channels]`
+    pub shift: &'a [f32],
+    pub skip: Option<&'a [f32]>,
+    pub relu: bool,
+}
+
+impl Normalise<'_> {
+    /// Writes all of `out`.
+    pub(crate) fn run(&self, isa: Isa, maps: &Maps, y: &[f32], out: &mut [MaybeUninit<f32>]) {
+        assert!(y.len() == maps.len() && out.len() == maps.len());
+        // SAFETY: both are as long as the maps and do not overlap.
+        unsafe { self.run_raw(isa, maps, y.as_ptr(), out.as_mut_ptr().cast()) }
+    }
+
+    /// Replaces `y` by the output.
+    pub(crate) fn run_in_place(&self, isa: Isa, maps: &Maps, y: &mut [f32]) {
+        assert!(y.len() == maps.len());
+        let y = y.as_mut_ptr();
+        // SAFETY: as long as the maps; each element is read and then written by one thread.
+        unsafe { self.run_raw(isa, maps, y, y) }
+    }
+
+    /// # Safety
+    /// `maps.len()` floats are readable at `y` and writable at `out`; they are the same or do not overlap.
+    unsafe fn run_raw(&self, isa: Isa, maps: &Maps, y: *const f32, out: *mut f32) {
+        assert!(self.skip.is_none_or(|skip| skip.len() == maps.len()));
+        let (scale, shift) = (maps.widen(self.scale), maps.widen(self.shift));
+        let (skip, relu) = (self.skip, self.relu);
+        maps.run(isa, &NormaliseRows { y, out, scale: &scale, shift: &shift, skip, relu });
+    }
+}
+
+struct NormaliseRows<'a> {
+    y: *const f32,
+    out: *mut f32,
+    scale: &'a [f32],
+    shift: &'a [f32],
+    skip: Option<&'a [f32]>,
+    relu: bool,
+}
+
+// SAFETY: the pointers are used in `step` alone, whose callers promise that threads handle different elements.
+unsafe impl Sync for NormaliseRows<'_> {}
+
+impl RowOp for NormaliseRows<'_> {
+    type State<S: Simd> = [S::V; 2];
+
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(&self, s: S, _: usize, at: usize, lanes: usize) -> [S::V; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [load_at(s, self.scale, at, lanes), load_at(s, self.shift, at, lanes)] }
+    }
+
+    #[inline(always)]
+    unsafe fn step<S: Simd>(&self, s: S, state: &mut [S::V; 2], at: usize, lanes: usize) {
+        // SAFETY: the caller's promise; all maps have one length.
+        unsafe {
+            let mut z = s.fma(load_n(s, self.y.add(at), lanes), state[0], state[1]);
+            if let Some(skip) = self.skip {
+                z = s.add(z, load_at(s, skip, at, lanes));
+            }
+            if self.relu {
+                z = s.relu(z);
+            }
+            store_n(s, self.out.add(at), z, lanes);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn end<S: Simd>(&self, _: S, _: [S::V; 2], _: usize, _: usize, _: usize) {}
+}
+
+/// Where the ReLU let the gradient through.
+#[derive(Clone, Copy)]
+pub(crate) enum Gate<'a> {
+    /// No ReLU.
+    Open,
+    /// Where the output, given here, is positive.
+    Output(&'a [f32]),
+    /// Where `y * scale + shift`, `[groups, channels]` each, is positive: one array less to read.
+    Affine(&'a [f32], &'a [f32]),
+}
+
+impl Gate<'_> {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(
+        &self,
+        s: S,
+        d: S::V,
+        y: &[f32],
+        affine: [S::V; 2],
+        (at, lanes): (usize, usize),
+    ) -> S::V {
+        match self {
+            Gate::Open => d,
+            // SAFETY: the output is as long as the maps.
+            Gate::Output(out) => s.gate(d, unsafe { load_at(s, out, at, lanes) }),
+            // SAFETY: where this gate is used, `y` is as long as the maps.
+            Gate::Affine(..) => {
+                s.gate(d, s.fma(unsafe { load_at(s, y, at, lanes) }, affine[0], affine[1]))
+            }
+        }
+    }
+
+    fn widen(&self, maps: &Maps) -> [Vec<f32>; 2] {
+        match self {
+            Gate::Affine(scale, shift) => [maps.widen(scale), maps.widen(shift)],
+            _ => [Vec::new(), Vec::new()],
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(
+        &self,
+        s: S,
+        wide: &[Vec<f32>; 2],
+        at: usize,
+        lanes: usize,
+    ) -> [S::V; 2] {
+        match self {
+            // SAFETY: the caller's `at` lies within the widened values.
+            Gate::Affine(..) => unsafe {
+                [load_at(s, &wide[0], at, lanes), load_at(s, &wide[1], at, lanes)]
+            },
+            _ => [s.splat(0.0); 2],
+        }
+    }
+
+    fn check(&self, len: usize) {
+        if let Gate::Output(out) = self {
+            assert_eq!(out.len(), len, "the output has the shape of its gradient");
+        }
+    }
+}
+
+/// `Σ dz` and `Σ dz (y - mean)` per group and channel; optionally writes `dz`.
+pub(crate) struct Sums<'a> {
+    pub d_out: &'a [f32],
+    pub gate: Gate<'a>,
+    /// The pre-normalisation output and its mean `[groups, channels]`; without them the second sum is zero.
+    pub centred: Option<(&'a [f32], &'a [f32])>,
+}
+
+impl Sums<'_> {
+    /// `[groups, channels]` each, in f64. With `dz`, all of it is written.
+    pub(crate) fn run(
+        &self,
+        isa: Isa,
+        maps: &Maps,
+        dz: Option<&mut [MaybeUninit<f32>]>,
+    ) -> [Vec<f64>; 2] {
+        let len = maps.len();
+        assert_eq!(self.d_out.len(), len);
+        assert!(self.centred.is_none_or(|(y, _)| y.len() == len));
+        assert!(dz.as_ref().is_none_or(|dz| dz.len() == len));
+        assert!(!matches!(self.gate, Gate::Affine(..)) || self.centred.is_some());
+        self.gate.check(len);
+        let row = 2 * maps.groups * maps.width();
+        let mut partial = vec![0.0; maps.jobs() * row];
+        let op = SumRows {
+            sums: self,
+            affine: self.gate.widen(maps),
+            mean: self.centred.map(|(_, mean)| maps.widen(mean)).unwrap_or_default(),
+            dz: dz.map(|dz| dz.as_mut_ptr().cast()),
+            partial: Disjoint::new(&mut partial),
+            half: row / 2,
+        };
+        maps.run(isa, &op);
+        maps.fold_sums(&partial)
+    }
+}
+
+impl Maps {
+    /// `[jobs, 2, groups, width]` in f32 to two sums of `[groups, channels]` in f64.
+    fn fold_sums(&self, partial: &[f32]) -> [Vec<f64>; 2] {
+        let channels = self.channels();
+        let half = self.groups * self.width();
+        [0, 1].map(|which| {
+            let mut sums = vec![0.0; self.groups * channels];
+            for job in partial.chunks(2 * half) {
+                for (i, &value) in job[which * half..][..half].iter().enumerate() {
+                    let (group, lane) = (i / self.width(), i % self.width());
+                    sums[group * channels + lane % channels] += f64::from(value);
+                }
+            }
+            sums
+        })
+    }
+}
+
+struct SumRows<'a> {
+    sums: &'a Sums<'a>,
+    affine: [Vec<f32>; 2],
+    mean: Vec<f32>,
+    dz: Option<*mut f32>,
+    /// `[jobs, 2, groups, width]`
+    partial: Disjoint<'a, f32>,
+    half: usize,
+}
+
+// SAFETY: `dz` is written in `step` alone, whose callers promise that threads handle different elements.
+unsafe impl Sync for SumRows<'_> {}
+
+/// What [`SumRows`] keeps in registers.
+#[derive(Clone, Copy)]
+struct SumState<V> {
+    affine: [V; 2],
+    mean: V,
+    sum: V,
+    product: V,
+}
+
+impl RowOp for SumRows<'_> {
+    type State<S: Simd> = SumState<S::V>;
+
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(&self, s: S, job: usize, at: usize, lanes: usize) -> Self::State<S> {
+        let start = job * 2 * self.half + at;
+        // SAFETY: the caller's `at` lies within the widened values; the partial sums are this job's.
+        unsafe {
+            SumState {
+                affine: self.sums.gate.begin(s, &self.affine, at, lanes),
+                mean: match self.sums.centred {
+                    Some(_) => load_at(s, &self.mean, at, lanes),
+                    None => s.splat(0.0),
+                },
+                sum: load_n(s, self.partial.slice(start..start + lanes).as_ptr(), lanes),
+                product: {
+                    let start = start + self.half;
+                    load_n(s, self.partial.slice(start..start + lanes).as_ptr(), lanes)
+                },
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn step<S: Simd>(&self, s: S, state: &mut Self::State<S>, at: usize, lanes: usize) {
+        // SAFETY: the caller's promise; all maps have one length.
+        unsafe {
+            let y = if let Some((y, _)) = self.sums.centred { y } else { &[] };
+            let d = load_at(s, self.sums.d_out, at, lanes);
+            let dz = self.sums.gate.apply(s, d, y, state.affine, (at, lanes));
+            state.sum = s.add(state.sum, dz);
+            if self.sums.centred.is_some() {
+                let centred = s.sub(load_at(s, y, at, lanes), state.mean);
+                state.product = s.fma(dz, centred, state.product);
+            }
+            if let Some(out) = self.dz {
+                store_n(s, out.add(at), dz, lanes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn end<S: Simd>(
+        &self,
+        s: S,
+        state: Self::State<S>,
+        job: usize,
+        at: usize,
+        lanes: usize,
+    ) {
+        let start = job * 2 * self.half + at;
+        // SAFETY: the partial sums are this job's.
+        unsafe {
+            let sum = self.partial.slice(start..start + lanes);
+            store_n(s, sum.as_mut_ptr(), state.sum, lanes);
+            let product = self.partial.slice(start + self.half..start + self.half + lanes);
+            store_n(s, product.as_mut_ptr(), state.product, lanes);
+        }
+    }
+}
+
+/// `dy = a dz + b (y - mean) + c` with `a`, `b`, `c` and `mean` per group and channel.
+pub(crate) struct Gradient<'a> {
+    pub d_out: &'a [f32],
+    pub gate: Gate<'a>,
+    pub a: &'a [f32],
+    /// `y`, `mean`, `b` and `c`; without them `dy = a dz`.
+    pub centred: Option<(&'a [f32], [&'a [f32]; 3])>,
+    /// `y` for the gate where `centred` is absent.
+    pub y: &'a [f32],
+}
+
+impl Gradient<'_> {
+    /// Writes all of `dy`.
+    pub(crate) fn run(&self, isa: Isa, maps: &Maps, dy: &mut [f32]) {
+        let len = maps.len();
+        assert!(self.d_out.len() == len && dy.len() == len);
+        assert!(self.centred.is_none_or(|(y, _)| y.len() == len));
+        assert!(!matches!(self.gate, Gate::Affine(..)) || self.y.len() == len);
+        self.gate.check(len);
+        let op = GradientRows {
+            gradient: self,
+            affine: self.gate.widen(maps),
+            a: maps.widen(self.a),
+            centre: self
+                .centred
+                .map(|(_, values)| values.map(|v| maps.widen(v)))
+                .unwrap_or_default(),
+            dy: dy.as_mut_ptr(),
+        };
+        maps.run(isa, &op);
+    }
+}
+
+struct GradientRows<'a> {
+    gradient: &'a Gradient<'a>,
+    affine: [Vec<f32>; 2],
+    a: Vec<f32>,
+    /// `mean`, `b`, `c`
+    centre: [Vec<f32>; 3],
+    dy: *mut f32,
+}
+
+// SAFETY: `dy` is written in `step` alone, whose callers promise that threads handle different elements.
+unsafe impl Sync for GradientRows<'_> {}
+
+impl RowOp for GradientRows<'_> {
+    /// The gate's two values, `a`, `mean`, `b`, `c`.
+    type State<S: Simd> = ([S::V; 2], S::V, [S::V; 3]);
+
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(&self, s: S, _: usize, at: usize, lanes: usize) -> Self::State<S> {
+        // SAFETY: the caller's `at` lies within the widened values.
+        unsafe {
+            let mut centre = [s.splat(0.0); 3];
+            if self.gradient.centred.is_some() {
+                for (value, wide) in centre.iter_mut().zip(&self.centre) {
+                    *value = load_at(s, wide, at, lanes);
+                }
+            }
+            let affine = self.gradient.gate.begin(s, &self.affine, at, lanes);
+            (affine, load_at(s, &self.a, at, lanes), centre)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn step<S: Simd>(&self, s: S, state: &mut Self::State<S>, at: usize, lanes: usize) {
+        let (affine, a, [mean, b, c]) = *state;
+        // SAFETY: the caller's promise; all maps have one length.
+        unsafe {
+            let d = load_at(s, self.gradient.d_out, at, lanes);
+            let dz = self.gradient.gate.apply(s, d, self.gradient.y, affine, (at, lanes));
+            let mut dy = s.mul(a, dz);
+            if let Some((y, _)) = self.gradient.centred {
+                let y = load_at(s, y, at, lanes);
+                dy = s.add(dy, s.fma(b, s.sub(y, mean), c));
+            }
+            store_n(s, self.dy.add(at), dy, lanes);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn end<S: Simd>(&self, _: S, _: Self::State<S>, _: usize, _: usize, _: usize) {}
+}

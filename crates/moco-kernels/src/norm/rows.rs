@@ -1,0 +1,140 @@
+//! Walking NHWC maps a few rows at a time, one vector of channels after another.
+
+use std::ops::Range;
+
+use crate::Isa;
+use crate::simd::{Kernel, Simd};
+use crate::threads::for_each;
+
+/// A batch of maps as rows of channels, in BatchNorm groups.
+///
+/// Narrow maps are seen with several pixels per row, so that vectors are full: `[pixels, 8]` becomes
+/// `[pixels / 2, 16]`, with the per-channel values repeated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Maps {
+    images: usize,
+    rows: usize,
+    width: usize,
+    pub groups: usize,
+    channels: usize,
+}
+
+/// Floats per job: large against the cost of handing out a job, small against a batch.
+const JOB: usize = 32 << 10;
+/// Rows that share one load of the per-channel values.
+const BLOCK: usize = 16;
+
+impl Maps {
+    /// Maps of `pixels` pixels per image.
+    pub(crate) fn new(
+        isa: Isa,
+        images: usize,
+        pixels: usize,
+        channels: usize,
+        groups: usize,
+    ) -> Maps {
+        // With one group the boundaries between images do not matter.
+        let (images, pixels) = if groups == 1 { (1, images * pixels) } else { (images, pixels) };
+        let fills = |&fold: &usize| {
+            pixels.is_multiple_of(fold) && (fold * channels).is_multiple_of(isa.lanes())
+        };
+        let fold = [1, 2, 4, 8, 16].into_iter().find(fills).unwrap_or(1);
+        Maps { images, rows: pixels / fold, width: fold * channels, groups, channels }
+    }
+
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Floats per row.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Floats of the whole batch.
+    pub(crate) fn len(&self) -> usize {
+        self.images * self.rows * self.width
+    }
+
+    /// Per-channel values `[groups, channels]` repeated to `[groups, width]`.
+    pub(crate) fn widen(&self, values: &[f32]) -> Vec<f32> {
+        let repeat = self.width / self.channels.max(1);
+        values.chunks(self.channels.max(1)).flat_map(|group| group.repeat(repeat)).collect()
+    }
+
+    /// The number of jobs that [`Maps::run`] makes.
+    pub(crate) fn jobs(&self) -> usize {
+        (self.images * self.rows).div_ceil(self.rows_per_job())
+    }
+
+    /// Runs `op` over all rows.
+    pub(crate) fn run<O: RowOp>(&self, isa: Isa, op: &O) {
+        let rows = self.rows_per_job();
+        for_each(self.jobs(), |job| {
+            let range = job * rows..(self.images * self.rows).min((job + 1) * rows);
+            isa.run(Job { maps: self, op, job, range });
+        });
+    }
+
+    fn rows_per_job(&self) -> usize {
+        (JOB / self.width.max(1)).max(1)
+    }
+}
+
+/// Something done to every element, with values per group and channel kept in registers.
+pub(crate) trait RowOp: Sync {
+    type State<S: Simd>: Copy;
+
+    /// Loads the values of `lanes` channels at `at`, an index into `[groups, width]`.
+    ///
+    /// # Safety
+    /// `at..at + lanes` lies within one group's row.
+    unsafe fn begin<S: Simd>(&self, s: S, job: usize, at: usize, lanes: usize) -> Self::State<S>;
+
+    /// Handles `lanes` elements at offset `at` of the maps.
+    ///
+    /// # Safety
+    /// The elements lie in the maps, and no other thread handles them.
+    unsafe fn step<S: Simd>(&self, s: S, state: &mut Self::State<S>, at: usize, lanes: usize);
+
+    /// Stores what `step` gathered for `job`.
+    ///
+    /// # Safety
+    /// As for `begin`; no other thread ends this job.
+    unsafe fn end<S: Simd>(&self, s: S, state: Self::State<S>, job: usize, at: usize, lanes: usize);
+}
+
+struct Job<'a, O> {
+    maps: &'a Maps,
+    op: &'a O,
+    job: usize,
+    range: Range<usize>,
+}
+
+impl<O: RowOp> Kernel for Job<'_, O> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Job { maps, op, job, range } = self;
+        let width = maps.width;
+        let mut row = range.start;
+        while row < range.end {
+            let image = row / maps.rows;
+            let rows = BLOCK.min(range.end - row).min((image + 1) * maps.rows - row);
+            let group = image % maps.groups;
+            for first in (0..width).step_by(S::LANES) {
+                let lanes = S::LANES.min(width - first);
+                // SAFETY: the channels are in the group's row, the rows are in the maps and this job's own.
+                unsafe {
+                    let mut state = op.begin(s, job, group * width + first, lanes);
+                    for r in row..row + rows {
+                        op.step(s, &mut state, r * width + first, lanes);
+                    }
+                    op.end(s, state, job, group * width + first, lanes);
+                }
+            }
+            row += rows;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! AVX2 with FMA: eight lanes.
+
+use std::arch::x86_64::*;
+
+use super::{Kernel, Simd};
+
+/// Witness that the CPU has AVX2 and FMA.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    #[inline]
+    pub(crate) fn detect() -> Option<Avx2> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
+    }
+}
+
+/// Lane masks for `maskload`/`maskstore`: `n` ones begin at index `8 - n`.
+static FIRST: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[inline(always)]
+fn mask(n: usize) -> __m256i {
+    assert!(n <= 8);
+    // SAFETY: `8 - n + 8 <= 16`, inside the table; AVX is present wherever this file's code is reached.
+    unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(8 - n).cast()) }
+}
+
+// SAFETY of the blocks below: an `Avx2` exists only where `detect` found AVX2 and FMA, which is all that the
+// arithmetic intrinsics ask; the memory intrinsics ask what the trait's contract promises.
+impl Simd for Avx2 {
+    type V = __m256;
+    const LANES: usize = 8;
+    // 6 x 2 accumulators, 2 columns and 1 broadcast: 15 of 16 registers.
+    const TILE_ROWS: usize = 6;
+    const TILE_VECTORS: usize = 2;
+
+    #[inline]
+    fn enter<K: Kernel>(self, kernel: K) -> K::Out {
+        #[target_feature(enable = "avx2,fma")]
+        fn inside<K: Kernel>(s: Avx2, kernel: K) -> K::Out {
+            kernel.run(s)
+        }
+        // SAFETY: `self` witnesses both features.
+        unsafe { inside(self, kernel) }
+    }
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: __m256) {
+        // SAFETY: see above.
+        unsafe { _mm256_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(self, p: *const f32, n: usize) -> __m256 {
+        // SAFETY: masked-off lanes are not accessed; the others are the caller's `n`.
+        unsafe { _mm256_maskload_ps(p, mask(n)) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, v: __m256, n: usize) {
+        // SAFETY: masked-off lanes are not accessed; the others are the caller's `n`.
+        unsafe { _mm256_maskstore_ps(p, mask(n), v) }
+    }
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn fnma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_fnmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn relu(self, a: __m256) -> __m256 {
+        // `maxps` returns its second operand when either is NaN.
+        // SAFETY: see above.
+        unsafe { _mm256_max_ps(_mm256_setzero_ps(), a) }
+    }
+    #[inline(always)]
+    fn gate(self, a: __m256, gate: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_and_ps(a, _mm256_cmp_ps::<_CMP_GT_OQ>(gate, _mm256_setzero_ps())) }
+    }
+}

@@ -1,0 +1,45 @@
+//! Between host and device: the one place where pixels become tensors, and tensors values.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// The views of a batch of images, on the plain (non-autodiff) device.
+pub struct Batch {
+    /// Position of each image in the data set, for methods that remember images.
+    pub indices: Vec<usize>,
+    /// One tensor per view, `[N, H, W, 3]`, normalised; views may differ in size.
+    pub views: Vec<Tensor<4>>,
+}
+
+impl Batch {
+    /// Moves a loaded batch to `device`.
+    pub fn new(batch: moco_data::Batch, device: &Device) -> Self {
+        let n = batch.indices.len();
+        let views = batch
+            .views
+            .into_iter()
+            .map(|view| pixels_to_tensor(view.pixels, [n, view.height, view.width], device))
+            .collect();
+        Self { indices: batch.indices, views }
+    }
+
+    /// The two views of a method that compares pairs.
+    ///
+    /// # Panics
+    /// If there are not exactly two; configurations are validated before.
+    pub fn pair(&self) -> [&Tensor<4>; 2] {
+        match self.views.as_slice() {
+            [first, second] => [first, second],
+            views => panic!("a method of two views was given {}", views.len()),
+        }
+    }
+}
+
+/// The values of a tensor, row-major, on the host.
+pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_into_vec_as().expect("every tensor here is f32 on a device that answers")
+}
+
+/// Pixels of `[N, H, W, 3]` as a tensor.
+pub fn pixels_to_tensor(pixels: Vec<f32>, [n, h, w]: [usize; 3], device: &Device) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(pixels, [n, h, w, 3]), device)
+}

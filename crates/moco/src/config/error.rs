@@ -1,0 +1,125 @@
+//! What can be wrong with a configuration, each in one sentence that names the key and the mend.
+
+use super::suggest::nearest;
+use std::path::PathBuf;
+use toml::Value;
+
+/// What can be wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The text is not TOML.
+    #[error("not valid TOML: {0}")]
+    Syntax(String),
+    /// A configuration file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Something is wrong in a configuration file.
+    #[error("{path}: {source}")]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// What.
+        #[source]
+        source: Box<ConfigError>,
+    },
+    /// There is no such key.
+    #[error("unknown key `{key}`{}", did_you_mean(nearest.as_deref()))]
+    UnknownKey {
+        /// Its dotted name.
+        key: String,
+        /// The key that was probably meant.
+        nearest: Option<String>,
+    },
+    /// A complete configuration lacks a key.
+    #[error("`{key}` is missing: set it, or use the file as a recipe, which may leave keys out")]
+    Missing {
+        /// Its dotted name.
+        key: String,
+    },
+    /// A value has the wrong type.
+    #[error("{key} = {value}: must be {expected}")]
+    WrongType {
+        /// Dotted name.
+        key: String,
+        /// The value as written.
+        value: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// A value is out of range.
+    #[error("{key} = {value}: must be {must}")]
+    OutOfRange {
+        /// Dotted name.
+        key: String,
+        /// The value as written.
+        value: String,
+        /// The range, e.g. "at least 1".
+        must: String,
+    },
+    /// A name is none of those there are.
+    #[error(
+        "unknown {what} `{name}`{}: choose one of {}",
+        nearest.as_ref().map_or_else(String::new, |name| format!(" (did you mean `{name}`?)")),
+        known.join(", ")
+    )]
+    UnknownName {
+        /// What it names, e.g. "recipe" or "model.backbone".
+        what: String,
+        /// The name as written.
+        name: String,
+        /// The name that was probably meant.
+        nearest: Option<String>,
+        /// All names.
+        known: Vec<String>,
+    },
+    /// An override is not of the form `key=value`.
+    #[error("`{0}`: an override is written key=value, for example optim.lr=0.03")]
+    Override(String),
+    /// A view does not parse.
+    #[error("{key} = \"{text}\": {source}")]
+    View {
+        /// Dotted name.
+        key: String,
+        /// The view as written.
+        text: String,
+        /// What is wrong with it.
+        source: moco_data::ParseViewError,
+    },
+    /// Two values do not go together, or do not fit the data.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl ConfigError {
+    pub(super) fn wrong_type(key: &str, value: &Value, expected: impl Into<String>) -> Self {
+        ConfigError::WrongType {
+            key: key.to_owned(),
+            value: value.to_string(),
+            expected: expected.into(),
+        }
+    }
+
+    pub(super) fn out_of_range(key: &str, value: &Value, must: String) -> Self {
+        ConfigError::OutOfRange { key: key.to_owned(), value: value.to_string(), must }
+    }
+
+    /// `name` is none of `known`.
+    pub(crate) fn unknown_name(what: &str, name: &str, known: &[&str]) -> Self {
+        ConfigError::UnknownName {
+            what: what.to_owned(),
+            name: name.to_owned(),
+            nearest: nearest(name, known.iter().copied()).map(str::to_owned),
+            known: known.iter().map(|&name| name.to_owned()).collect(),
+        }
+    }
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!(": did you mean `{name}`?"))
+}

@@ -1,0 +1,81 @@
+//! Recipes: named starting points, embedded from `configs/*.toml`.
+//!
+//! A recipe is one TOML file whose comment header says which published row it reproduces, with
+//! which command, on what hardware, in how many hours, and what to expect. It may leave out
+//! whatever [`super::resolve`] can derive from the data.
+
+use super::ConfigError;
+use super::parse::{parse_tree, read_tree};
+use std::path::Path;
+use toml::Table;
+
+/// A named starting point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    /// `<method>-<setting>`, or `demo`.
+    pub name: &'static str,
+    /// The file, header included.
+    pub text: &'static str,
+}
+
+const RECIPES: &[Recipe] = &[
+    Recipe {
+        name: "moco-v1-imagenet",
+        text: include_str!("../../../../configs/moco-v1-imagenet.toml"),
+    },
+    Recipe {
+        name: "moco-v2-imagenet",
+        text: include_str!("../../../../configs/moco-v2-imagenet.toml"),
+    },
+    Recipe {
+        name: "moco-v1-cifar10",
+        text: include_str!("../../../../configs/moco-v1-cifar10.toml"),
+    },
+    Recipe { name: "moco-v1-small", text: include_str!("../../../../configs/moco-v1-small.toml") },
+    Recipe { name: "moco-v2-small", text: include_str!("../../../../configs/moco-v2-small.toml") },
+    Recipe { name: "demo", text: include_str!("../../../../configs/demo.toml") },
+];
+
+/// All recipes.
+pub fn recipes() -> &'static [Recipe] {
+    RECIPES
+}
+
+impl Recipe {
+    /// The recipe of that name.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownName`], with the nearest name and all of them.
+    pub fn named(name: &str) -> Result<&'static Recipe, ConfigError> {
+        RECIPES.iter().find(|recipe| recipe.name == name).ok_or_else(|| {
+            let known: Vec<_> = RECIPES.iter().map(|recipe| recipe.name).collect();
+            ConfigError::unknown_name("recipe", name, &known)
+        })
+    }
+
+    /// The first line of the header: what the recipe is.
+    pub fn summary(&self) -> &'static str {
+        self.text.lines().next().unwrap_or_default().trim_start_matches(['#', ' '])
+    }
+
+    /// The settings.
+    ///
+    /// # Errors
+    /// None for the recipes of [`recipes`]: a test reads them all.
+    pub fn tree(&self) -> Result<Table, ConfigError> {
+        parse_tree(self.text)
+    }
+}
+
+/// The settings of a recipe given by name, or of a file when `recipe` ends in `.toml`.
+///
+/// # Errors
+/// An unknown name, a file that cannot be read, or anything wrong in it.
+pub fn load_recipe(recipe: &str) -> Result<Table, ConfigError> {
+    let path = Path::new(recipe);
+    if path.extension().is_some_and(|extension| extension == "toml") {
+        read_tree(path)
+    } else {
+        Recipe::named(recipe)?.tree()
+    }
+}

@@ -1,0 +1,288 @@
+//! From what was asked for, and what the data is like, to a complete configuration.
+//!
+//! Whatever a recipe, the flags and `--set` leave open gets a value here. Values that follow from
+//! the data come with a note that says why, so that a person can disagree.
+
+use super::parse::{insert, run_from_tree};
+use super::validate::view;
+use super::{ConfigError, DataFacts, RunConfig, keys};
+use moco_data::View;
+use toml::{Table, Value};
+
+/// A complete configuration, and what there is to say about it.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The configuration.
+    pub config: RunConfig,
+    /// One sentence for each value taken from the data, and for each that fits the data badly.
+    pub notes: Vec<String>,
+}
+
+/// Image sizes that are trained on, in pixels.
+const SIZES: [usize; 5] = [32, 64, 96, 128, 224];
+/// Up to here an image is small: CIFAR stem, no blur, a narrow network.
+const SMALL: usize = 64;
+/// Images that a run with derived length sees: about an hour for small images on two CPU cores.
+const IMAGES_SEEN: usize = 2_000_000;
+/// Steps from which the momentum of the published ImageNet runs has time to pay off.
+const LONG_RUN: usize = 100_000;
+
+/// Completes `given`, which holds a recipe, flags and overrides laid over one another.
+///
+/// With neither recipe nor method this is MoCo v2. Settings in `given` always stand.
+///
+/// # Errors
+/// Anything wrong in `given` by itself or together with what was derived, and a data set of fewer
+/// images than one batch.
+pub fn resolve(given: &Table, facts: &DataFacts) -> Result<Resolved, ConfigError> {
+    keys::check(given)?;
+    if facts.images < 2 {
+        return Err(ConfigError::Invalid(format!(
+            "the data set has {} image: contrast needs at least 2, so point --data at more",
+            facts.images
+        )));
+    }
+    let mut draft = Draft { tree: given.clone(), notes: Vec::new() };
+    let method = draft.fill_text("method.name", "moco-v2");
+    let size = draft.data(facts, &method)?;
+    let batch = draft.train(facts);
+    draft.method(facts, &method, size, batch);
+    draft.model(size, batch);
+    draft.optim(facts, &method);
+    draft.monitor(facts);
+
+    let config = run_from_tree(draft.tree)?;
+    check_images(&config, facts)?;
+    Ok(Resolved { config, notes: draft.notes })
+}
+
+fn check_images(config: &RunConfig, facts: &DataFacts) -> Result<(), ConfigError> {
+    let (images, batch) = (facts.images, config.train.batch_size);
+    if images < batch {
+        return Err(ConfigError::Invalid(format!(
+            "the data set has {images} images, fewer than one batch of train.batch_size = \
+             {batch}: pass --batch-size {images} or less, or add images"
+        )));
+    }
+    Ok(())
+}
+
+/// A tree on its way to completeness.
+struct Draft {
+    tree: Table,
+    notes: Vec<String>,
+}
+
+impl Draft {
+    /// Views, and with them the size of the images that the network sees.
+    fn data(&mut self, facts: &DataFacts, method: &str) -> Result<usize, ConfigError> {
+        let size = match self.first_view()? {
+            Some(first) => first.size().into_iter().min().unwrap_or(SIZES[0]),
+            None => self.size_of(facts),
+        };
+        let text = view_text(method, size);
+        self.fill("data.views", vec![text.clone(), text], None);
+        self.fill("data.eval_view", eval_view_text(size), None);
+        self.fill("data.max_bad_share", 0.01, None);
+        Ok(size)
+    }
+
+    fn first_view(&self) -> Result<Option<View>, ConfigError> {
+        let views = keys::get(&self.tree, "data.views").and_then(Value::as_array);
+        let Some(text) = views.and_then(|views| views.first()).and_then(Value::as_str) else {
+            return Ok(None);
+        };
+        view("data.views[0]", text).map(Some)
+    }
+
+    /// The largest size that does not blow the images up.
+    fn size_of(&mut self, facts: &DataFacts) -> usize {
+        let short = facts.width.min(facts.height);
+        let size = SIZES.into_iter().rfind(|size| *size <= short).unwrap_or(SIZES[0]);
+        self.notes.push(format!(
+            "image size {size}: the images are typically {}x{} pixels",
+            facts.width, facts.height
+        ));
+        size
+    }
+
+    /// Length of the run; returns the batch size.
+    fn train(&mut self, facts: &DataFacts) -> usize {
+        let fitting = power_of_two_up_to(facts.images / 4).clamp(2, 256);
+        let why = (fitting < 256)
+            .then(|| format!("a quarter of the {} images at most; 256 is usual", facts.images));
+        self.fill("train.batch_size", fitting as i64, why);
+        let epochs = round_epochs(IMAGES_SEEN / facts.images);
+        let why = format!(
+            "about {} images in all; published runs take 200 or more",
+            rounded(epochs * facts.images)
+        );
+        self.fill("train.epochs", epochs as i64, Some(why));
+        self.fill("train.seed", 0, None);
+        self.fill("train.checkpoint_steps", 1000, None);
+        self.fill("train.keep_checkpoints", 2, None);
+        self.fill("train.log_steps", 10, None);
+        self.count("train.batch_size")
+    }
+
+    /// Queue length, momentum and temperature follow the sizes at which they were published.
+    fn method(&mut self, facts: &DataFacts, method: &str, size: usize, batch: usize) {
+        let v2 = method == "moco-v2";
+        let symmetric = self.fill_flag("method.symmetric", false);
+        let at_least = if symmetric { 2 * batch } else { batch };
+        let quarter = facts.images / 4;
+        let queue = power_of_two_up_to(quarter).min(65_536).max(at_least);
+        let why = format!(
+            "a quarter of the {} images at most, but no less than a step's keys",
+            facts.images
+        );
+        self.fill("method.queue", queue as i64, Some(why));
+        if self.count("method.queue") > quarter.max(at_least) {
+            self.notes.push(format!(
+                "method.queue = {} is more than a quarter of the {} images, so that a query often \
+                 meets a key of its own image among the negatives: --set method.queue=auto takes \
+                 {queue}",
+                self.count("method.queue"),
+                facts.images
+            ));
+        }
+
+        let steps = self.count("train.epochs") * (facts.images / batch.max(1));
+        let (momentum, why) = if steps >= LONG_RUN {
+            (0.999, format!("as published for ImageNet, the run has {steps} steps"))
+        } else {
+            (0.99, format!("as published for CIFAR-10, the run has only {steps} steps"))
+        };
+        self.fill("method.momentum", momentum, Some(why));
+        let temperature = match (v2, size > SMALL) {
+            (true, _) => 0.2,
+            (false, true) => 0.07,
+            (false, false) => 0.1,
+        };
+        self.fill("method.temperature", temperature, None);
+        self.fill("method.dim", 128, None);
+        self.fill("method.head", if v2 { "mlp" } else { "linear" }, None);
+        self.fill("method.shuffle_keys", true, None);
+    }
+
+    fn model(&mut self, size: usize, batch: usize) {
+        let small = size <= SMALL;
+        self.fill("model.backbone", "resnet18", None);
+        let why = format!("the stem for images of {size} pixels");
+        self.fill("model.stem", if small { "cifar" } else { "imagenet" }, Some(why));
+        let why = "half the published network, which a CPU trains in reasonable time; \
+                   --set model.width=64 is the whole";
+        self.fill("model.width", if small { 32 } else { 64 }, small.then(|| why.to_owned()));
+        self.fill("model.zero_init_residual", false, None);
+        // 32 images per group and at most 8 groups: the 8 GPUs of the published runs.
+        let most = (batch / 32).clamp(1, 8);
+        let groups = (1..=most).rfind(|groups| batch.is_multiple_of(*groups)).unwrap_or(1);
+        let why = format!("BatchNorm over {} images each, as on several GPUs", batch / groups);
+        self.fill("model.bn_groups", groups as i64, (groups > 1).then_some(why));
+    }
+
+    fn optim(&mut self, facts: &DataFacts, method: &str) {
+        self.fill("optim.lr", 0.03, None);
+        self.fill("optim.lr_batch", 256, None);
+        self.fill("optim.momentum", 0.9, None);
+        let many = facts.images >= 500_000;
+        let why = format!("as published for {}", if many { "ImageNet" } else { "CIFAR-10" });
+        self.fill("optim.weight_decay", if many { 1e-4 } else { 5e-4 }, Some(why));
+        let kind = if method == "moco-v2" { "cosine" } else { "step" };
+        if self.fill_text("optim.schedule.kind", kind) == "step" {
+            // 120 and 160 of 200 epochs, in proportion.
+            let epochs = self.count("train.epochs");
+            let drops = vec![(epochs * 3 / 5) as i64, (epochs * 4 / 5) as i64];
+            self.fill("optim.schedule.milestones", drops, None);
+            self.fill("optim.schedule.gamma", 0.1, None);
+        }
+        self.fill("optim.granularity", "epoch", None);
+        self.fill("optim.warmup_epochs", 0.0, None);
+    }
+
+    fn monitor(&mut self, facts: &DataFacts) {
+        self.fill("monitor.knn_epochs", 1, None);
+        if !facts.labelled && self.count("monitor.knn_epochs") > 0 {
+            insert(&mut self.tree, "monitor.knn_epochs", Value::Integer(0));
+            self.notes.push(
+                "monitor.knn_epochs = 0: the images are not in class folders, so there is no \
+                 accuracy to watch"
+                    .to_owned(),
+            );
+        }
+        self.fill("monitor.knn_k", (facts.images / 10).clamp(1, 200) as i64, None);
+        self.fill("monitor.knn_temperature", 0.1, None);
+        self.fill("monitor.knn_feature", "backbone", None);
+    }
+
+    /// Gives a setting its value unless it has one, and notes why if there is a reason to.
+    fn fill(&mut self, key: &str, value: impl Into<Value>, why: Option<String>) {
+        if keys::get(&self.tree, key).is_some() {
+            return;
+        }
+        let value = value.into();
+        if let Some(why) = why {
+            self.notes.push(format!("{key} = {value}: {why}"));
+        }
+        insert(&mut self.tree, key, value);
+    }
+
+    fn fill_text(&mut self, key: &str, value: &str) -> String {
+        self.fill(key, value, None);
+        keys::get(&self.tree, key).and_then(Value::as_str).unwrap_or(value).to_owned()
+    }
+
+    fn fill_flag(&mut self, key: &str, value: bool) -> bool {
+        self.fill(key, value, None);
+        keys::get(&self.tree, key).and_then(Value::as_bool).unwrap_or(value)
+    }
+
+    /// A whole number that was given or filled in before; both were checked not to be negative.
+    fn count(&self, key: &str) -> usize {
+        let value = keys::get(&self.tree, key).and_then(Value::as_integer);
+        value.and_then(|value| usize::try_from(value).ok()).unwrap_or(0)
+    }
+}
+
+/// The augmentation of both views. Small images have that of the official CIFAR-10 demo, which
+/// leaves out v2's blur; large ones have v1 Sec. 4 or v2 Sec. 3.
+fn view_text(method: &str, size: usize) -> String {
+    if size <= SMALL {
+        format!(
+            "crop({size}, 0.08..1) flip jitter(0.4,0.4,0.4,0.1; p=0.8) gray(p=0.2) \
+             normalize(cifar10)"
+        )
+    } else if method == "moco-v1" {
+        format!("crop({size}, 0.2..1) gray(p=0.2) jitter(0.4,0.4,0.4,0.4) flip normalize(imagenet)")
+    } else {
+        format!(
+            "crop({size}, 0.2..1) jitter(0.4,0.4,0.4,0.1; p=0.8) gray(p=0.2) blur(0.1..2; p=0.5) \
+             flip normalize(imagenet)"
+        )
+    }
+}
+
+/// Resize to 8/7 of the size and cut out the middle, as in 256 and 224; small images whole.
+fn eval_view_text(size: usize) -> String {
+    if size <= SMALL {
+        format!("resize({size}) center({size}) normalize(cifar10)")
+    } else {
+        format!("resize({}) center({size}) normalize(imagenet)", size * 8 / 7)
+    }
+}
+
+fn power_of_two_up_to(n: usize) -> usize {
+    n.checked_ilog2().map_or(1, |bits| 1 << bits)
+}
+
+/// The nearest shorter of a few customary lengths.
+fn round_epochs(epochs: usize) -> usize {
+    const CUSTOMARY: [usize; 5] = [10, 20, 50, 100, 200];
+    CUSTOMARY.into_iter().rfind(|customary| *customary <= epochs).unwrap_or(CUSTOMARY[0])
+}
+
+/// Two leading digits, e.g. 1234567 to 1200000.
+fn rounded(n: usize) -> usize {
+    let unit = 10_usize.pow(n.checked_ilog10().unwrap_or(0).saturating_sub(1));
+    n / unit * unit
+}

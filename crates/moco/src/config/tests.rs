@@ -1,0 +1,289 @@
+use super::*;
+use toml::{Table, Value};
+
+fn facts(images: usize, side: usize) -> DataFacts {
+    DataFacts { images, width: side, height: side, labelled: true }
+}
+
+/// The tree of `recipe` (or an empty one) with a data path and `sets` laid over it.
+fn tree(recipe: &str, sets: &[&str]) -> Table {
+    let mut tree = if recipe.is_empty() { Table::new() } else { load_recipe(recipe).unwrap() };
+    set(&mut tree, "data.path", Value::from("images")).unwrap();
+    for assignment in sets {
+        set_value(&mut tree, assignment).unwrap();
+    }
+    tree
+}
+
+fn run(recipe: &str, sets: &[&str], facts: &DataFacts) -> RunConfig {
+    resolve(&tree(recipe, sets), facts).unwrap().config
+}
+
+fn moco(config: &RunConfig) -> &MocoConfig {
+    match &config.method {
+        MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => moco,
+    }
+}
+
+#[track_caller]
+fn refused(recipe: &str, sets: &[&str], expected: &str) {
+    let message = resolve(&tree(recipe, sets), &facts(50_000, 32)).unwrap_err().to_string();
+    assert_eq!(message, expected);
+}
+
+#[track_caller]
+fn unset(assignment: &str, expected: &str) {
+    let message = set_value(&mut Table::new(), assignment).unwrap_err().to_string();
+    assert_eq!(message, expected);
+}
+
+#[test]
+fn every_recipe_resolves_and_survives_its_own_toml() {
+    for recipe in recipes() {
+        let config = run(recipe.name, &[], &facts(50_000, 32));
+        assert_eq!(parse_run(&config.to_toml().unwrap()).unwrap(), config, "{}", recipe.name);
+        assert!(recipe.name == "demo" || recipe.name.starts_with(config.method.name()));
+    }
+}
+
+#[test]
+fn every_recipe_has_a_header() {
+    for recipe in recipes() {
+        assert!(recipe.summary().ends_with('.'), "{}: the first line is a sentence", recipe.name);
+        for line in ["Command:", "Hardware:", "Hours:", "Expected:"] {
+            assert!(recipe.text.contains(&format!("\n# {line}")), "{}: {line}", recipe.name);
+        }
+        let source = ["\n# Paper:", "\n# Source:"];
+        assert!(source.iter().any(|line| recipe.text.contains(line)), "{}: source", recipe.name);
+    }
+}
+
+#[test]
+fn configs_folder_and_embedded_recipes_are_the_same_set() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    files.sort_unstable();
+    let mut names: Vec<_> = recipes().iter().map(|recipe| recipe.name).collect();
+    names.sort_unstable();
+    assert_eq!(files, names);
+}
+
+#[test]
+fn the_table_of_keys_is_that_of_the_structs() {
+    let mut complete = run(
+        "moco-v1-imagenet",
+        &["train.max_steps=7", "monitor.knn_test=test"],
+        &facts(1_281_167, 400),
+    );
+    let leaves = |config: &RunConfig| {
+        let mut leaves = Vec::new();
+        collect("", &Table::try_from(config).unwrap(), &mut leaves);
+        leaves.sort_unstable();
+        leaves
+    };
+    let mut known: Vec<_> = keys::paths().map(str::to_owned).collect();
+    known.sort_unstable();
+    assert_eq!(leaves(&complete), known);
+
+    complete.train.max_steps = None;
+    assert!(!leaves(&complete).contains(&"train.max_steps".to_owned()));
+}
+
+fn collect(prefix: &str, table: &Table, leaves: &mut Vec<String>) {
+    for (name, value) in table {
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            Value::Table(table) => collect(&path, table, leaves),
+            _ => leaves.push(path),
+        }
+    }
+}
+
+#[test]
+fn bad_assignments_name_key_and_mend() {
+    unset("train.epoch=3", "unknown key `train.epoch`: did you mean `train.epochs`?");
+    unset("lr=0.1", "unknown key `lr`: did you mean `optim.lr`?");
+    unset("batchsize=64", "unknown key `batchsize`: did you mean `train.batch_size`?");
+    unset("quux=1", "unknown key `quux`");
+    unset("train.batch_size=0", "train.batch_size = 0: must be at least 1");
+    unset("train.batch_size=many", "train.batch_size = \"many\": must be a whole number");
+    unset("train.batch_size=64.5", "train.batch_size = 64.5: must be a whole number");
+    unset("method.momentum=1.5", "method.momentum = 1.5: must be between 0 and 1");
+    unset("method.temperature=nan", "method.temperature = nan: must be above 0");
+    unset("optim.weight_decay=-1", "optim.weight_decay = -1: must be at least 0");
+    unset("method.symmetric=yes", "method.symmetric = \"yes\": must be true or false");
+    unset(
+        "model=resnet18",
+        "model = \"resnet18\": must be a section, written [model] with its settings below",
+    );
+    unset(
+        "model.backbone=resnet-18",
+        "unknown model.backbone `resnet-18` (did you mean `resnet18`?): choose one of \
+         resnet18, resnet34, resnet50, resnet101",
+    );
+    unset(
+        "train.epochs",
+        "`train.epochs`: an override is written key=value, for example optim.lr=0.03",
+    );
+}
+
+#[test]
+fn values_may_go_without_quotes() {
+    let config = run(
+        "moco-v1-small",
+        &[
+            "data.path=2024",
+            "model.backbone = resnet34",
+            "monitor.knn_test=\"a b\"",
+            "optim.lr=1",
+            "data.views=['crop(32, 0.2..1)', 'crop(32, 0.2..1)']",
+        ],
+        &facts(50_000, 32),
+    );
+    assert_eq!(config.data.path.to_str(), Some("2024"));
+    assert_eq!(config.model.backbone, "resnet34");
+    assert_eq!(config.monitor.knn_test.unwrap().to_str(), Some("a b"));
+    assert_eq!(config.optim.lr, 1.0);
+    assert_eq!(config.data.views, ["crop(32, 0.2..1)"; 2]);
+}
+
+#[test]
+fn another_schedule_leaves_nothing_of_the_first() {
+    let config = run("moco-v1-imagenet", &["optim.schedule.kind=cosine"], &facts(1_281_167, 400));
+    assert_eq!(config.optim.schedule, ScheduleConfig::Cosine);
+
+    let step = run("moco-v2-small", &["optim.schedule.kind=step"], &facts(50_000, 32));
+    let milestones = vec![6, 8];
+    assert_eq!(step.optim.schedule, ScheduleConfig::Step { milestones, gamma: 0.1 });
+}
+
+#[test]
+fn another_method_than_the_recipes_is_refused() {
+    let mut tree = load_recipe("moco-v1-small").unwrap();
+    set_value(&mut tree, "method.name=moco-v1").unwrap();
+    let message = set_value(&mut tree, "method.name=moco-v2").unwrap_err().to_string();
+    assert!(message.starts_with("the recipe is for method \"moco-v1\", not \"moco-v2\""));
+}
+
+#[test]
+fn relations_between_settings() {
+    refused(
+        "moco-v1-small",
+        &["method.queue=128"],
+        "method.queue = 128: shorter than the 256 keys of one step, so set it to at least 256 or \
+         lower train.batch_size",
+    );
+    refused(
+        "moco-v1-small",
+        &["method.queue=300", "method.symmetric=true"],
+        "method.queue = 300: shorter than the 512 keys of one step, so set it to at least 512 or \
+         lower train.batch_size",
+    );
+    refused(
+        "moco-v1-small",
+        &["train.batch_size=100"],
+        "model.bn_groups = 8: does not divide train.batch_size = 100, so choose a divisor of it",
+    );
+    refused(
+        "moco-v1-small",
+        &["train.batch_size=8"],
+        "model.bn_groups = 8: leaves 1 of 8 images in each group, and BatchNorm needs at least \
+         2, so lower it or raise train.batch_size",
+    );
+    refused(
+        "moco-v1-small",
+        &["optim.warmup_epochs=11"],
+        "optim.warmup_epochs = 11: longer than the 10 epochs of the run, so shorten it",
+    );
+    refused(
+        "moco-v1-imagenet",
+        &["optim.schedule.milestones=[160, 120]"],
+        "optim.schedule.milestones = [160, 120]: must be in ascending order",
+    );
+    refused(
+        "moco-v1-small",
+        &["data.views=['crop(32, 0.2..1)']"],
+        "data.views has 1 entries: moco-v1 needs exactly 2, one of the query and one of the key",
+    );
+    refused(
+        "moco-v1-small",
+        &["data.views=['crop(32, 0.2..1)', 'crop(64, 0.2..1)']"],
+        "data.views are 32x32 and 64x64 pixels: moco-v1 needs both of one size",
+    );
+}
+
+#[test]
+fn files_name_themselves_and_the_line() {
+    let message = parse_tree("[train]\nepochs = = 3\n").unwrap_err().to_string();
+    assert!(message.starts_with("not valid TOML: line 2: "), "{message}");
+    let message = parse_run("[train]\nepochs = 3\n").unwrap_err().to_string();
+    assert!(message.starts_with("`method.name` is missing"), "{message}");
+    let message = load_recipe("nowhere/mine.toml").unwrap_err().to_string();
+    assert!(message.starts_with("cannot read nowhere/mine.toml: "), "{message}");
+    let message = load_recipe("moco-v1-smal").unwrap_err().to_string();
+    assert!(message.starts_with("unknown recipe `moco-v1-smal` (did you mean `moco-v1-small`?"));
+}
+
+#[test]
+fn defaults_follow_the_data() {
+    let cifar = resolve(&tree("", &[]), &facts(50_000, 32)).unwrap();
+    assert_eq!(cifar.config.method.name(), "moco-v2");
+    assert_eq!(moco(&cifar.config).queue, 8192);
+    assert_eq!(moco(&cifar.config).momentum, 0.99);
+    assert_eq!(cifar.config.model.stem, StemKind::Cifar);
+    assert_eq!((cifar.config.train.batch_size, cifar.config.train.epochs), (256, 20));
+    assert!(cifar.notes.iter().any(|note| note.starts_with("method.queue = 8192: a quarter")));
+
+    let imagenet = run("", &["method.name=moco-v1"], &facts(1_281_167, 400));
+    assert_eq!(moco(&imagenet).queue, 65_536);
+    assert_eq!(moco(&imagenet).temperature, 0.07);
+    assert_eq!(imagenet.model.stem, StemKind::Imagenet);
+    let milestones = vec![6, 8];
+    assert_eq!(imagenet.optim.schedule, ScheduleConfig::Step { milestones, gamma: 0.1 });
+    assert!(imagenet.data.views[0].starts_with("crop(224, 0.2..1) gray"));
+}
+
+#[test]
+fn small_data_sets_get_small_batches_and_queues() {
+    for images in [2, 3, 7, 10, 50, 100, 1000, 1023, 5000] {
+        let config = run("", &[], &facts(images, 500));
+        let (batch, queue) = (config.train.batch_size, moco(&config).queue);
+        assert!(batch <= images, "{images} images: batch {batch}");
+        assert!(queue <= (images / 4).max(batch), "{images} images: queue {queue}");
+    }
+    assert_eq!(run("", &[], &facts(1000, 500)).train.batch_size, 128);
+}
+
+#[test]
+fn what_is_given_stands_and_the_rest_follows_it() {
+    let config = run("", &["train.batch_size=96", "method.symmetric=true"], &facts(300, 80));
+    assert_eq!(config.train.batch_size, 96);
+    assert_eq!(config.model.bn_groups, 3);
+    assert_eq!(moco(&config).queue, 192);
+
+    let views = "data.views=['crop(128, 0.2..1)', 'crop(128, 0.2..1)']";
+    let config = run("", &[views], &facts(50_000, 32));
+    assert_eq!(config.model.stem, StemKind::Imagenet);
+
+    let config = run("moco-v1-small", &["method.queue=auto"], &facts(50_000, 32));
+    assert_eq!(moco(&config).queue, 8192);
+}
+
+#[test]
+fn recipes_that_fit_the_data_badly_are_refused_or_noted() {
+    let message = resolve(&tree("moco-v1-small", &[]), &facts(200, 32)).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "the data set has 200 images, fewer than one batch of train.batch_size = 256: pass \
+         --batch-size 200 or less, or add images"
+    );
+    let notes = resolve(&tree("moco-v1-small", &[]), &facts(1000, 32)).unwrap().notes;
+    assert!(notes.iter().any(|note| note.starts_with("method.queue = 4096 is more than")));
+
+    let unlabelled = DataFacts { labelled: false, ..facts(50_000, 32) };
+    let config = run("moco-v1-small", &[], &unlabelled);
+    assert_eq!(config.monitor.knn_epochs, 0);
+}

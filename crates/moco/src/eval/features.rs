@@ -1,0 +1,153 @@
+//! Features of a data set under a frozen encoder.
+
+use crate::batch::{pixels_to_tensor, to_host};
+use crate::checkpoint::{CheckpointError, load_plain};
+use crate::config::{FeatureKind, MethodConfig, RunConfig};
+use crate::models::Encoder;
+use crate::nn::{Module, copy_tensors};
+use burn::tensor::Device;
+use moco_data::{BadFile, Dataset, View, for_each_batch};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// Images per forward pass.
+const BATCH: usize = 128;
+
+/// An encoder that is no longer trained, with the preprocessing it expects.
+pub struct FrozenEncoder {
+    /// The network, on the plain device.
+    pub encoder: Encoder,
+    /// What is done to an image before it is encoded.
+    pub view: View,
+    device: Device,
+}
+
+impl FrozenEncoder {
+    /// An untrained encoder of the configured shape: the starting point of a run.
+    ///
+    /// # Panics
+    /// If the configuration was not validated.
+    pub fn untrained(config: &RunConfig, device: &Device) -> Self {
+        let (head, dim) = match &config.method {
+            MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => (moco.head, moco.dim),
+        };
+        let encoder = Encoder::new(&config.model, head, dim, config.train.seed, device);
+        let view = config.data.eval_view.parse().expect("a validated view");
+        Self { encoder, view, device: device.clone() }
+    }
+
+    /// The encoder that a run left in `encoder.safetensors`.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when the file is missing, damaged or of another shape.
+    pub fn load(config: &RunConfig, path: &Path, device: &Device) -> Result<Self, CheckpointError> {
+        let mut frozen = Self::untrained(config, device);
+        load_plain(path, &mut frozen.encoder, device)?;
+        Ok(frozen)
+    }
+
+    /// Where the network lives.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Takes over the present weights of a network under training.
+    pub fn copy_from(&mut self, encoder: &mut dyn Module) {
+        copy_tensors(encoder, &mut self.encoder);
+    }
+}
+
+/// One row per readable image of a data set.
+#[derive(Clone, Debug, Default)]
+pub struct Features {
+    /// `[rows, dim]`, row-major, not normalised.
+    pub values: Vec<f32>,
+    /// Width of a row.
+    pub dim: usize,
+    /// Which image each row belongs to.
+    pub indices: Vec<usize>,
+    /// Its class; empty if the data set has none.
+    pub labels: Vec<u32>,
+    /// Images that could not be read.
+    pub bad: Vec<BadFile>,
+}
+
+impl Features {
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// The rows whose positions satisfy `keep`.
+    pub fn filter(&self, keep: impl Fn(usize) -> bool) -> Features {
+        let rows: Vec<usize> = (0..self.len()).filter(|&row| keep(row)).collect();
+        let pick = |row: &usize| &self.values[row * self.dim..(row + 1) * self.dim];
+        Features {
+            values: rows.iter().flat_map(pick).copied().collect(),
+            dim: self.dim,
+            indices: rows.iter().map(|&row| self.indices[row]).collect(),
+            labels: rows.iter().filter_map(|&row| self.labels.get(row).copied()).collect(),
+            bad: Vec::new(),
+        }
+    }
+
+    /// The rows scaled to unit length; zero rows stay zero.
+    pub fn normalized(&self) -> Vec<f32> {
+        let mut values = self.values.clone();
+        for row in values.chunks_exact_mut(self.dim.max(1)) {
+            let length = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+            row.iter_mut().for_each(|v| *v = (f64::from(*v) / length.max(1e-12)) as f32);
+        }
+        values
+    }
+}
+
+/// Encodes every image of `dataset`, in order. `progress` hears (done, total).
+pub fn features(
+    frozen: &mut FrozenEncoder,
+    dataset: &Dataset,
+    kind: FeatureKind,
+    threads: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Features {
+    let dim = frozen.encoder.width(kind);
+    let [height, width] = frozen.view.size();
+    let FrozenEncoder { encoder, view, device } = frozen;
+    collect(dataset, view, dim, threads, progress, &mut |n, pixels| {
+        let images = pixels_to_tensor(pixels, [n, height, width], device);
+        to_host(encoder.features(images, kind))
+    })
+}
+
+/// The pixels themselves as features, after `view`: the baseline that any encoder must beat.
+pub fn pixel_features(dataset: &Dataset, view: &View, threads: usize) -> Features {
+    let [height, width] = view.size();
+    collect(dataset, view, 3 * height * width, threads, &mut |_, _| (), &mut |_, pixels| pixels)
+}
+
+fn collect(
+    dataset: &Dataset,
+    view: &View,
+    dim: usize,
+    threads: usize,
+    progress: &mut dyn FnMut(usize, usize),
+    encode: &mut dyn FnMut(usize, Vec<f32>) -> Vec<f32>,
+) -> Features {
+    let all: Vec<usize> = (0..dataset.len()).collect();
+    let mut out = Features { dim, ..Features::default() };
+    out.values.reserve(dim * all.len());
+    let bad = for_each_batch(dataset, &all, view, BATCH, threads, &mut |batch| {
+        out.values.extend(encode(batch.indices.len(), batch.pixels));
+        out.indices.extend(batch.indices);
+        progress(out.indices.len(), all.len());
+        ControlFlow::Continue(())
+    });
+    out.labels = out.indices.iter().filter_map(|&i| dataset.label(i)).collect();
+    out.bad = bad;
+    out
+}

@@ -1,0 +1,38 @@
+//! How good a frozen encoder is. Needs models and data; knows no methods and no training.
+
+mod features;
+mod knn;
+mod linear;
+mod logistic;
+
+pub use features::{Features, FrozenEncoder, features, pixel_features};
+pub use knn::knn;
+pub use linear::{LinearProbe, linear_sgd};
+pub use logistic::{Logistic, logistic};
+
+/// Share of test images classified rightly.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Accuracy {
+    /// First choice right, 0..=1.
+    pub top1: f64,
+    /// Right class among the first five, 0..=1.
+    pub top5: f64,
+    /// Test images.
+    pub images: usize,
+}
+
+impl Accuracy {
+    /// Counts from per-class scores (higher is better) of each test image.
+    pub(crate) fn from_scores(scores: &[f32], classes: usize, labels: &[u32]) -> Self {
+        let mut hits = [0usize; 2];
+        for (row, &label) in scores.chunks_exact(classes).zip(labels) {
+            let own = row[label as usize];
+            // Ties count against, so that a constant score earns nothing.
+            let better = (0..classes).filter(|&c| c != label as usize && row[c] >= own).count();
+            hits[0] += usize::from(better < 1);
+            hits[1] += usize::from(better < 5);
+        }
+        let share = |hits: usize| hits as f64 / labels.len().max(1) as f64;
+        Self { top1: share(hits[0]), top5: share(hits[1]), images: labels.len() }
+    }
+}

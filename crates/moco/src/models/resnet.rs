@@ -1,0 +1,208 @@
+//! Residual networks: He et al. 2016 (arXiv 1512.03385), Table 1, in torchvision's arrangement.
+//!
+//! torchvision's "v1.5" bottleneck has its stride on the 3x3 convolution. Parameter names are
+//! torchvision's. `width` scales every stage; 64 is the published network, for which the encoder
+//! (without `fc`) has 11.18 M parameters as ResNet-18, 21.28 M as -34, 23.51 M as -50 and 42.50 M
+//! as -101. The CIFAR stem is that of He et al., Sec. 4.2: one 3x3 convolution, no pooling.
+
+use crate::config::{ModelConfig, StemKind};
+use crate::nn::{
+    BatchNorm, Conv, Mode, Module, Then, Visitor, conv_bn_act, global_average_pool, max_pool,
+};
+use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+
+/// Which residual block a network is made of, and how many per stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Depth {
+    blocks: [usize; 4],
+    bottleneck: bool,
+}
+
+/// The names that [`ResNet::new`] knows, with their depths.
+const DEPTHS: [(&str, Depth); 4] = [
+    ("resnet18", Depth { blocks: [2, 2, 2, 2], bottleneck: false }),
+    ("resnet34", Depth { blocks: [3, 4, 6, 3], bottleneck: false }),
+    ("resnet50", Depth { blocks: [3, 4, 6, 3], bottleneck: true }),
+    ("resnet101", Depth { blocks: [3, 4, 23, 3], bottleneck: true }),
+];
+
+/// Names of the residual networks.
+pub const NAMES: [&str; 4] = [DEPTHS[0].0, DEPTHS[1].0, DEPTHS[2].0, DEPTHS[3].0];
+
+/// A residual network up to and including the global average pool.
+#[derive(Debug)]
+pub struct ResNet {
+    conv1: Conv,
+    bn1: BatchNorm,
+    layer1: Vec<Block>,
+    layer2: Vec<Block>,
+    layer3: Vec<Block>,
+    layer4: Vec<Block>,
+    stem: StemKind,
+    features: usize,
+}
+
+crate::module!(ResNet { conv1, bn1, layer1, layer2, layer3, layer4 });
+
+impl ResNet {
+    /// Draws a network from `rng`; `None` if the name is not one of [`NAMES`].
+    pub fn new(config: &ModelConfig, rng: &mut ChaCha8Rng, device: &Device) -> Option<Self> {
+        let (_, depth) = DEPTHS.iter().find(|(name, _)| *name == config.backbone)?;
+        let width = config.width;
+        let (kernel, stride) = match config.stem {
+            StemKind::Imagenet => (7, 2),
+            StemKind::Cifar => (3, 1),
+        };
+        let conv1 = Conv::new(3, width, kernel, stride, rng, device);
+        let bn1 = BatchNorm::new(width, config.bn_groups, device);
+
+        let mut channels = width;
+        let mut stage = |index: usize| {
+            let shape = BlockShape {
+                width: width << index,
+                stride: if index == 0 { 1 } else { 2 },
+                bottleneck: depth.bottleneck,
+            };
+            let blocks = stage(depth.blocks[index], channels, shape, config, rng, device);
+            channels = shape.outputs();
+            blocks
+        };
+        let [layer1, layer2, layer3, layer4] = std::array::from_fn(&mut stage);
+        Some(Self {
+            conv1,
+            bn1,
+            layer1,
+            layer2,
+            layer3,
+            layer4,
+            stem: config.stem,
+            features: channels,
+        })
+    }
+
+    /// Width of the pooled output.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// # Shapes
+    /// `[N, H, W, 3]` to `[N, features]`.
+    pub fn forward(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
+        let mut x = conv_bn_act(x, &self.conv1, &mut self.bn1, Then::Relu, mode);
+        if self.stem == StemKind::Imagenet {
+            x = max_pool(x);
+        }
+        let stages = [&mut self.layer1, &mut self.layer2, &mut self.layer3, &mut self.layer4];
+        for block in stages.into_iter().flatten() {
+            x = block.forward(x, mode);
+        }
+        global_average_pool(x)
+    }
+}
+
+/// Sizes of one residual block.
+#[derive(Clone, Copy)]
+struct BlockShape {
+    width: usize,
+    stride: usize,
+    bottleneck: bool,
+}
+
+impl BlockShape {
+    fn outputs(&self) -> usize {
+        if self.bottleneck { 4 * self.width } else { self.width }
+    }
+}
+
+fn stage(
+    count: usize,
+    inputs: usize,
+    shape: BlockShape,
+    config: &ModelConfig,
+    rng: &mut ChaCha8Rng,
+    device: &Device,
+) -> Vec<Block> {
+    let first = Block::new(inputs, shape, config, rng, device);
+    let rest = BlockShape { stride: 1, ..shape };
+    let others = (1..count)
+        .map(|_| Block::new(shape.outputs(), rest, config, rng, device))
+        .collect::<Vec<_>>();
+    std::iter::once(first).chain(others).collect()
+}
+
+/// A residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1 with a fourfold wider output.
+#[derive(Debug)]
+struct Block {
+    conv1: Conv,
+    bn1: BatchNorm,
+    conv2: Conv,
+    bn2: BatchNorm,
+    conv3: Option<Conv>,
+    bn3: Option<BatchNorm>,
+    downsample: Option<Projection>,
+}
+
+crate::module!(Block { conv1, bn1, conv2, bn2, conv3, bn3, downsample });
+
+impl Block {
+    fn new(
+        inputs: usize,
+        shape: BlockShape,
+        config: &ModelConfig,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Self {
+        let BlockShape { width, stride, bottleneck } = shape;
+        let outputs = shape.outputs();
+        let norm = |channels| BatchNorm::new(channels, config.bn_groups, device);
+        let (first, second) =
+            if bottleneck { ((1, 1), (3, stride)) } else { ((3, stride), (3, 1)) };
+        let mut block = Self {
+            conv1: Conv::new(inputs, width, first.0, first.1, rng, device),
+            bn1: norm(width),
+            conv2: Conv::new(width, width, second.0, second.1, rng, device),
+            bn2: norm(width),
+            conv3: bottleneck.then(|| Conv::new(width, outputs, 1, 1, rng, device)),
+            bn3: bottleneck.then(|| norm(outputs)),
+            downsample: None,
+        };
+        if stride != 1 || inputs != outputs {
+            let conv = Conv::new(inputs, outputs, 1, stride, rng, device);
+            block.downsample = Some(Projection { conv, norm: norm(outputs) });
+        }
+        if config.zero_init_residual {
+            block.bn3.as_mut().unwrap_or(&mut block.bn2).zero_scale();
+        }
+        block
+    }
+
+    fn forward(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
+        let skip = match &mut self.downsample {
+            Some(p) => conv_bn_act(x.clone(), &p.conv, &mut p.norm, Then::Nothing, mode),
+            None => x.clone(),
+        };
+        let y = conv_bn_act(x, &self.conv1, &mut self.bn1, Then::Relu, mode);
+        match (&self.conv3, &mut self.bn3) {
+            (Some(conv3), Some(bn3)) => {
+                let y = conv_bn_act(y, &self.conv2, &mut self.bn2, Then::Relu, mode);
+                conv_bn_act(y, conv3, bn3, Then::AddRelu(skip), mode)
+            }
+            _ => conv_bn_act(y, &self.conv2, &mut self.bn2, Then::AddRelu(skip), mode),
+        }
+    }
+}
+
+/// The 1x1 convolution of a skip connection that changes shape.
+#[derive(Debug)]
+struct Projection {
+    conv: Conv,
+    norm: BatchNorm,
+}
+
+impl Module for Projection {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        visitor.child("0", &mut self.conv);
+        visitor.child("1", &mut self.norm);
+    }
+}

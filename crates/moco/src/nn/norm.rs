@@ -1,0 +1,119 @@
+//! Batch normalisation with an explicit mode, torch's running statistics and split groups.
+//!
+//! Ioffe & Szegedy 2015 (arXiv 1502.03167), Alg. 1. Differences from Burn's layer: the mode is an
+//! argument, never inferred from the device; the running variance is unbiased, as in PyTorch; and
+//! a batch can be normalised in groups, as if it were spread over several devices.
+
+use super::param::{Buffer, Param};
+use burn::tensor::{Device, Tensor, module};
+
+/// How a forward pass treats batch statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Normalise by the statistics of the batch and move the running statistics.
+    Train,
+    /// Normalise by the running statistics and change nothing.
+    Eval,
+}
+
+/// Batch normalisation over the channels of an image batch.
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    /// Scale, `[C]`.
+    pub weight: Param<1>,
+    /// Shift, `[C]`.
+    pub bias: Param<1>,
+    /// Moving average of the batch means, `[C]`.
+    pub running_mean: Buffer<1>,
+    /// Moving average of the unbiased batch variances, `[C]`.
+    pub running_var: Buffer<1>,
+    groups: usize,
+}
+
+crate::module!(BatchNorm { weight, bias, running_mean, running_var });
+
+/// Added to variances, torch's default.
+pub const EPSILON: f64 = 1e-5;
+/// Weight of the newest batch in the running statistics, torch's default.
+const MOMENTUM: f64 = 0.1;
+
+impl BatchNorm {
+    /// Scale 1, shift 0, running mean 0 and variance 1.
+    ///
+    /// In training, sample n of the batch is normalised with the samples of its group, n mod
+    /// `groups`; 1 is ordinary batch normalisation.
+    pub fn new(channels: usize, groups: usize, device: &Device) -> Self {
+        Self {
+            weight: Param::new(Tensor::ones([channels], device)),
+            bias: Param::new(Tensor::zeros([channels], device)),
+            running_mean: Buffer::new(Tensor::zeros([channels], device)),
+            running_var: Buffer::new(Tensor::ones([channels], device)),
+            groups,
+        }
+    }
+
+    /// Sets every scale to zero (zero-init-residual).
+    pub fn zero_scale(&mut self) {
+        let zeros = self.weight.val().zeros_like();
+        self.weight = Param::new(zeros);
+    }
+
+    /// Groups that a training batch is split into.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// Normalises a batch that lies in torch's order.
+    ///
+    /// # Shapes
+    /// `[N, C, H, W]` to the same.
+    ///
+    /// # Panics
+    /// In training mode, if N is not a multiple of the number of groups.
+    pub fn forward_nchw(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
+        match mode {
+            Mode::Eval => module::batch_norm(
+                x,
+                self.weight.val(),
+                self.bias.val(),
+                self.running_mean.val(),
+                self.running_var.val(),
+                EPSILON,
+            ),
+            Mode::Train => self.forward_batch_statistics(x),
+        }
+    }
+
+    fn forward_batch_statistics(&mut self, x: Tensor<4>) -> Tensor<4> {
+        let [n, c, h, w] = x.dims();
+        let g = self.groups;
+        assert!(n.is_multiple_of(g), "a batch of {n} does not split into {g} BatchNorm groups");
+
+        // Row-major, [N, C, ...] read as [N/g, g*C, ...] puts sample n into group n mod g.
+        let grouped = x.reshape([n / g, g * c, h, w]);
+        let repeat = |v: Tensor<1>| if g == 1 { v } else { v.repeat_dim(0, g) };
+        let weight = repeat(self.weight.val());
+        let bias = repeat(self.bias.val());
+        let result = module::batch_norm_train(grouped, weight, bias, EPSILON);
+
+        self.track(result.mean, result.variance, n / g * h * w);
+        result.output.reshape([n, c, h, w])
+    }
+
+    /// Moves the running statistics towards those of a batch.
+    ///
+    /// # Shapes
+    /// `mean` and the biased `variance` are `[groups * C]`; `count` values went into each.
+    pub fn track(&mut self, mean: Tensor<1>, variance: Tensor<1>, count: usize) {
+        let g = self.groups;
+        let unbiased = count as f64 / (count as f64 - 1.0).max(1.0);
+        let over_groups = |v: Tensor<1>| {
+            let c = v.dims()[0] / g;
+            v.without_autodiff().reshape([g, c]).mean_dim(0).reshape([c])
+        };
+        let mean = over_groups(mean) * MOMENTUM;
+        let variance = over_groups(variance) * (MOMENTUM * unbiased);
+        self.running_mean.update(|old| old * (1.0 - MOMENTUM) + mean);
+        self.running_var.update(|old| old * (1.0 - MOMENTUM) + variance);
+    }
+}

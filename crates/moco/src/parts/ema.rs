@@ -1,0 +1,19 @@
+//! The moving average that turns a trained encoder into a slowly changing one.
+
+use crate::nn::{Module, for_each_param, tensors};
+
+/// `theta_k <- m theta_k + (1 - m) theta_q` over parameters: MoCo Eq. 2 (arXiv 1911.05722).
+///
+/// Buffers are left alone: the key encoder's BatchNorm statistics come from its own forward
+/// passes, as in the reference.
+///
+/// # Panics
+/// If `key` has a parameter that `query` lacks.
+pub fn update(key: &mut dyn Module, query: &mut dyn Module, m: f64) {
+    let query = tensors(query);
+    for_each_param(key, |name, theta_k| {
+        let theta_q = query[name].clone();
+        let mixed = theta_k.flat() * m + theta_q * (1.0 - m);
+        theta_k.set_flat(mixed);
+    });
+}

@@ -1,0 +1,108 @@
+//! `metrics.jsonl`: one JSON object per line, for programs.
+
+use super::{Report, ReportError, is_logged};
+use crate::train::event::{EpochReport, Event, StepReport};
+use serde_json::{Map, Value, json};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Writes steps and epochs as JSON objects, one a line, told apart by `kind`.
+pub struct JsonLines {
+    path: PathBuf,
+    file: File,
+    log_steps: usize,
+}
+
+impl JsonLines {
+    /// Opens or creates the file at `path`. Lines past `first_step`, written by a run that went
+    /// on beyond its last checkpoint, are dropped, and so is a line that is not whole.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn open(
+        path: &Path,
+        first_step: usize,
+        log_steps: usize,
+    ) -> Result<JsonLines, ReportError> {
+        let file = open_after(path, first_step).map_err(ReportError::at(path))?;
+        Ok(JsonLines { path: path.to_owned(), file, log_steps })
+    }
+}
+
+impl Report for JsonLines {
+    fn record(&mut self, event: &Event) -> Result<(), ReportError> {
+        let object = match event {
+            Event::Step(step) if is_logged(step.step, self.log_steps) => step_object(step),
+            Event::Epoch(epoch) => epoch_object(epoch),
+            _ => return Ok(()),
+        };
+        writeln!(self.file, "{object}").map_err(ReportError::at(&self.path))
+    }
+}
+
+fn step_object(report: &StepReport) -> Value {
+    let mut object = json!({
+        "kind": "step",
+        "step": report.step,
+        "epoch": report.epoch,
+        "loss": report.loss,
+        "lr": report.lr,
+        "seconds": report.seconds,
+        "data_wait": report.data_wait,
+    });
+    for (name, value) in &report.metrics {
+        object[*name] = json!(value);
+    }
+    object
+}
+
+fn epoch_object(report: &EpochReport) -> Value {
+    let (feature_std, feature_std_healthy) = report.feature_std.unzip();
+    let mut object = json!({
+        "kind": "epoch",
+        "step": report.step,
+        "epoch": report.epoch,
+        "loss": report.loss,
+        "lr": report.lr,
+        "images_per_second": report.images_per_second,
+        "data_wait_share": report.data_wait_share,
+        "seconds": report.seconds,
+    });
+    let measured = [
+        ("knn", report.knn.map(Value::from)),
+        ("knn_protocol", report.knn_protocol.clone().map(Value::from)),
+        ("feature_std", feature_std.map(Value::from)),
+        ("feature_std_healthy", feature_std_healthy.map(Value::from)),
+    ];
+    for (name, value) in measured {
+        if let Some(value) = value {
+            object[name] = value;
+        }
+    }
+    object
+}
+
+/// The file, ready to append to, with only whole lines of steps up to `first_step`.
+fn open_after(path: &Path, first_step: usize) -> io::Result<File> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error),
+    };
+    let kept: String = text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n') && step_of(line).is_some_and(|step| step <= first_step))
+        .collect();
+    if kept.len() < text.len() {
+        let partial = path.with_extension("jsonl.partial");
+        fs::write(&partial, &kept)?;
+        fs::rename(&partial, path)?;
+    }
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn step_of(line: &str) -> Option<usize> {
+    let object: Map<String, Value> = serde_json::from_str(line).ok()?;
+    usize::try_from(object.get("step")?.as_u64()?).ok()
+}

@@ -1,0 +1,146 @@
+use super::*;
+use crate::train::event::{EpochReport, Start, StepReport};
+use std::fs;
+
+fn step(step: usize) -> Event {
+    Event::Step(StepReport {
+        step,
+        epoch: (step - 1) / 10,
+        loss: 8.5,
+        lr: 0.03,
+        metrics: vec![("accuracy", 0.25)],
+        seconds: 0.5,
+        data_wait: 0.1,
+    })
+}
+
+fn epoch(epoch: usize) -> Event {
+    Event::Epoch(EpochReport {
+        epoch,
+        step: epoch * 10,
+        loss: 8.25,
+        lr: 0.03,
+        images_per_second: 512.0,
+        data_wait_share: 0.2,
+        seconds: 5.0,
+        knn: Some(0.4125),
+        knn_protocol: Some("backbone feature, k = 200".to_owned()),
+        feature_std: Some((0.08, 0.0884)),
+    })
+}
+
+fn start(first_step: usize) -> Event {
+    Event::Start(Start {
+        method: "moco-v1".to_owned(),
+        images: 2560,
+        steps_per_epoch: 10,
+        total_steps: 20,
+        first_step,
+        batch_size: 256,
+        parameters: 702_000,
+        chance_loss: 8.71,
+    })
+}
+
+fn run(report: &mut impl Report, steps: std::ops::RangeInclusive<usize>) {
+    for i in steps {
+        report.record(&step(i)).unwrap();
+        if i.is_multiple_of(10) {
+            report.record(&epoch(i / 10)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn metrics_of_an_interrupted_run_are_those_of_one_that_was_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, resumed) = (dir.path().join("whole.jsonl"), dir.path().join("resumed.jsonl"));
+    run(&mut JsonLines::open(&whole, 0, 5).unwrap(), 1..=20);
+
+    run(&mut JsonLines::open(&resumed, 0, 5).unwrap(), 1..=18);
+    let torn = fs::read_to_string(&resumed).unwrap() + "{\"kind\":\"step\",\"st";
+    fs::write(&resumed, torn).unwrap();
+    run(&mut JsonLines::open(&resumed, 10, 5).unwrap(), 11..=20);
+
+    let whole = fs::read_to_string(whole).unwrap();
+    assert_eq!(fs::read_to_string(resumed).unwrap(), whole);
+    // Steps 1, 5, 10, 15, 20 and two epochs.
+    assert_eq!(whole.lines().count(), 7);
+    let first: serde_json::Value = serde_json::from_str(whole.lines().next().unwrap()).unwrap();
+    assert_eq!(first["accuracy"], 0.25);
+    let last: serde_json::Value = serde_json::from_str(whole.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["kind"], &last["knn"]), (&"epoch".into(), &0.4125.into()));
+}
+
+#[test]
+fn a_new_run_starts_with_no_metrics() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metrics.jsonl");
+    fs::write(&path, "{\"kind\":\"step\",\"step\":3}\n").unwrap();
+    JsonLines::open(&path, 0, 1).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "");
+}
+
+#[test]
+fn bad_files_are_listed_once_over_resumes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad_files.csv");
+    let bad = |name: &str| Event::BadFile { name: name.to_owned(), reason: "cut, off".to_owned() };
+    let mut report = BadFiles::open(&path).unwrap();
+    assert!(!path.exists());
+    report.record(&bad("a.jpg")).unwrap();
+    report.record(&bad("a.jpg")).unwrap();
+    let mut report = BadFiles::open(&path).unwrap();
+    report.record(&bad("a.jpg")).unwrap();
+    report.record(&bad("b.jpg")).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text, "name,reason\na.jpg,\"cut, off\"\nb.jpg,\"cut, off\"\n");
+}
+
+#[test]
+fn the_log_has_a_time_on_every_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run.log");
+    let mut log = RunLog::open(&path, 5).unwrap();
+    log.record(&start(0)).unwrap();
+    run(&mut log, 1..=10);
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    // The start, steps 1, 5 and 10, one epoch.
+    assert_eq!(lines.len(), 5, "{text}");
+    for line in &lines {
+        line.split(' ').next().unwrap().parse::<jiff::Timestamp>().unwrap();
+    }
+    assert!(lines[0].ends_with("0.70 M parameters, chance loss 8.71"));
+    assert!(lines[4].ends_with(
+        "epoch 1/2  loss 8.2500  kNN 41.25 % (backbone feature, k = 200)  feature std 0.0800 \
+         (healthy: 0.0884, collapsed: 0)  lr 0.0300  512 images/s  data wait 20 %  5.0 s"
+    ));
+}
+
+#[test]
+fn a_report_that_fails_is_left_off_and_named() {
+    struct Full;
+    impl Report for Full {
+        fn record(&mut self, _: &Event) -> Result<(), ReportError> {
+            let full = io::Error::from(io::ErrorKind::StorageFull);
+            Err(ReportError::at(Path::new("metrics.jsonl"))(full))
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = RunFiles::open(dir.path(), 0, 1).unwrap();
+    files.reports.insert(0, Box::new(Full));
+    Tee(vec![&mut files]).event(&step(1));
+    Tee(vec![&mut files]).event(&step(2));
+    assert_eq!(files.failed().len(), 1);
+    assert!(files.failed()[0].to_string().starts_with("cannot write metrics.jsonl: "));
+    let metrics = fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 2);
+}
+
+#[test]
+fn durations_in_words() {
+    assert_eq!(story::duration(8.24), "8.2 s");
+    assert_eq!(story::duration(200.4), "3 min 20 s");
+    assert_eq!(story::duration(7_500.0), "2 h 05 min");
+}

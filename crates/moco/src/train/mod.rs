@@ -1,0 +1,389 @@
+//! The loop: batches in, steps, monitors, checkpoints out.
+//!
+//! The only module that brings data, methods, optimisers, checkpoints and evaluation together.
+//! Nothing in the library imports it.
+
+pub mod event;
+mod monitor;
+mod run_dir;
+
+pub use event::{EpochReport, Event, Observer, Start, StepReport};
+pub use run_dir::{LatestError, RunDir, RunDirError};
+
+use crate::batch::Batch;
+use crate::checkpoint::{self, CheckpointError, Meta};
+use crate::config::{ConfigError, RunConfig, parse_run};
+use crate::export::{Names, save_encoder};
+use crate::methods::{self, Method, Step};
+use crate::nn::count_params;
+use crate::optim::{Sgd, learning_rate};
+use burn::tensor::{Device, Tensor};
+use moco_data::{DataError, Dataset, Loader, LoaderConfig};
+use monitor::KnnMonitor;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Batches that may wait for the trainer.
+const PREFETCH: usize = 4;
+
+/// Why a run cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The images.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The run's folder.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The data set is not the one that the checkpoint was trained on.
+    #[error("{} is not the data set that this run was started with (file names or sizes differ): restore it, or start a new run", .0.display())]
+    DataChanged(PathBuf),
+    /// The loss is no longer a number.
+    #[error(
+        "the loss became {loss} at step {step}: {mend}; lower optim.lr or raise method.temperature and start again"
+    )]
+    NonFinite {
+        /// The value.
+        loss: f64,
+        /// Steps finished before.
+        step: usize,
+        /// Where the last good state is.
+        mend: String,
+    },
+}
+
+impl From<LatestError> for TrainError {
+    fn from(error: LatestError) -> Self {
+        match error {
+            LatestError::Dir(error) => error.into(),
+            LatestError::Checkpoint(error) => error.into(),
+        }
+    }
+}
+
+/// What does not change the result of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainerOptions {
+    /// Threads that decode and augment.
+    pub threads: usize,
+    /// Decoded images kept in memory, in MiB.
+    pub cache_mb: usize,
+}
+
+/// How a call of [`Trainer::run`] ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Finished {
+    /// Steps finished in all.
+    pub steps: usize,
+    /// Whether it was asked to stop before the end.
+    pub stopped: bool,
+    /// The last kNN accuracy, 0..=1.
+    pub last_knn: Option<f64>,
+}
+
+/// A pretraining run: method, optimiser and position.
+pub struct Trainer {
+    config: RunConfig,
+    dataset: Arc<Dataset>,
+    options: TrainerOptions,
+    device: Device,
+    method: Box<dyn Method>,
+    optimizer: Sgd,
+    step: usize,
+    /// Sum of the losses of the unfinished epoch.
+    epoch_loss: f64,
+    steps_per_epoch: usize,
+}
+
+impl Trainer {
+    /// A run at its first step. `config` must be validated.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] when there are fewer images than a batch.
+    pub fn new(
+        config: &RunConfig,
+        dataset: Arc<Dataset>,
+        device: &Device,
+        options: TrainerOptions,
+    ) -> Result<Self, TrainError> {
+        let steps_per_epoch = dataset.len() / config.train.batch_size;
+        if steps_per_epoch == 0 {
+            let (images, batch) = (dataset.len(), config.train.batch_size);
+            return Err(DataError::BatchTooLarge { batch, images }.into());
+        }
+        let mut method = methods::build(config, device);
+        let optim = &config.optim;
+        let optimizer = Sgd::new(optim.momentum, optim.weight_decay, method.student());
+        Ok(Self {
+            config: config.clone(),
+            dataset,
+            options,
+            device: device.clone(),
+            method,
+            optimizer,
+            step: 0,
+            epoch_loss: 0.0,
+            steps_per_epoch,
+        })
+    }
+
+    /// A run as its newest checkpoint left it.
+    ///
+    /// # Errors
+    /// [`TrainError`] when there is no usable checkpoint or the data set has changed.
+    pub fn resume(
+        run: &RunDir,
+        dataset: Arc<Dataset>,
+        device: &Device,
+        options: TrainerOptions,
+    ) -> Result<Self, TrainError> {
+        let (path, meta) = run.latest()?;
+        let config = parse_run(&meta.config)?;
+        if meta.data_fingerprint != dataset.fingerprint() {
+            return Err(TrainError::DataChanged(config.data.path));
+        }
+        let mut trainer = Self::new(&config, dataset, device, options)?;
+        let parts: &mut [(&str, &mut dyn crate::nn::Module)] =
+            &mut [("method", trainer.method.as_mut()), ("optimizer", &mut trainer.optimizer)];
+        checkpoint::load(&path, parts, device)?;
+        trainer.step = meta.step;
+        trainer.epoch_loss = meta.epoch_loss;
+        Ok(trainer)
+    }
+
+    /// The configuration of the run.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The method and its state.
+    pub fn method(&mut self) -> &mut dyn Method {
+        self.method.as_mut()
+    }
+
+    /// Steps after which the run ends.
+    pub fn total_steps(&self) -> usize {
+        let all = self.schedule_steps();
+        self.config.train.max_steps.map_or(all, |max| max.min(all))
+    }
+
+    fn schedule_steps(&self) -> usize {
+        self.config.train.epochs * self.steps_per_epoch
+    }
+
+    /// The frame of the run.
+    pub fn facts(&mut self) -> Start {
+        let expectation = self.method.expectation();
+        Start {
+            method: self.config.method.name().to_string(),
+            images: self.dataset.len(),
+            steps_per_epoch: self.steps_per_epoch,
+            total_steps: self.total_steps(),
+            first_step: self.step,
+            batch_size: self.config.train.batch_size,
+            parameters: count_params(self.method.student()),
+            chance_loss: expectation.chance,
+        }
+    }
+
+    /// Trains to the end, or until `stop` is set, keeping everything in the folder `run`.
+    ///
+    /// # Errors
+    /// [`TrainError`]; what was saved before stays good.
+    pub fn run(
+        &mut self,
+        run: &RunDir,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<Finished, TrainError> {
+        run.create_checkpoints()?;
+        let mut monitor =
+            KnnMonitor::new(&self.config, &self.dataset, self.options.threads, &self.device)?;
+        let mut loader = self.loader()?;
+        observer.event(&Event::Start(self.facts()));
+        observer.event(&Event::Note(self.method.expectation().advice));
+
+        let mut last_knn = None;
+        let mut clock = EpochClock::default();
+        let mut bad_files = BTreeSet::new();
+        while self.step < self.total_steps() && !stop.load(Ordering::Relaxed) {
+            let report = self.train_step(&mut loader, run)?;
+            clock.add(&report);
+            observer.event(&Event::Step(report.clone()));
+            report_bad_files(&loader, &mut bad_files, observer);
+
+            let epoch_ends = self.step.is_multiple_of(self.steps_per_epoch);
+            if epoch_ends {
+                let epoch = self.finish_epoch(&report, &mut clock, monitor.as_mut(), observer);
+                last_knn = epoch.knn.or(last_knn);
+                observer.event(&Event::Epoch(epoch));
+            }
+            let every = self.config.train.checkpoint_steps;
+            if epoch_ends || (every > 0 && self.step.is_multiple_of(every)) {
+                self.save(run, observer)?;
+            }
+        }
+        self.save(run, observer)?;
+        Ok(Finished { steps: self.step, stopped: self.step < self.total_steps(), last_knn })
+    }
+
+    /// Wall times, in seconds, of `count` steps from the present state; for estimates.
+    ///
+    /// # Errors
+    /// [`TrainError`] as a run would meet it.
+    pub fn time_steps(&mut self, count: usize) -> Result<Vec<f64>, TrainError> {
+        let mut loader = self.loader()?;
+        let nowhere = RunDir::at(Path::new(""));
+        (0..count).map(|_| Ok(self.train_step(&mut loader, &nowhere)?.seconds)).collect()
+    }
+
+    fn loader(&self) -> Result<Loader, TrainError> {
+        let data = &self.config.data;
+        let config = LoaderConfig {
+            batch_size: self.config.train.batch_size,
+            views: data.parse_views()?,
+            seed: self.config.train.seed,
+            threads: self.options.threads,
+            max_bad_share: data.max_bad_share,
+            cache_mb: self.options.cache_mb,
+            prefetch: PREFETCH,
+        };
+        Ok(Loader::start(self.dataset.clone(), config, self.step)?)
+    }
+
+    /// One step: batch, loss, gradients, update, and what the method does after it.
+    fn train_step(&mut self, loader: &mut Loader, run: &RunDir) -> Result<StepReport, TrainError> {
+        let begin = Instant::now();
+        let loaded = loader.next_batch()?;
+        let (epoch, waited) = (loaded.epoch, loaded.waited);
+        let batch = Batch::new(loaded, &self.device);
+        let step =
+            Step { index: self.step, total: self.schedule_steps(), seed: self.config.train.seed };
+        let (optim, train) = (&self.config.optim, &self.config.train);
+        let lr = learning_rate(optim, train, self.step, self.steps_per_epoch);
+
+        let output = self.method.loss(&batch, &step);
+        let loss = scalar(output.loss.clone());
+        if !loss.is_finite() {
+            return Err(self.non_finite(loss, run));
+        }
+        let gradients = output.loss.backward();
+        self.optimizer.step(self.method.student(), &gradients, lr);
+        self.method.after_update(&step);
+
+        self.step += 1;
+        self.epoch_loss += loss;
+        let metrics = output.metrics.into_iter().map(|(name, value)| (name, scalar(value)));
+        Ok(StepReport {
+            step: self.step,
+            epoch,
+            loss,
+            lr,
+            metrics: metrics.collect(),
+            seconds: begin.elapsed().as_secs_f64(),
+            data_wait: waited.as_secs_f64(),
+        })
+    }
+
+    fn finish_epoch(
+        &mut self,
+        last: &StepReport,
+        clock: &mut EpochClock,
+        monitor: Option<&mut KnnMonitor>,
+        observer: &mut dyn Observer,
+    ) -> EpochReport {
+        let epoch = self.step / self.steps_per_epoch;
+        let clock = std::mem::take(clock);
+        let due = self.config.monitor.knn_epochs.max(1);
+        let final_epoch = self.step == self.total_steps();
+        let knn = monitor
+            .filter(|_| epoch.is_multiple_of(due) || final_epoch)
+            .map(|monitor| monitor.score(self.method.encoder(), &self.config, observer));
+        let dim = self.method.expectation().dim as f64;
+        let std = last.metrics.iter().find(|(name, _)| *name == "feature_std");
+        EpochReport {
+            epoch,
+            step: self.step,
+            loss: std::mem::take(&mut self.epoch_loss) / self.steps_per_epoch as f64,
+            lr: last.lr,
+            images_per_second: clock.images_per_second(self.config.train.batch_size),
+            data_wait_share: clock.waited / clock.seconds,
+            seconds: clock.seconds,
+            knn: knn.as_ref().map(|score| score.top1),
+            knn_protocol: knn.map(|score| score.protocol),
+            feature_std: std.map(|(_, std)| (*std, 1.0 / dim.sqrt())),
+        }
+    }
+
+    /// Writes the full state and the encoder; does nothing if this step is already on disk.
+    fn save(&mut self, run: &RunDir, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let path = run.checkpoint(self.step);
+        if path.exists() {
+            return Ok(());
+        }
+        let meta = Meta {
+            step: self.step,
+            epoch_loss: self.epoch_loss,
+            config: self.config.to_toml()?,
+            data_fingerprint: self.dataset.fingerprint(),
+        };
+        let parts: &mut [(&str, &mut dyn crate::nn::Module)] =
+            &mut [("method", self.method.as_mut()), ("optimizer", &mut self.optimizer)];
+        checkpoint::save(&path, parts, &meta)?;
+        run.prune(self.config.train.keep_checkpoints);
+        save_encoder(self.method.encoder(), &run.encoder(), Names::Moco)?;
+        observer.event(&Event::Saved(path));
+        Ok(())
+    }
+
+    fn non_finite(&self, loss: f64, run: &RunDir) -> TrainError {
+        let mend = match run.list_checkpoints().last() {
+            Some(path) => format!("the last good checkpoint is {}", path.display()),
+            None => "no checkpoint was written yet".to_string(),
+        };
+        TrainError::NonFinite { loss, step: self.step, mend }
+    }
+}
+
+/// Time spent in an epoch, as far as this process has seen it.
+#[derive(Default)]
+struct EpochClock {
+    steps: usize,
+    seconds: f64,
+    waited: f64,
+}
+
+impl EpochClock {
+    fn add(&mut self, step: &StepReport) {
+        self.steps += 1;
+        self.seconds += step.seconds;
+        self.waited += step.data_wait;
+    }
+
+    fn images_per_second(&self, batch_size: usize) -> f64 {
+        (self.steps * batch_size) as f64 / self.seconds.max(Duration::from_nanos(1).as_secs_f64())
+    }
+}
+
+/// Tells the observer of the bad files that are not in `known` yet, and adds them.
+fn report_bad_files(loader: &Loader, known: &mut BTreeSet<usize>, observer: &mut dyn Observer) {
+    for file in loader.bad_files() {
+        if known.insert(file.index) {
+            observer.event(&Event::BadFile { name: file.name, reason: file.reason });
+        }
+    }
+}
+
+fn scalar(value: Tensor<1>) -> f64 {
+    f64::from(value.into_scalar::<f32>())
+}

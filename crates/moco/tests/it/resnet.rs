@@ -1,0 +1,182 @@
+//! Residual networks against torchvision: outputs, every gradient, running statistics.
+//!
+//! torch's own f32 is up to 4e-6 away from its f64 on these networks (golden/MANIFEST.json), which
+//! were chosen so that no ReLU sits near its kink. Ours may sum in another order: 2e-5.
+
+use crate::golden::{Golden, assert_close, difference, set_tensors, tensor, torch_name};
+use burn::tensor::Tensor;
+use moco::batch::to_host;
+use moco::config::{HeadKind, ModelConfig, StemKind};
+use moco::device::Device;
+use moco::models::Encoder;
+use moco::nn::{Leaf, Mode, for_each_leaf, for_each_param};
+
+const TOLERANCE: f64 = 2e-5;
+
+fn encoder(backbone: &str, width: usize, stem: StemKind) -> Encoder {
+    let model = ModelConfig {
+        backbone: backbone.into(),
+        width,
+        stem,
+        zero_init_residual: false,
+        bn_groups: 1,
+    };
+    Encoder::new(&model, HeadKind::Linear, 8, 0, &Device::flex().autodiff())
+}
+
+fn check_narrow(backbone: &str, stem: StemKind) {
+    let state = Golden::open(&format!("{backbone}_w4_state"));
+    let expected = Golden::open(&format!("{backbone}_w4_expected"));
+    let mut net = encoder(backbone, 4, stem);
+    set_tensors(&mut net, |name| Some(state.f32(&torch_name(name, false))));
+
+    let x: Tensor<4> = expected.tensor("x");
+    let features = net.backbone.forward(x.clone(), Mode::Train);
+    assert_close(features.clone(), &expected, "features", TOLERANCE);
+    let out = net.head.forward(features);
+    assert_close(out.clone(), &expected, "out", TOLERANCE);
+
+    let gradients = (out * expected.tensor::<2>("cotangent")).sum().backward();
+    for_each_param(&mut net, |name, param| {
+        let gradient = param.gradient(&gradients).expect("a gradient for every parameter");
+        assert_close(gradient, &expected, &format!("grad.{}", torch_name(name, false)), TOLERANCE);
+    });
+    for_each_leaf(&mut net, |name, leaf| {
+        if let Leaf::Buffer(statistic) = leaf {
+            let name = format!("after.{}", torch_name(name, false));
+            assert_close(statistic.flat(), &expected, &name, TOLERANCE);
+        }
+    });
+    assert_close(net.forward(x, Mode::Eval), &expected, "eval_out", TOLERANCE);
+}
+
+#[test]
+fn narrow_resnet18_matches_torchvision() {
+    check_narrow("resnet18", StemKind::Cifar);
+}
+
+#[test]
+fn narrow_resnet50_matches_torchvision() {
+    check_narrow("resnet50", StemKind::Imagenet);
+}
+
+/// Element `j` of the hash that both sides compute weights from (golden/resnet.py, `formula`).
+fn formula(stream: u64, count: usize, scale: f64, shift: f64) -> Vec<f32> {
+    let u = |j: u64| {
+        let mut z = ((stream << 32) + j).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        2.0 * ((z ^ (z >> 31)) >> 40) as f64 / f64::from(1 << 24) - 1.0
+    };
+    (0..count as u64).map(|j| (shift + scale * u(j)) as f32).collect()
+}
+
+/// Parameter number `i` in torchvision's order (golden/resnet.py, `formula_parameter`).
+fn formula_parameter(i: u64, name: &str, shape: &[usize]) -> Vec<f32> {
+    let count = shape.iter().product();
+    if shape.len() > 1 {
+        let fan_in: usize = shape[1..].iter().product();
+        return formula(i, count, (6.0 / fan_in as f64).sqrt(), 0.0);
+    }
+    match name {
+        "fc.bias" => formula(i, count, 0.1, 0.0),
+        _ if name.ends_with("weight") => formula(i, count, 0.1, 0.5),
+        _ => {
+            let mut bias = formula(i, count, 0.2, 1.2);
+            bias.iter_mut().skip(3).step_by(4).for_each(|b| *b = -*b);
+            bias
+        }
+    }
+}
+
+fn check_full_width(backbone: &str, stem: StemKind, size: usize, input_stream: u64) {
+    let golden = Golden::open(&format!("{backbone}_w64_digest"));
+    let mut net = encoder(backbone, 64, stem);
+    let mut index = 0;
+    for_each_param(&mut net, |name, param| {
+        let shape = param.shape();
+        let values = formula_parameter(index, &torch_name(name, false), &shape);
+        let n = values.len();
+        param.set_flat(tensor(values, [n]));
+        index += 1;
+    });
+
+    let x = tensor(formula(input_stream, 2 * size * size * 3, 1.0, 0.0), [2, size, size, 3]);
+    let features = net.backbone.forward(x, Mode::Train);
+    assert_close(features.clone(), &golden, "features", TOLERANCE);
+    let out = net.head.forward(features);
+    assert_close(out.clone(), &golden, "out", TOLERANCE);
+
+    let cotangent = tensor(formula(10_001, 2 * 8, 1.0, 0.0), [2, 8]);
+    let gradients = (out * cotangent).sum().backward();
+    for_each_param(&mut net, |name, param| {
+        let gradient = to_host(param.gradient(&gradients).expect("a gradient"));
+        let name = format!("grad.{}", torch_name(name, false));
+        check_digest(&gradient, &golden.values(&name), &name);
+    });
+}
+
+/// `expected` is [L2 norm, sum, 16 samples]; errors are measured against the norm, and the sum's
+/// against the norm times sqrt(n), the size of a sum of n errors that all point one way.
+fn check_digest(gradient: &[f32], expected: &[f64], name: &str) {
+    let n = gradient.len();
+    let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+    let sum: f64 = gradient.iter().map(|g| f64::from(*g)).sum();
+    let off_norm = (norm - expected[0]).abs() / expected[0];
+    let off_sum = (sum - expected[1]).abs() / (expected[0] * (n as f64).sqrt());
+    assert!(off_norm <= TOLERANCE, "{name}: norm off by {off_norm:.1e}");
+    assert!(off_sum <= TOLERANCE, "{name}: sum off by {off_sum:.1e}");
+    let samples: Vec<f32> = (0..16).map(|k| gradient[k * 7919 % n]).collect();
+    let scale = expected[2..].iter().fold(0f64, |m, v| m.max(v.abs()));
+    let off = difference(&samples, &expected[2..]) * scale / expected[0];
+    assert!(off <= TOLERANCE, "{name}: a sample is off by {off:.1e} of the norm");
+}
+
+#[test]
+fn full_resnet18_matches_torchvision() {
+    check_full_width("resnet18", StemKind::Cifar, 32, 20_025);
+}
+
+#[test]
+fn full_resnet50_matches_torchvision() {
+    check_full_width("resnet50", StemKind::Imagenet, 64, 20_035);
+}
+
+/// torchvision's published counts, less its `fc` of 1000 classes.
+#[test]
+fn parameter_counts_are_the_published_ones() {
+    for (name, with_fc, features) in [
+        ("resnet18", 11_689_512, 512),
+        ("resnet34", 21_797_672, 512),
+        ("resnet50", 25_557_032, 2048),
+        ("resnet101", 44_549_160, 2048),
+    ] {
+        let mut net = encoder(name, 64, StemKind::Imagenet);
+        let fc = features * 1000 + 1000;
+        assert_eq!(moco::nn::count_params(&mut net.backbone), with_fc - fc, "{name}");
+        assert_eq!(net.backbone.features(), features, "{name}");
+    }
+}
+
+#[test]
+fn zero_init_residual_makes_every_block_start_as_its_skip() {
+    let model = ModelConfig {
+        backbone: "resnet50".into(),
+        width: 4,
+        stem: StemKind::Cifar,
+        zero_init_residual: true,
+        bn_groups: 1,
+    };
+    let mut net = Encoder::new(&model, HeadKind::Linear, 8, 0, &Device::flex());
+    let mut zeroed = 0;
+    for_each_param(&mut net, |name, param| {
+        let zero = to_host(param.flat()).iter().all(|v| *v == 0.0);
+        if name.ends_with("bn3.weight") {
+            assert!(zero, "{name}");
+            zeroed += 1;
+        } else if name.ends_with("weight") {
+            assert!(!zero, "{name}");
+        }
+    });
+    assert_eq!(zeroed, 3 + 4 + 6 + 3);
+}

@@ -1,0 +1,251 @@
+//! Small runs from end to end: training, stopping, resuming, exporting.
+
+use moco::batch::to_host;
+use moco::config::{self, DataFacts, FeatureKind, RunConfig, load_recipe, resolve, set_value};
+use moco::device::Device;
+use moco::eval::{FrozenEncoder, features, knn};
+use moco::export::{Names, save_encoder};
+use moco::nn::tensors;
+use moco::train::{
+    EpochReport, Event, Observer, RunDir, StepReport, TrainError, Trainer, TrainerOptions,
+};
+use moco_data::Dataset;
+use moco_data::synthetic::{SHAPE_CLASSES, shapes};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn dataset(images: usize) -> Arc<Dataset> {
+    let names = SHAPE_CLASSES.iter().map(|name| name.to_string()).collect();
+    Arc::new(Dataset::from_images(shapes(images, 16, 7), names))
+}
+
+/// Four steps of 16 images in each of three epochs, on a network of width 4.
+fn config(dataset: &Dataset, overrides: &[&str]) -> RunConfig {
+    let mut tree = load_recipe("moco-v1-small").expect("an embedded recipe");
+    config::set(&mut tree, "data.path", "in-memory".into()).unwrap();
+    let small = [
+        "model.width=4",
+        "model.bn_groups=2",
+        "method.queue=40",
+        "method.dim=16",
+        "train.batch_size=16",
+        "train.epochs=3",
+        "train.log_steps=1",
+        r#"data.views=["crop(16, 0.2..1) flip jitter(0.4,0.4,0.4,0.1; p=0.8) gray(p=0.2) normalize(cifar10)", "crop(16, 0.2..1) flip normalize(cifar10)"]"#,
+        r#"data.eval_view="resize(16) center(16) normalize(cifar10)""#,
+    ];
+    for assignment in small.iter().chain(overrides) {
+        set_value(&mut tree, assignment).unwrap();
+    }
+    resolve(&tree, &DataFacts::of(dataset).unwrap()).expect("a valid configuration").config
+}
+
+fn options(threads: usize) -> TrainerOptions {
+    TrainerOptions { threads, cache_mb: 16 }
+}
+
+/// Records what happens, and asks for a stop after a given step.
+#[derive(Default)]
+struct Recorder {
+    steps: Vec<StepReport>,
+    epochs: Vec<EpochReport>,
+    stop_after: Option<usize>,
+    stop: AtomicBool,
+}
+
+struct Watch<'a>(&'a mut Vec<StepReport>, &'a mut Vec<EpochReport>, Option<usize>, &'a AtomicBool);
+
+impl Observer for Watch<'_> {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Step(report) => {
+                self.0.push(report.clone());
+                if Some(report.step) == self.2 {
+                    self.3.store(true, Ordering::Relaxed);
+                }
+            }
+            Event::Epoch(report) => self.1.push(report.clone()),
+            _ => {}
+        }
+    }
+}
+
+impl Recorder {
+    fn train(&mut self, trainer: &mut Trainer, dir: &Path) -> Result<(), TrainError> {
+        let Self { steps, epochs, stop_after, stop } = self;
+        stop.store(false, Ordering::Relaxed);
+        let mut watch = Watch(steps, epochs, *stop_after, stop);
+        trainer.run(&RunDir::at(dir), &mut watch, stop).map(|_| ())
+    }
+
+    fn losses(&self) -> Vec<f64> {
+        self.steps.iter().map(|step| step.loss).collect()
+    }
+}
+
+fn state(trainer: &mut Trainer) -> Vec<(String, Vec<f32>)> {
+    let all = tensors(trainer.method());
+    all.into_iter().map(|(name, values)| (name, to_host(values))).collect()
+}
+
+/// N+M steps equal N, stop, resume, M: every loss, every tensor, every epoch's mean loss, with
+/// another number of decoding threads after the resume. METHODS test (g) is part of it.
+#[test]
+fn resume_is_exact_to_the_bit() {
+    let data = dataset(64);
+    let config = config(&data, &[]);
+    let device = Device::flex();
+    let (straight_dir, broken_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+
+    let mut straight = Recorder::default();
+    let mut trainer = Trainer::new(&config, data.clone(), &device, options(2)).unwrap();
+    straight.train(&mut trainer, straight_dir.path()).unwrap();
+    let expected = state(&mut trainer);
+
+    let mut broken = Recorder { stop_after: Some(6), ..Recorder::default() };
+    let mut first = Trainer::new(&config, data.clone(), &device, options(2)).unwrap();
+    broken.train(&mut first, broken_dir.path()).unwrap();
+    assert_eq!(broken.steps.len(), 6, "stops in the middle of the second epoch");
+    drop(first);
+    let run = RunDir::at(broken_dir.path());
+    let mut second = Trainer::resume(&run, data, &device, options(1)).unwrap();
+    broken.stop_after = None;
+    broken.train(&mut second, broken_dir.path()).unwrap();
+
+    assert_eq!(straight.losses().len(), 12);
+    assert_eq!(straight.losses(), broken.losses());
+    assert_eq!(expected, state(&mut second));
+    let means =
+        |recorder: &Recorder| recorder.epochs.iter().map(|e| (e.loss, e.knn)).collect::<Vec<_>>();
+    assert_eq!(means(&straight), means(&broken));
+    assert!(straight.epochs.iter().all(|epoch| epoch.knn.is_some()));
+    let encoder = |dir: &Path| std::fs::read(dir.join("encoder.safetensors")).unwrap();
+    assert_eq!(encoder(straight_dir.path()), encoder(broken_dir.path()));
+}
+
+#[test]
+fn another_seed_is_another_run() {
+    let data = dataset(64);
+    let losses = |seed: &str| {
+        let config = config(&data, &[seed, "train.max_steps=2", "monitor.knn_epochs=0"]);
+        let mut recorder = Recorder::default();
+        let dir = tempfile::tempdir().unwrap();
+        let mut trainer = Trainer::new(&config, data.clone(), &Device::flex(), options(1)).unwrap();
+        recorder.train(&mut trainer, dir.path()).unwrap();
+        recorder.losses()
+    };
+    assert_eq!(losses("train.seed=1"), losses("train.seed=1"));
+    assert_ne!(losses("train.seed=1"), losses("train.seed=2"));
+}
+
+/// A run that was killed leaves at worst a temporary file, which does not count.
+#[test]
+fn an_interrupted_write_is_ignored() {
+    let data = dataset(64);
+    let config = config(&data, &["train.max_steps=3", "monitor.knn_epochs=0"]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::new(&config, data.clone(), &Device::flex(), options(1)).unwrap();
+    Recorder::default().train(&mut trainer, dir.path()).unwrap();
+    let run = RunDir::at(dir.path());
+    let half = std::fs::read(run.checkpoint(3)).unwrap();
+    std::fs::write(run.checkpoint(9).with_extension("tmp"), &half[..half.len() / 2]).unwrap();
+    let resumed = Trainer::resume(&run, data.clone(), &Device::flex(), options(1));
+    assert_eq!(resumed.unwrap().facts().first_step, 3);
+
+    std::fs::write(run.checkpoint(9), &half[..half.len() / 2]).unwrap();
+    let error = Trainer::resume(&run, data, &Device::flex(), options(1)).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("step-00000009") && text.contains("delete it"), "{text}");
+}
+
+#[test]
+fn a_changed_data_set_is_refused() {
+    let data = dataset(64);
+    let config = config(&data, &["train.max_steps=1", "monitor.knn_epochs=0"]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::new(&config, data, &Device::flex(), options(1)).unwrap();
+    Recorder::default().train(&mut trainer, dir.path()).unwrap();
+    let other = dataset(80);
+    let error = Trainer::resume(&RunDir::at(dir.path()), other, &Device::flex(), options(1));
+    assert!(matches!(error.err(), Some(TrainError::DataChanged(_))));
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run_and_names_the_last_checkpoint() {
+    let data = dataset(64);
+    let config = config(
+        &data,
+        &["optim.lr=1e30", "optim.schedule.kind=constant", "train.checkpoint_steps=1"],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::new(&config, data, &Device::flex(), options(1)).unwrap();
+    let error = Recorder::default().train(&mut trainer, dir.path()).unwrap_err();
+    assert!(matches!(error, TrainError::NonFinite { .. }), "{error}");
+    let newest = RunDir::at(dir.path()).list_checkpoints().pop().unwrap();
+    assert!(error.to_string().contains(&newest.display().to_string()), "{error}");
+}
+
+#[test]
+fn old_checkpoints_are_pruned() {
+    let data = dataset(64);
+    let config = config(
+        &data,
+        &["train.checkpoint_steps=1", "train.keep_checkpoints=3", "monitor.knn_epochs=0"],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::new(&config, data, &Device::flex(), options(1)).unwrap();
+    Recorder::default().train(&mut trainer, dir.path()).unwrap();
+    let run = RunDir::at(dir.path());
+    let expected: Vec<_> = (10..=12).map(|step| run.checkpoint(step)).collect();
+    assert_eq!(run.list_checkpoints(), expected);
+}
+
+#[test]
+fn the_exported_encoder_gives_the_features_of_the_trained_one() {
+    let data = dataset(64);
+    let config = config(&data, &["train.max_steps=4"]);
+    let dir = tempfile::tempdir().unwrap();
+    let device = Device::flex();
+    let mut trainer = Trainer::new(&config, data.clone(), &device, options(1)).unwrap();
+    let mut recorder = Recorder::default();
+    recorder.train(&mut trainer, dir.path()).unwrap();
+
+    let encode =
+        |mut frozen: FrozenEncoder, kind| features(&mut frozen, &data, kind, 2, &mut |_, _| ());
+    let path = RunDir::at(dir.path()).encoder();
+    let load = || FrozenEncoder::load(&config, &path, &device).unwrap();
+    let mut copied = FrozenEncoder::untrained(&config, &device);
+    copied.copy_from(trainer.method().encoder());
+    let (loaded, copied) = (encode(load(), FeatureKind::Head), encode(copied, FeatureKind::Head));
+    assert_eq!(loaded.values, copied.values);
+
+    // What the monitor reported is what an evaluation of the file gives.
+    let all = encode(load(), config.monitor.knn_feature);
+    let held_out = |row: usize| row.is_multiple_of(10);
+    let (bank, queries) = (all.filter(|row| !held_out(row)), all.filter(held_out));
+    let accuracy = knn(&bank, &queries, config.monitor.knn_k, config.monitor.knn_temperature);
+    assert_eq!(recorder.epochs.last().unwrap().knn, Some(accuracy.top1));
+}
+
+/// The names of `--names torchvision` are those of torchvision's own network, but for `fc`.
+#[test]
+fn torchvision_names_are_complete() {
+    let reference = crate::golden::Golden::open("resnet18_w4_state");
+    let mut expected: Vec<String> =
+        reference.names().into_iter().filter(|name| !name.starts_with("fc.")).collect();
+    let data = dataset(64);
+    let mut frozen = FrozenEncoder::untrained(&config(&data, &[]), &Device::flex());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("encoder.safetensors");
+    save_encoder(&mut frozen.encoder, &path, Names::Torchvision).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut found: Vec<String> = file.names().into_iter().map(String::from).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    for name in &found {
+        assert_eq!(file.tensor(name).unwrap().shape(), reference.shape(name), "{name}");
+    }
+}
