@@ -83,8 +83,7 @@ impl BoxKernel {
     }
 
     /// Weighs the samples `at(0)` to `at(2 radius + 2)`, which lie before, on and behind those of
-    /// `out`. Radii up to 2, which belong to blurs of up to 2.8 pixels, keep their sums in
-    /// registers.
+    /// `out`. Radii up to 2, those of every sigma below 3.4, keep their sums in registers.
     fn blur_along<'a>(&self, at: impl Fn(usize) -> &'a [u8], out: &mut [u8]) {
         match self.radius {
             0 => self.blur_fixed::<1>(at, out),

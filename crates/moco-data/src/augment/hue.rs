@@ -111,6 +111,7 @@ impl Sector {
         let p = level(v * (1.0 - s));
         let q = level(v * (1.0 - s * self.fraction));
         let t = level(v * (1.0 - s * (1.0 - self.fraction)));
+        // The mask spares a check of the bounds.
         self.channels.map(|channel| [value, p, q, t][usize::from(channel) & 3])
     }
 }

@@ -70,19 +70,20 @@ impl Resampler {
             Filter::Bicubic => FilterType::CatmullRom,
         };
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(kernel));
+        let Resampler { resizer, between } = self;
+        let mut pass = |source: &TypedCroppedImage<_>, out: &mut Image| {
+            resizer.resize_typed(source, &mut target(out), &options).expect("images of one type");
+        };
         let [height, width] = size;
         // The levels between the passes are rounded and clipped, so their order shows.
-        let between =
-            if columns_first(crop, size) { [height, crop.width] } else { [crop.height, width] };
-        self.between.reshape(between[1], between[0]);
-        self.resizer
-            .resize_typed(&cropped(image, crop), &mut target(&mut self.between), &options)
-            .expect("images of one type");
+        if columns_first(crop, size) {
+            between.reshape(crop.width, height);
+        } else {
+            between.reshape(width, crop.height);
+        }
         out.reshape(width, height);
-        let between = cropped(&self.between, CropBox::whole(&self.between));
-        self.resizer
-            .resize_typed(&between, &mut target(out), &options)
-            .expect("images of one type");
+        pass(&cropped(image, crop), between);
+        pass(&cropped(between, CropBox::whole(between)), out);
     }
 }
 

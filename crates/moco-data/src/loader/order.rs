@@ -1,6 +1,6 @@
 //! The order of images in an epoch, and who stands in for an unreadable one.
 
-use crate::random::{Random, ViewKey};
+use crate::random::ViewKey;
 
 /// Takes the place of image and view in a [`ViewKey`]; no view has this number.
 const NO_VIEW: u64 = u64::MAX;
@@ -24,6 +24,6 @@ pub(super) fn stand_ins(
     image: u64,
     len: usize,
 ) -> impl Iterator<Item = usize> {
-    let mut random: Random = ViewKey { seed, epoch, image, view: NO_VIEW }.random();
+    let mut random = ViewKey { seed, epoch, image, view: NO_VIEW }.random();
     std::iter::repeat_with(move || random.below(len))
 }

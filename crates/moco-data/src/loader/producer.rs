@@ -4,7 +4,7 @@ use super::cache::Cache;
 use super::order::{epoch_order, stand_ins};
 use super::pool::share_out;
 use super::{Batch, LoaderConfig, ViewBatch};
-use crate::augment::Scratch;
+use crate::augment::{Scratch, View};
 use crate::error::DataError;
 use crate::image::Image;
 use crate::random::ViewKey;
@@ -33,13 +33,11 @@ pub(super) struct Producer {
 }
 
 /// One image's place in a batch.
-struct Slot<'a> {
-    /// The image; after the work, the one that is really there.
-    index: &'a mut usize,
-    /// Its part of each view's pixels.
-    views: Vec<&'a mut [f32]>,
-    bad: &'a mut Vec<(usize, String)>,
-    error: &'a mut Option<DataError>,
+struct Slot {
+    /// The image that is meant to be there; after the work, the one that is.
+    index: usize,
+    bad: Vec<(usize, String)>,
+    error: Option<DataError>,
 }
 
 impl Producer {
@@ -60,13 +58,13 @@ impl Producer {
     pub(super) fn run(&self, first_step: usize, queue: &SyncSender<Delivery>) {
         let mut workers: Vec<Scratch> = Vec::new();
         workers.resize_with(self.config.threads, Scratch::default);
-        let mut order = (0, Vec::new());
+        let mut order = Vec::new();
         for step in first_step.. {
             let epoch = step / self.steps_per_epoch();
-            if order.1.is_empty() || order.0 != epoch {
-                order = (epoch, epoch_order(self.config.seed, epoch as u64, self.dataset.len()));
+            if order.is_empty() || step % self.steps_per_epoch() == 0 {
+                order = epoch_order(self.config.seed, epoch as u64, self.dataset.len());
             }
-            let delivery = self.step(step, epoch, &order.1, &mut workers);
+            let delivery = self.step(step, epoch, &order, &mut workers);
             let failed = delivery.batch.is_err();
             if self.stop.load(Ordering::Relaxed) || queue.send(delivery).is_err() || failed {
                 return;
@@ -77,79 +75,64 @@ impl Producer {
     fn step(&self, step: usize, epoch: usize, order: &[u32], workers: &mut [Scratch]) -> Delivery {
         let n = self.config.batch_size;
         let start = step % self.steps_per_epoch() * n;
-        let mut indices: Vec<usize> =
-            order[start..start + n].iter().map(|&index| index as usize).collect();
-        let mut views: Vec<ViewBatch> = self
-            .config
-            .views
-            .iter()
-            .map(|view| {
-                let [height, width] = view.size();
-                ViewBatch { height, width, pixels: vec![0.0; n * height * width * 3] }
-            })
-            .collect();
-        let mut bad = vec![Vec::new(); n];
-        let mut errors: Vec<Option<DataError>> = Vec::new();
-        errors.resize_with(n, || None);
+        let empty = |&index: &u32| Slot { index: index as usize, bad: Vec::new(), error: None };
+        let mut slots: Vec<Slot> = order[start..start + n].iter().map(empty).collect();
+        let blank = |view: &View| {
+            let [height, width] = view.size();
+            ViewBatch { height, width, pixels: vec![0.0; n * height * width * 3] }
+        };
+        let mut views: Vec<ViewBatch> = self.config.views.iter().map(blank).collect();
 
-        let slots = slots(&mut indices, &mut views, &mut bad, &mut errors);
-        let running = slots.take_while(|_| !self.stop.load(Ordering::Relaxed));
-        let work = |slot: Slot, scratch: &mut Scratch| self.fill(slot, epoch as u64, scratch);
-        let outcome = share_out(running, workers, work);
-        let error = outcome.err().or(errors.into_iter().flatten().next());
+        let mut images: Vec<_> = views
+            .iter_mut()
+            .map(|view| view.pixels.chunks_exact_mut(view.height * view.width * 3))
+            .collect();
+        let jobs = slots.iter_mut().map(|slot| {
+            let outs: Vec<&mut [f32]> = images.iter_mut().filter_map(Iterator::next).collect();
+            (slot, outs)
+        });
+        let running = jobs.take_while(|_| !self.stop.load(Ordering::Relaxed));
+        let outcome = share_out(running, workers, |(slot, outs), scratch| {
+            self.fill(slot, outs, epoch as u64, scratch);
+        });
+
+        let error = outcome.err().or_else(|| slots.iter_mut().find_map(|slot| slot.error.take()));
+        let indices = slots.iter().map(|slot| slot.index).collect();
+        let bad = slots.into_iter().flat_map(|slot| slot.bad).collect();
         let batch = Batch { epoch, step, indices, views, waited: Duration::ZERO };
-        Delivery { bad: bad.concat(), batch: error.map_or(Ok(batch), Err) }
+        Delivery { bad, batch: error.map_or(Ok(batch), Err) }
     }
 
     /// Loads a slot's image, or a stand-in, and writes its views.
-    fn fill(&self, mut slot: Slot, epoch: u64, scratch: &mut Scratch) {
+    fn fill(&self, slot: &mut Slot, outs: Vec<&mut [f32]>, epoch: u64, scratch: &mut Scratch) {
         // Views are drawn for the image that was meant to be there: a stand-in that is in the
         // batch already then shows other views.
-        let image = *slot.index as u64;
+        let image = slot.index as u64;
         let seed = self.config.seed;
-        let Some(pixels) = self.load(&mut slot, epoch) else { return };
-        for (number, (view, out)) in self.config.views.iter().zip(slot.views).enumerate() {
+        let Some(pixels) = self.load(slot, epoch) else { return };
+        for (number, (view, out)) in self.config.views.iter().zip(outs).enumerate() {
             let key = ViewKey { seed, epoch, image, view: number as u64 };
             view.apply_with(scratch, &pixels, key, out);
         }
     }
 
     fn load(&self, slot: &mut Slot, epoch: u64) -> Option<Cow<'_, Image>> {
-        let wanted = *slot.index;
+        let wanted = slot.index;
         let others = stand_ins(self.config.seed, epoch, wanted as u64, self.dataset.len());
         for index in std::iter::once(wanted).chain(others.take(MAX_STAND_INS)) {
             match self.cache.fetch(&self.dataset, index) {
                 Ok(image) => {
-                    *slot.index = index;
+                    slot.index = index;
                     return Some(image);
                 }
                 Err(error) => slot.bad.push((index, error.to_string())),
             }
         }
-        *slot.error = Some(DataError::NoStandIn {
+        slot.error = Some(DataError::NoStandIn {
             name: self.dataset.name(wanted).into(),
             reason: slot.bad[0].1.clone(),
             tries: MAX_STAND_INS,
         });
         None
     }
-}
-
-/// Cuts a batch into its images.
-fn slots<'a>(
-    indices: &'a mut [usize],
-    views: &'a mut [ViewBatch],
-    bad: &'a mut [Vec<(usize, String)>],
-    errors: &'a mut [Option<DataError>],
-) -> impl Iterator<Item = Slot<'a>> {
-    let mut pixels: Vec<_> = views
-        .iter_mut()
-        .map(|view| view.pixels.chunks_exact_mut(view.height * view.width * 3))
-        .collect();
-    indices.iter_mut().zip(bad).zip(errors).map(move |((index, bad), error)| Slot {
-        index,
-        views: pixels.iter_mut().filter_map(Iterator::next).collect(),
-        bad,
-        error,
-    })
 }

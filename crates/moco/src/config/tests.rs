@@ -172,8 +172,8 @@ fn another_method_than_the_recipes_is_refused() {
 fn relations_between_settings() {
     refused(
         "moco-v1-small",
-        &["method.queue=128"],
-        "method.queue = 128: shorter than the 256 keys of one step, so set it to at least 256 or \
+        &["method.queue=100"],
+        "method.queue = 100: shorter than the 128 keys of one step, so set it to at least 128 or \
          lower train.batch_size",
     );
     refused(
@@ -274,11 +274,11 @@ fn what_is_given_stands_and_the_rest_follows_it() {
 
 #[test]
 fn recipes_that_fit_the_data_badly_are_refused_or_noted() {
-    let message = resolve(&tree("moco-v1-small", &[]), &facts(200, 32)).unwrap_err().to_string();
+    let message = resolve(&tree("moco-v1-small", &[]), &facts(104, 32)).unwrap_err().to_string();
     assert_eq!(
         message,
-        "the data set has 200 images, fewer than one batch of train.batch_size = 256: pass \
-         --batch-size 200 or less, or add images"
+        "the data set has 104 images, fewer than one batch of train.batch_size = 128: pass \
+         --batch-size 104 or less, or add images"
     );
     let notes = resolve(&tree("moco-v1-small", &[]), &facts(1000, 32)).unwrap().notes;
     assert!(notes.iter().any(|note| note.starts_with("method.queue = 4096 is more than")));

@@ -3,13 +3,15 @@
 //! The trunk of every network here is NHWC and built from [`conv_bn_act`], so that one function
 //! decides how a convolution, its BatchNorm, the skip connection and the ReLU are computed.
 
+use super::fused::{self, Layer};
 use super::init;
-use super::norm::{BatchNorm, Mode};
+use super::norm::{BatchNorm, EPSILON, Mode};
 use super::param::Param;
 use burn::tensor::activation::relu;
 use burn::tensor::module::{conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor};
+use moco_kernels::Isa;
 use rand_chacha::ChaCha8Rng;
 
 /// A square convolution without bias, padded so that stride 1 keeps the size (odd kernels).
@@ -72,6 +74,43 @@ pub fn conv_bn_act(
     then: Then,
     mode: Mode,
 ) -> Tensor<4> {
+    match fused::isa(&conv.weight.val().device()) {
+        Some(isa) => run_fused(x, conv, norm, then, mode, isa),
+        None => compose(x, conv, norm, then, mode),
+    }
+}
+
+/// With our CPU kernels.
+fn run_fused(
+    x: Tensor<4>,
+    conv: &Conv,
+    norm: &mut BatchNorm,
+    then: Then,
+    mode: Mode,
+    isa: Isa,
+) -> Tensor<4> {
+    let weight = conv.weight.val();
+    let differentiable = x.is_autodiff() || weight.is_autodiff();
+    if mode == Mode::Eval && differentiable {
+        return compose(x, conv, norm, then, mode); // running statistics with a gradient: rare
+    }
+    let relu = !matches!(then, Then::Nothing);
+    let skip = if let Then::AddRelu(skip) = then { Some(skip) } else { None };
+    let layer =
+        Layer { stride: conv.stride, groups: norm.groups(), eps: EPSILON as f32, relu, isa };
+    let affine = [norm.weight.val(), norm.bias.val()];
+    if mode == Mode::Eval {
+        let statistics = [norm.running_mean.val(), norm.running_var.val()];
+        return fused::with_running_statistics(x, weight, affine, statistics, skip, layer);
+    }
+    let (out, [mean, variance]) = fused::with_batch_statistics(x, weight, affine, skip, layer);
+    let [n, h, w, _] = out.dims();
+    norm.track(mean, variance, n / layer.groups * h * w);
+    out
+}
+
+/// With stock operations, on any device.
+fn compose(x: Tensor<4>, conv: &Conv, norm: &mut BatchNorm, then: Then, mode: Mode) -> Tensor<4> {
     // Permuting is free: between two of these calls the memory simply stays NCHW.
     let y = norm.forward_nchw(conv.forward_nchw(nhwc_to_nchw(x)), mode);
     match then {
@@ -96,7 +135,7 @@ pub fn max_pool(x: Tensor<4>) -> Tensor<4> {
 /// `[N, H, W, C]` to `[N, C]`.
 pub fn global_average_pool(x: Tensor<4>) -> Tensor<2> {
     let [n, h, w, c] = x.dims();
-    nhwc_to_nchw(x).reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
+    x.reshape([n, h * w, c]).mean_dim(1).reshape([n, c])
 }
 
 fn nhwc_to_nchw(x: Tensor<4>) -> Tensor<4> {

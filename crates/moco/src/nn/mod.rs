@@ -3,6 +3,7 @@
 //! Knows nothing of methods, data or training.
 
 mod conv;
+mod fused;
 pub mod init;
 mod linear;
 mod module;

@@ -1,7 +1,8 @@
 //! Residual networks against torchvision: outputs, every gradient, running statistics.
 //!
-//! torch's own f32 is up to 4e-6 away from its f64 on these networks (golden/MANIFEST.json), which
-//! were chosen so that no ReLU sits near its kink. Ours may sum in another order: 2e-5.
+//! On these networks, which were chosen so that no ReLU sits near its kink, torch's own f32 is up to
+//! 3e-6 (outputs) and 2.4e-5 (gradients) away from its f64 (golden/MANIFEST.json). Ours sums in
+//! another order, and its Winograd convolutions round two to three times as much: 2e-5 and 1e-4.
 
 use crate::golden::{Golden, assert_close, difference, set_tensors, tensor, torch_name};
 use burn::tensor::Tensor;
@@ -12,6 +13,7 @@ use moco::models::Encoder;
 use moco::nn::{Leaf, Mode, for_each_leaf, for_each_param};
 
 const TOLERANCE: f64 = 2e-5;
+const GRADIENT_TOLERANCE: f64 = 1e-4;
 
 fn encoder(backbone: &str, width: usize, stem: StemKind) -> Encoder {
     let model = ModelConfig {
@@ -39,7 +41,8 @@ fn check_narrow(backbone: &str, stem: StemKind) {
     let gradients = (out * expected.tensor::<2>("cotangent")).sum().backward();
     for_each_param(&mut net, |name, param| {
         let gradient = param.gradient(&gradients).expect("a gradient for every parameter");
-        assert_close(gradient, &expected, &format!("grad.{}", torch_name(name, false)), TOLERANCE);
+        let name = format!("grad.{}", torch_name(name, false));
+        assert_close(gradient, &expected, &name, GRADIENT_TOLERANCE);
     });
     for_each_leaf(&mut net, |name, leaf| {
         if let Leaf::Buffer(statistic) = leaf {
@@ -124,12 +127,12 @@ fn check_digest(gradient: &[f32], expected: &[f64], name: &str) {
     let sum: f64 = gradient.iter().map(|g| f64::from(*g)).sum();
     let off_norm = (norm - expected[0]).abs() / expected[0];
     let off_sum = (sum - expected[1]).abs() / (expected[0] * (n as f64).sqrt());
-    assert!(off_norm <= TOLERANCE, "{name}: norm off by {off_norm:.1e}");
-    assert!(off_sum <= TOLERANCE, "{name}: sum off by {off_sum:.1e}");
+    assert!(off_norm <= GRADIENT_TOLERANCE, "{name}: norm off by {off_norm:.1e}");
+    assert!(off_sum <= GRADIENT_TOLERANCE, "{name}: sum off by {off_sum:.1e}");
     let samples: Vec<f32> = (0..16).map(|k| gradient[k * 7919 % n]).collect();
     let scale = expected[2..].iter().fold(0f64, |m, v| m.max(v.abs()));
     let off = difference(&samples, &expected[2..]) * scale / expected[0];
-    assert!(off <= TOLERANCE, "{name}: a sample is off by {off:.1e} of the norm");
+    assert!(off <= GRADIENT_TOLERANCE, "{name}: a sample is off by {off:.1e} of the norm");
 }
 
 #[test]

@@ -1,0 +1,336 @@
+//! Our CPU kernels as Burn operations: convolution, BatchNorm, skip connection and ReLU as one node
+//! of the autodiff graph.
+//!
+//! Exists for the CPU backend (Flex), with and without autodiff. [`isa`] says whether a device has
+//! it; on every other device [`super::conv_bn_act`] composes stock operations instead.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, DispatchDevice, ExtensionType, Flex,
+    backend_extension,
+};
+use burn::tensor::{Bytes, DType, Device, Shape, Tensor};
+use burn_flex::{FlexTensor, Layout};
+use moco_kernels::Isa;
+use moco_kernels::conv::{
+    BnActNeeds, BnActOutput, BnActSaved, BnParams, ConvShape, Norm, conv_bn_act_backward,
+    conv_bn_act_forward,
+};
+use std::sync::{Arc, OnceLock};
+
+/// Settings of one fused layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layer {
+    pub stride: usize,
+    /// BatchNorm groups in training.
+    pub groups: usize,
+    pub eps: f32,
+    pub relu: bool,
+    pub isa: Isa,
+}
+
+/// The instruction set that fused layers run with on `device`; `None` where there are none, or
+/// where `MOCO_KERNELS=stock` asks for stock operations.
+pub(super) fn isa(device: &Device) -> Option<Isa> {
+    static STOCK: OnceLock<bool> = OnceLock::new();
+    let stock =
+        *STOCK.get_or_init(|| std::env::var("MOCO_KERNELS").is_ok_and(|name| name == "stock"));
+    let plain = device.clone().without_autodiff();
+    (!stock && matches!(plain.as_dispatch(), DispatchDevice::Flex(_))).then(Isa::best)
+}
+
+/// With batch statistics: the output, and mean and biased variance per group, `[groups * C]`.
+pub(super) fn with_batch_statistics(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    affine: [Tensor<1>; 2],
+    skip: Option<Tensor<4>>,
+    layer: Layer,
+) -> (Tensor<4>, [Tensor<1>; 2]) {
+    let [gamma, beta] = affine.map(Tensor::into_dispatch);
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let skip = skip.map_or(Skip::Absent, |skip| Skip::Present(skip.into_dispatch()));
+    let (out, mean, variance) =
+        <Dispatch as TrainOps>::conv_bn_act(x, weight, gamma, beta, skip, layer);
+    (Tensor::from_dispatch(out), [mean, variance].map(Tensor::from_dispatch))
+}
+
+/// With running statistics. No gradient flows; every tensor must be on the plain device.
+pub(super) fn with_running_statistics(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    affine: [Tensor<1>; 2],
+    statistics: [Tensor<1>; 2],
+    skip: Option<Tensor<4>>,
+    layer: Layer,
+) -> Tensor<4> {
+    let [gamma, beta] = affine.map(Tensor::into_dispatch);
+    let [mean, variance] = statistics.map(Tensor::into_dispatch);
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let skip = skip.map_or(Skip::Absent, |skip| Skip::Present(skip.into_dispatch()));
+    let out =
+        <Dispatch as EvalOps>::conv_bn_act(x, weight, gamma, beta, mean, variance, skip, layer);
+    Tensor::from_dispatch(out)
+}
+
+/// A skip connection, or none.
+#[derive(ExtensionType)]
+pub enum Skip<B: Backend> {
+    /// Nothing is added.
+    Absent,
+    /// Added before the ReLU.
+    Present(FloatTensor<B>),
+}
+
+/// The layer in training.
+#[backend_extension(Flex, Autodiff)]
+trait TrainOps: Backend {
+    fn conv_bn_act(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        #[extension_type] skip: Skip<Self>,
+        layer: Layer,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// The layer in evaluation.
+#[backend_extension(Flex)]
+trait EvalOps: Backend {
+    fn conv_bn_act(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        #[extension_type] skip: Skip<Self>,
+        layer: Layer,
+    ) -> FloatTensor<Self>;
+}
+
+impl TrainOps for Flex {
+    fn conv_bn_act(
+        x: FlexTensor,
+        weight: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        skip: Skip<Self>,
+        layer: Layer,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let skip = skip.contiguous();
+        let forward = Forward::new(x, weight, layer);
+        let BnActOutput { out, mean, var, .. } =
+            forward.run(&gamma, &beta, Norm::Batch { groups: layer.groups }, skip.as_ref(), false);
+        (forward.output(out), vector(mean), vector(var))
+    }
+}
+
+impl EvalOps for Flex {
+    fn conv_bn_act(
+        x: FlexTensor,
+        weight: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        mean: FlexTensor,
+        variance: FlexTensor,
+        skip: Skip<Self>,
+        layer: Layer,
+    ) -> FlexTensor {
+        let skip = skip.contiguous();
+        let forward = Forward::new(x, weight, layer);
+        let (mean, variance) = (contiguous(mean), contiguous(variance));
+        let norm = Norm::Running { mean: slice(&mean), var: slice(&variance) };
+        let output = forward.run(&gamma, &beta, norm, skip.as_ref(), false);
+        forward.output(output.out)
+    }
+}
+
+impl<C: CheckpointStrategy> TrainOps for Autodiff<Flex, C> {
+    fn conv_bn_act(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        skip: Skip<Self>,
+        layer: Layer,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
+        let ((gamma, gamma_node), (beta, beta_node)) = (gamma.into_parts(), beta.into_parts());
+        let nodes = [x_node, weight_node, gamma_node, beta_node];
+        let forward = Forward::new(x, weight, layer);
+        let norm = Norm::Batch { groups: layer.groups };
+        match skip {
+            Skip::Absent => {
+                let prepared = ConvBnAct.prepare::<C>(nodes).compute_bound().stateful();
+                forward.record(prepared, &gamma, &beta, norm, None)
+            }
+            Skip::Present(skip) => {
+                let (skip, skip_node) = skip.into_parts();
+                let [x, weight, gamma_node, beta_node] = nodes;
+                let nodes = [x, weight, gamma_node, beta_node, skip_node];
+                let prepared = ConvBnAct.prepare::<C>(nodes).compute_bound().stateful();
+                forward.record(prepared, &gamma, &beta, norm, Some(contiguous(skip)))
+            }
+        }
+    }
+}
+
+/// Inputs of a layer, contiguous, with their sizes.
+#[derive(Clone, Debug)]
+struct Forward {
+    x: FlexTensor,
+    weight: FlexTensor,
+    shape: ConvShape,
+    layer: Layer,
+}
+
+impl Forward {
+    fn new(x: FlexTensor, weight: FlexTensor, layer: Layer) -> Self {
+        let (x, weight) = (contiguous(x), contiguous(weight));
+        let [n, h, w, cin] = x.layout().shape().dims();
+        let [cout, _, k, _] = weight.layout().shape().dims();
+        let shape = ConvShape { n, h, w, cin, cout, k, stride: layer.stride, pad: k / 2 };
+        Self { x, weight, shape, layer }
+    }
+
+    fn run(
+        &self,
+        gamma: &FlexTensor,
+        beta: &FlexTensor,
+        norm: Norm<'_>,
+        skip: Option<&FlexTensor>,
+        keep: bool,
+    ) -> BnActOutput {
+        let (gamma, beta) = (contiguous(gamma.clone()), contiguous(beta.clone()));
+        let bn = BnParams { gamma: slice(&gamma), beta: slice(&beta), eps: self.layer.eps, norm };
+        conv_bn_act_forward(
+            self.layer.isa,
+            &self.shape,
+            slice(&self.x),
+            slice(&self.weight),
+            &bn,
+            skip.map(slice),
+            self.layer.relu,
+            keep,
+        )
+    }
+
+    fn output(&self, out: Vec<f32>) -> FlexTensor {
+        let ConvShape { n, cout, .. } = self.shape;
+        tensor(out, [n, self.shape.out_h(), self.shape.out_w(), cout])
+    }
+
+    /// Runs the layer and, where a gradient is wanted, puts it on the graph.
+    fn record<C: CheckpointStrategy, const N: usize>(
+        self,
+        prepared: OpsKind<ConvBnAct, Flex, Saved, C, N>,
+        gamma: &FlexTensor,
+        beta: &FlexTensor,
+        norm: Norm<'_>,
+        skip: Option<FlexTensor>,
+    ) -> Recorded<C> {
+        let tracked = matches!(prepared, OpsKind::Tracked(_));
+        let BnActOutput { out, saved, mean, var } =
+            self.run(gamma, beta, norm, skip.as_ref(), tracked);
+        let out = self.output(out);
+        let out = match (prepared, saved) {
+            (OpsKind::Tracked(prepared), Some(kept)) => {
+                let saved = Saved { forward: self, kept: Arc::new(kept), out: out.clone() };
+                prepared.finish(saved, out)
+            }
+            (OpsKind::UnTracked(prepared), _) => prepared.finish(out),
+            (OpsKind::Tracked(_), None) => unreachable!("a tracked forward keeps its state"),
+        };
+        let constant = <Autodiff<Flex, C> as AutodiffBackend>::from_inner;
+        (out, constant(vector(mean)), constant(vector(var)))
+    }
+}
+
+type Recorded<C> = (
+    FloatTensor<Autodiff<Flex, C>>,
+    FloatTensor<Autodiff<Flex, C>>,
+    FloatTensor<Autodiff<Flex, C>>,
+);
+
+/// The backward pass, with parents x, weight, gamma, beta and, as the fifth, the skip connection.
+#[derive(Debug)]
+struct ConvBnAct;
+
+/// What the backward pass needs.
+#[derive(Clone, Debug)]
+struct Saved {
+    forward: Forward,
+    kept: Arc<BnActSaved>,
+    out: FlexTensor,
+}
+
+impl<const N: usize> Backward<Flex, N> for ConvBnAct {
+    type State = Saved;
+
+    fn backward(self, ops: Ops<Saved, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let d_out = contiguous(grads.consume::<Flex>(&ops.node));
+        let Saved { forward, kept, out } = ops.state;
+        let ConvShape { n, h, w, cin, cout, k, .. } = forward.shape;
+        let parent = |i: usize| ops.parents.get(i).and_then(Option::as_ref);
+        let needs = BnActNeeds {
+            x: parent(0).is_some(),
+            weight: parent(1).is_some(),
+            affine: parent(2).is_some() || parent(3).is_some(),
+            skip: parent(4).is_some(),
+        };
+        let result = conv_bn_act_backward(
+            forward.layer.isa,
+            &forward.shape,
+            slice(&forward.x),
+            slice(&forward.weight),
+            &kept,
+            slice(&out),
+            slice(&d_out),
+            needs,
+        );
+        let all: [(Option<Vec<f32>>, &[usize]); 5] = [
+            (result.x, &[n, h, w, cin]),
+            (result.weight, &[cout, cin, k, k]),
+            (result.gamma, &[cout]),
+            (result.beta, &[cout]),
+            (result.skip, &[n, forward.shape.out_h(), forward.shape.out_w(), cout]),
+        ];
+        for (i, (gradient, shape)) in all.into_iter().enumerate() {
+            if let (Some(parent), Some(gradient)) = (parent(i), gradient) {
+                grads.register::<Flex>(parent.id, tensor(gradient, shape));
+            }
+        }
+    }
+}
+
+impl Skip<Flex> {
+    fn contiguous(self) -> Option<FlexTensor> {
+        match self {
+            Skip::Absent => None,
+            Skip::Present(skip) => Some(contiguous(skip)),
+        }
+    }
+}
+
+fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
+}
+
+fn slice(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().expect("contiguous f32, as everything here is made")
+}
+
+fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
+}
+
+fn vector(values: Vec<f32>) -> FlexTensor {
+    let n = values.len();
+    tensor(values, [n])
+}
