@@ -3,7 +3,8 @@
 //! `cargo run --release -p moco-kernels --example bench_conv [-- --isa avx2] [--widths 8,16,64] [--batch 64]`
 //!
 //! GFLOP/s count the direct convolution's operations, so Winograd may exceed the measured peak. Each figure is the
-//! best of several runs: on a shared machine the best says most about the code.
+//! best of several runs: on a shared machine the best says most about the code. Set `MIMALLOC_PURGE_DELAY=-1`, as the
+//! application does, or page faults are measured too.
 #![allow(clippy::print_stdout)]
 
 use std::hint::black_box;
@@ -11,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use moco_kernels::conv::{ConvShape, conv_data_grad, conv_forward, conv_weight_grad};
 use moco_kernels::{Isa, kept_bytes, machine};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let argument = |name: &str| {

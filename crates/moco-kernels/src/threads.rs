@@ -205,3 +205,44 @@ pub(crate) fn cut<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
 pub(crate) fn odd_lines(len: usize) -> usize {
     (len.div_ceil(LINE) | 1) * LINE
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_job_runs_once() {
+        let mut counts = vec![0u32; 1000];
+        let shared = Disjoint::new(&mut counts);
+        // SAFETY: each job has its own element.
+        for_each(1000, |i| unsafe { shared.slice(i..i + 1)[0] += 1 });
+        assert!(counts.iter().all(|&count| count == 1));
+    }
+
+    #[test]
+    fn chunks_cover_a_slice_with_a_short_last_one() {
+        let mut data = vec![0usize; 23];
+        for_each_chunk(&mut data, 5, |i, chunk| chunk.fill(10 * i + chunk.len()));
+        assert_eq!(data[4..6], [5, 15]);
+        assert_eq!(data[20..], [43; 3]);
+        for_each_chunk(&mut data[..0], 5, |_, _| unreachable!("no chunks"));
+    }
+
+    #[test]
+    fn scratch_is_aligned_and_reused() {
+        let first = {
+            let scratch = Scratch::new(100);
+            assert!(scratch.as_ptr().addr().is_multiple_of(64) && scratch.len() == 100);
+            scratch.as_ptr()
+        };
+        let again = Scratch::new(50);
+        assert_eq!(again.as_ptr(), first);
+        let nested = Scratch::new(50);
+        assert_ne!(nested.as_ptr(), first);
+    }
+
+    #[test]
+    fn row_strides_are_odd_numbers_of_lines() {
+        assert_eq!([1, 16, 17, 32, 64].map(odd_lines), [16, 16, 48, 48, 80]);
+    }
+}

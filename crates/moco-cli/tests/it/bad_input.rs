@@ -44,7 +44,7 @@ fn fewer_images_than_a_batch() {
     refused(
         "pretrain --data {} --out {}-run --recipe moco-v1-small",
         &folder,
-        &["5 images", "256", "--batch-size 5"],
+        &["5 images", "128", "--batch-size 5"],
     );
     refused("check --data {} --batch-size 6", &folder, &["5 images", "--batch-size 5"]);
     assert!(!folder.with_file_name("images-run").exists());

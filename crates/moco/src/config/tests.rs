@@ -178,8 +178,8 @@ fn relations_between_settings() {
     );
     refused(
         "moco-v1-small",
-        &["method.queue=300", "method.symmetric=true"],
-        "method.queue = 300: shorter than the 512 keys of one step, so set it to at least 512 or \
+        &["method.queue=200", "method.symmetric=true"],
+        "method.queue = 200: shorter than the 256 keys of one step, so set it to at least 256 or \
          lower train.batch_size",
     );
     refused(
