@@ -54,6 +54,7 @@ impl Conv {
 }
 
 /// What follows the BatchNorm of a [`conv_bn_act`].
+#[expect(clippy::large_enum_variant, reason = "moved once per layer, never stored")]
 pub enum Then {
     /// Nothing.
     Nothing,

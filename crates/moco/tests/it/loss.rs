@@ -51,7 +51,7 @@ fn unrelated_vectors_give_the_chance_loss() {
 #[test]
 fn perfect_keys_give_the_closed_form() {
     let q = tensor(vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0], [2, 3]);
-    let queue = tensor(vec![0.0, 0.0, 1.0].repeat(50), [50, 3]);
+    let queue = tensor([0.0, 0.0, 1.0].repeat(50), [50, 3]);
     for t in [0.07, 0.2, 1.0] {
         let contrast = info_nce(q.clone(), q.clone(), queue.clone(), t);
         let expected = (50.0 * (-1.0 / t).exp()).ln_1p();

@@ -34,9 +34,9 @@ fn sgd_matches_torch_step_by_step() {
     for (step, lr) in golden.values("lr").into_iter().enumerate() {
         let at = step as i32;
         // A loss whose gradient is the stored one.
-        let g0 = golden.tensor::<3>("p0.grad").slice([at..at + 1]).squeeze_dim::<2>(0);
-        let g1 = golden.tensor::<2>("p1.grad").slice([at..at + 1]).squeeze_dim::<1>(0);
-        let g2 = golden.tensor::<5>("p2.grad").slice([at..at + 1]).squeeze_dim::<4>(0);
+        let g0 = golden.tensor::<3>("p0.grad").slice_dim(0, at..at + 1).squeeze_dim::<2>(0);
+        let g1 = golden.tensor::<2>("p1.grad").slice_dim(0, at..at + 1).squeeze_dim::<1>(0);
+        let g2 = golden.tensor::<5>("p2.grad").slice_dim(0, at..at + 1).squeeze_dim::<4>(0);
         let loss =
             (net.p0.val() * g0).sum() + (net.p1.val() * g1).sum() + (net.p2.val() * g2).sum();
         sgd.step(&mut net, &loss.backward(), lr);
