@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod help;
+mod runs;
 mod views;
 
 use moco_data::{Image, save_png};

@@ -146,3 +146,138 @@ fn nhwc_to_nchw(x: Tensor<4>) -> Tensor<4> {
 fn nchw_to_nhwc(x: Tensor<4>) -> Tensor<4> {
     x.permute([0, 2, 3, 1])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::to_host;
+    use crate::nn::TensorLeaf;
+    use crate::rng::{Purpose, stream};
+
+    /// A layer and its input, drawn from `seed`.
+    struct Case {
+        x: Tensor<4>,
+        skip: Tensor<4>,
+        cotangent: Tensor<4>,
+        conv: Conv,
+        norm: BatchNorm,
+    }
+
+    /// Sizes of a case: batch, input side, channels in and out, kernel, stride, groups.
+    type Sizes = [usize; 7];
+
+    const SIZES: [Sizes; 7] = [
+        [8, 12, 3, 5, 3, 1, 1],
+        [8, 12, 16, 16, 3, 1, 4],
+        [4, 9, 8, 24, 3, 2, 2],
+        [4, 7, 24, 8, 1, 1, 1],
+        [6, 7, 8, 16, 1, 2, 3],
+        [2, 15, 3, 8, 7, 2, 1],
+        [24, 1, 40, 33, 3, 1, 2],
+    ];
+
+    fn case(seed: u64, [n, side, cin, cout, kernel, stride, groups]: Sizes) -> Case {
+        let device = Device::flex().autodiff();
+        let rng = &mut stream(seed, Purpose::Weights, 0);
+        let out = side.div_ceil(stride);
+        let x = init::normal([n, side, side, cin], 1.0, rng, &device).require_grad();
+        let skip = init::normal([n, out, out, cout], 1.0, rng, &device).require_grad();
+        let cotangent = init::normal([n, out, out, cout], 1.0, rng, &device);
+        let conv = Conv::new(cin, cout, kernel, stride, rng, &device);
+        let mut norm = BatchNorm::new(cout, groups, &device);
+        norm.weight = Param::new(init::normal([cout], 0.3, rng, &device) + 1.0);
+        norm.bias = Param::new(init::normal([cout], 0.3, rng, &device));
+        Case { x, skip, cotangent, conv, norm }
+    }
+
+    /// Output, running statistics, and gradients of x, skip, weight, scale and shift.
+    fn run(case: Case, then: impl Fn(Tensor<4>) -> Then, isa: Option<Isa>) -> Vec<Vec<f32>> {
+        let Case { x, skip, cotangent, conv, mut norm } = case;
+        let then = then(skip.clone());
+        let out = match isa {
+            Some(isa) => run_fused(x.clone(), &conv, &mut norm, then, Mode::Train, isa),
+            None => compose(x.clone(), &conv, &mut norm, then, Mode::Train),
+        };
+        let gradients = (out.clone() * cotangent).sum().backward();
+        let param = |leaf: &dyn TensorLeaf| leaf.gradient(&gradients).map(to_host);
+        let all = [
+            Some(to_host(out)),
+            Some(to_host(norm.running_mean.val())),
+            Some(to_host(norm.running_var.val())),
+            x.grad(&gradients).map(to_host),
+            skip.grad(&gradients).map(to_host),
+            param(&conv.weight),
+            param(&norm.weight),
+            param(&norm.bias),
+        ];
+        all.map(Option::unwrap_or_default).to_vec()
+    }
+
+    /// Two f32 computations of one layer, in different orders and one with Winograd, differ by a few
+    /// roundings of its largest value. A ReLU mask may flip where its input is within rounding of
+    /// zero; the seeds are ones where none does.
+    fn assert_equal(fused: &[Vec<f32>], composed: &[Vec<f32>], what: &str) {
+        for (i, (a, b)) in fused.iter().zip(composed).enumerate() {
+            assert_eq!(a.len(), b.len(), "{what}, output {i}");
+            let scale = b.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
+            let off = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale;
+            assert!(off < 2e-5, "{what}, output {i}: off by {off:.1e}");
+        }
+    }
+
+    #[test]
+    fn fused_layers_equal_the_composition_with_all_gradients() {
+        for sizes in SIZES {
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_supported()) {
+                let both = |then: fn(Tensor<4>) -> Then, what: &str| {
+                    let fused = run(case(1, sizes), then, Some(isa));
+                    let composed = run(case(1, sizes), then, None);
+                    assert_equal(&fused, &composed, &format!("{sizes:?}, {isa:?}, {what}"));
+                };
+                both(|_| Then::Nothing, "nothing");
+                both(|_| Then::Relu, "relu");
+                both(Then::AddRelu, "add, relu");
+            }
+        }
+    }
+
+    #[test]
+    fn fused_evaluation_equals_the_composition() {
+        for sizes in SIZES {
+            let plain = |case: Case| {
+                let Case { x, skip, conv, mut norm, .. } = case;
+                norm.track(
+                    norm.weight.val().repeat_dim(0, sizes[6]), // any other statistics
+                    norm.weight.val().square().repeat_dim(0, sizes[6]),
+                    50,
+                );
+                let frozen = |param: Tensor<1>| Param::new(param.without_autodiff());
+                norm.weight = frozen(norm.weight.val());
+                norm.bias = frozen(norm.bias.val());
+                let conv = Conv {
+                    weight: Param::new(conv.weight.val().without_autodiff()),
+                    stride: conv.stride,
+                };
+                (x.without_autodiff(), skip.without_autodiff(), conv, norm)
+            };
+            let (x, skip, conv, mut norm) = plain(case(2, sizes));
+            let then = || Then::AddRelu(skip.clone());
+            let before = to_host(norm.running_var.val());
+            let fused = run_fused(x.clone(), &conv, &mut norm, then(), Mode::Eval, Isa::best());
+            let composed = compose(x, &conv, &mut norm, then(), Mode::Eval);
+            assert_equal(&[to_host(fused)], &[to_host(composed)], &format!("{sizes:?}"));
+            assert_eq!(to_host(norm.running_var.val()), before, "evaluation moves no statistics");
+        }
+    }
+
+    #[test]
+    fn no_gradient_is_computed_for_a_constant_input() {
+        let Case { x, skip, cotangent, conv, mut norm } = case(3, SIZES[1]);
+        let x = x.without_autodiff();
+        let then = Then::AddRelu(skip.without_autodiff());
+        let out = run_fused(x.clone(), &conv, &mut norm, then, Mode::Train, Isa::best());
+        let gradients = (out * cotangent).sum().backward();
+        assert!(x.grad(&gradients).is_none());
+        assert!(conv.weight.gradient(&gradients).is_some());
+    }
+}

@@ -48,6 +48,11 @@ pub enum TrainError {
     /// The data set is not the one that the checkpoint was trained on.
     #[error("{} is not the data set that this run was started with (file names or sizes differ): restore it, or start a new run", .0.display())]
     DataChanged(PathBuf),
+    /// Labelled test images that the training images cannot classify.
+    #[error(
+        "the class folders of monitor.knn_test differ from those of the training images: give test images of the same classes, or leave it out"
+    )]
+    KnnClasses,
     /// The loss is no longer a number.
     #[error(
         "the loss became {loss} at step {step}: {mend}; lower optim.lr or raise method.temperature and start again"

@@ -1,11 +1,12 @@
 //! Quality while training: weighted kNN on labelled images.
 
+use super::TrainError;
 use super::event::{Event, Observer};
 use crate::config::{FeatureKind, RunConfig};
 use crate::eval::{self, FrozenEncoder};
 use crate::nn::Module;
 use burn::tensor::Device;
-use moco_data::{DataError, Dataset};
+use moco_data::Dataset;
 use std::sync::Arc;
 
 /// Every so many images of the training set are queries when there is no test set.
@@ -31,17 +32,20 @@ impl KnnMonitor {
     /// A monitor, if the data has labels and the configuration wants one.
     ///
     /// # Errors
-    /// [`DataError`] when the configured test images cannot be opened.
+    /// When the configured test images cannot be opened or have other classes.
     pub fn new(
         config: &RunConfig,
         train: &Arc<Dataset>,
         threads: usize,
         device: &Device,
-    ) -> Result<Option<Self>, DataError> {
+    ) -> Result<Option<Self>, TrainError> {
         if config.monitor.knn_epochs == 0 || train.class_names().is_empty() {
             return Ok(None);
         }
         let test = config.monitor.knn_test.as_deref().map(Dataset::open).transpose()?;
+        if test.as_ref().is_some_and(|test| test.class_names() != train.class_names()) {
+            return Err(TrainError::KnnClasses);
+        }
         let frozen = FrozenEncoder::untrained(config, device);
         Ok(Some(Self { frozen, train: train.clone(), test, threads }))
     }

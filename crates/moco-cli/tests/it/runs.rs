@@ -1,0 +1,182 @@
+//! Whole runs as a person makes them: train, be interrupted, resume, measure, embed, export.
+
+use crate::{Outcome, moco_line};
+use moco_data::synthetic::{shapes, write_folder};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A temporary folder with labelled images in `train` and `test`.
+fn place(train: usize, test: usize) -> (TempDir, PathBuf) {
+    let place = tempfile::tempdir().unwrap();
+    for (name, count, seed) in [("train", train, 0), ("test", test, 1)] {
+        write_folder(&shapes(count, 32, seed), &place.path().join(name)).unwrap();
+    }
+    let path = place.path().to_path_buf();
+    (place, path)
+}
+
+/// A network and batches small enough for a test.
+const SMALL: &str = "--recipe moco-v1-small --batch-size 16 --set model.width=4 \
+                     --set model.bn_groups=2 --set method.queue=48 --set method.dim=16";
+
+#[track_caller]
+fn done(line: &str, path: &Path) -> Outcome {
+    let outcome = moco_line(line, path);
+    assert_eq!(outcome.code, Some(0), "{line}\n{}", outcome.stderr);
+    outcome
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text.trim()).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+#[test]
+fn from_images_to_embeddings() {
+    let (_place, path) = place(96, 40);
+    let trained =
+        done(&format!("pretrain --data {{}}/train --out {{}}/run --epochs 2 {SMALL}"), &path);
+    assert!(trained.stdout.contains("kNN top-1"), "{}", trained.stdout);
+    assert!(trained.stderr.contains("chance loss"), "{}", trained.stderr);
+    let run = path.join("run");
+    for name in ["config.toml", "metrics.jsonl", "run.log", "encoder.safetensors"] {
+        assert!(run.join(name).is_file(), "{name}");
+    }
+    assert!(run.join("checkpoints/step-00000012.safetensors").is_file());
+    let events = |entry: fs::DirEntry| entry.file_name().to_string_lossy().contains("tfevents");
+    assert!(fs::read_dir(&run).unwrap().any(|entry| events(entry.unwrap())));
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let epochs: Vec<Value> =
+        metrics.lines().map(json).filter(|line| line["kind"] == "epoch").collect();
+    assert_eq!(epochs.len(), 2);
+    assert!(epochs.iter().all(|epoch| epoch["knn"].is_number()), "{metrics}");
+
+    let labelled = "--run {}/run --train {}/train --test {}/test --json";
+    for probe in ["knn", "linear", "linear --solver sgd --epochs 2 --batch-size 32"] {
+        let result = json(&done(&format!("eval {probe} {labelled}"), &path).stdout);
+        assert_eq!(result["test_images"], 40, "{result}");
+        let (top1, top5) = (result["top1"].as_f64().unwrap(), result["top5"].as_f64().unwrap());
+        assert!((0.0..=1.0).contains(&top1) && top1 <= top5, "{result}");
+    }
+
+    for name in ["f.npy", "f.csv", "f.parquet"] {
+        done(&format!("embed --run {{}}/run --data {{}}/test --out {{}}/{name}"), &path);
+    }
+    let npy = fs::read(path.join("f.npy")).unwrap();
+    let header = String::from_utf8_lossy(&npy[..128]).into_owned();
+    assert!(npy.starts_with(b"\x93NUMPY") && header.contains("(40, 32"), "{header}");
+    let csv = fs::read_to_string(path.join("f.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 41);
+    assert!(fs::read(path.join("f.parquet")).unwrap().starts_with(b"PAR1"));
+
+    done("export --run {}/run --out {}/tv.safetensors --names torchvision", &path);
+    assert!(path.join("tv.safetensors").is_file());
+    let again = format!("pretrain --data {{}}/train --out {{}}/run {SMALL}");
+    assert_eq!(moco_line(&again, &path).code, Some(1), "a run is never written over");
+    let config = "check --recipe {}/run/config.toml --data {}/train";
+    assert!(done(config, &path).stdout.contains("width = 4"), "config.toml is itself a recipe");
+}
+
+const LONG: &str = "--epochs 20 --max-steps 60 --set train.checkpoint_steps=4 \
+                    --set train.keep_checkpoints=1 --set monitor.knn_epochs=0";
+
+fn start(arguments: &str, path: &Path) -> std::process::Child {
+    let words = arguments.split_whitespace().map(|word| word.replace("{}", path.to_str().unwrap()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_moco"));
+    command.args(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Waits for a checkpoint other than `seen` and returns its name.
+fn next_checkpoint(run: &Path, seen: Option<&String>) -> String {
+    let begin = Instant::now();
+    loop {
+        let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        let newest = names.filter(|name| name.ends_with(".safetensors")).max();
+        match newest {
+            Some(name) if Some(&name) != seen => return name,
+            _ => assert!(begin.elapsed() < Duration::from_secs(60), "no checkpoint in a minute"),
+        }
+        sleep(Duration::from_millis(1));
+    }
+}
+
+/// Killed twice without warning, then resumed to the end: the same encoder, byte for byte.
+#[test]
+fn a_killed_run_resumes_to_the_same_encoder() {
+    let (_place, path) = place(96, 8);
+    let line = |out: &str| format!("pretrain --data {{}}/train --out {{}}/{out} {SMALL} {LONG}");
+    done(&line("straight"), &path);
+
+    let run = path.join("killed");
+    let mut seen = None;
+    for arguments in [line("killed"), "pretrain --resume {}/killed".to_string()] {
+        let mut child = start(&arguments, &path);
+        seen = Some(next_checkpoint(&run, seen.as_ref()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    done("pretrain --resume {}/killed", &path);
+    let encoder = |run: &str| fs::read(path.join(run).join("encoder.safetensors")).unwrap();
+    assert!(encoder("straight") == encoder("killed"), "the encoders differ");
+    let steps = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let mut steps: Vec<u64> = steps
+        .lines()
+        .map(json)
+        .filter_map(|line| match line["kind"] == "step" {
+            true => line["step"].as_u64(),
+            false => None,
+        })
+        .collect();
+    let all = steps.len();
+    steps.dedup();
+    assert_eq!(all, steps.len(), "no step is reported twice");
+    assert!(steps.is_sorted());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let (_place, path) = place(96, 8);
+    let words = format!(
+        "pretrain --data {{}}/train --out {{}}/run {SMALL} --epochs 5000 --set monitor.knn_epochs=0"
+    );
+    let words: Vec<String> =
+        words.split_whitespace().map(|word| word.replace("{}", path.to_str().unwrap())).collect();
+    let child = Command::new(env!("CARGO_BIN_EXE_moco"))
+        .args(words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    next_checkpoint(&path.join("run"), None);
+    let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(signal.success());
+    let output = child.wait_with_output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    assert!(stdout.contains("everything is saved") && stdout.contains("--resume"), "{stdout}");
+}
+
+#[test]
+fn unreadable_images_are_listed_and_skipped_up_to_a_share() {
+    let (_place, path) = place(200, 8);
+    let first = fs::read_dir(path.join("train")).unwrap().next().unwrap().unwrap().path();
+    fs::write(first.join("broken.png"), b"\x89PNG\r\n\x1a\n and no more").unwrap();
+    let line =
+        |out: &str| format!("pretrain --data {{}}/train --out {{}}/{out} {SMALL} --epochs 2");
+    done(&line("run"), &path);
+    let listed = fs::read_to_string(path.join("run/bad_files.csv")).unwrap();
+    assert!(listed.contains("broken.png"), "{listed}");
+
+    for i in 0..5 {
+        fs::write(first.join(format!("text-{i}.jpg")), "no JPEG").unwrap();
+    }
+    let outcome = moco_line(&line("other"), &path);
+    assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("cannot be read"), "{}", outcome.stderr);
+}
