@@ -28,8 +28,52 @@ pub enum Command {
     Views(ViewsArgs),
     /// Pretrain and evaluate on a small generated data set, in under 3 minutes
     Demo(DemoArgs),
-    /// List the devices of this build
+    /// List the devices of this build, and the kernels that the CPU runs with
     Devices,
+    /// Time training steps on this machine
+    Bench(BenchArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    pub what: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Whole training steps on random images: forward, backward, optimiser, key encoder, queue
+    Step(BenchStepArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchStepArgs {
+    /// resnet18, resnet34, resnet50 or resnet101
+    #[arg(long, value_name = "NAME", default_value = "resnet18")]
+    pub backbone: String,
+    /// Height and width of the images
+    #[arg(long, value_name = "PIXELS", default_value = "32")]
+    pub size: u16,
+    /// Images per step
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub batch_size: u32,
+    /// First layers: cifar or imagenet; by default what suits the size
+    #[arg(long, value_name = "NAME")]
+    pub stem: Option<String>,
+    /// moco-v1 or moco-v2
+    #[arg(long, value_name = "NAME", default_value = "moco-v1")]
+    pub method: String,
+    /// Timed steps
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub steps: u16,
+    /// Any setting by its name in config.toml, e.g. --set model.width=16; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print one JSON object for programs
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 const GLOSSARY: &str = "\

@@ -2,17 +2,14 @@
 
 use crate::args::RunArgs;
 use crate::failure::RunFailed;
+use crate::memory::{bytes_in_use, with_peak_memory};
 use crate::session::{Machine, Session};
-use memory_stats::memory_stats;
 use moco::config::RunConfig;
 use moco::optim::learning_rate;
 use moco::report::duration;
 use moco::train::{Start, Trainer};
 use moco_data::Dataset;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
-use std::time::Duration;
 
 /// Steps that are timed, after one that warms up.
 const TIMED_STEPS: usize = 4;
@@ -131,25 +128,4 @@ fn timed_batch(config: &RunConfig) -> anyhow::Result<usize> {
         batch /= 2;
     }
     Ok(batch)
-}
-
-/// The largest amount of memory in use while `work` runs, sampled often.
-fn with_peak_memory<T>(work: impl FnOnce() -> T) -> (T, Option<usize>) {
-    let (peak, done) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let result = thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                peak.fetch_max(bytes_in_use().unwrap_or(0), Ordering::Relaxed);
-                thread::sleep(Duration::from_millis(2));
-            }
-        });
-        let result = work();
-        done.store(true, Ordering::Relaxed);
-        result
-    });
-    (result, Some(peak.into_inner()).filter(|peak| *peak > 0))
-}
-
-fn bytes_in_use() -> Option<usize> {
-    memory_stats().map(|stats| stats.physical_mem)
 }

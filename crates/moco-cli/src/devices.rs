@@ -1,10 +1,12 @@
 //! `moco devices`: where this build can compute.
 
-/// Prints the names that `--device` takes.
+/// Prints the names that `--device` takes, and the kernels that the CPU runs with.
 pub fn run() -> anyhow::Result<()> {
     for name in moco::device::names() {
-        let indexed = if name == "cpu" { "" } else { ":0" };
-        println!("{name}{indexed}");
+        match name {
+            "cpu" => println!("cpu       {} kernels", moco::device::cpu_kernel_name()?),
+            gpu => println!("{gpu}:0"),
+        }
     }
     Ok(())
 }

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod check;
 mod console;
 mod demo;
@@ -17,6 +18,7 @@ mod embed;
 mod eval;
 mod export;
 mod failure;
+mod memory;
 mod pretrain;
 mod session;
 mod stop;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Views(args) => views::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Devices => devices::run(),
+        Command::Bench(args) => bench::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

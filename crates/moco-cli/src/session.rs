@@ -83,6 +83,7 @@ impl Machine {
     /// Finds the device and sets the number of threads of this process.
     pub fn open(args: &MachineArgs) -> anyhow::Result<Machine> {
         let device = moco::device::parse(&args.device)?;
+        moco::device::cpu_kernel_name()?;
         let threads = match args.threads {
             Some(threads) => usize::from(threads),
             None => thread::available_parallelism().map_or(1, usize::from),

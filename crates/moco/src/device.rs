@@ -1,6 +1,9 @@
-//! Choosing where tensors live.
+//! Choosing where tensors live, and what computes on a CPU.
 
 pub use burn::tensor::Device;
+
+use moco_kernels::Isa;
+use std::sync::OnceLock;
 
 /// A device name that cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -18,6 +21,42 @@ pub enum DeviceError {
         /// The backend.
         name: String,
     },
+    /// `MOCO_KERNELS` names no instruction set of this machine.
+    #[error("MOCO_KERNELS={name} is not possible here: unset it, or use {}", kernel_names().join(", "))]
+    Kernels {
+        /// The variable's value.
+        name: String,
+    },
+}
+
+/// The environment variable that forces kernels, and its value for Burn's own operations.
+const KERNELS: &str = "MOCO_KERNELS";
+const STOCK: &str = "stock";
+
+fn kernel_names() -> Vec<&'static str> {
+    let supported = Isa::ALL.into_iter().filter(|isa| isa.is_supported());
+    supported.map(Isa::name).chain([STOCK]).collect()
+}
+
+/// The instruction set of our fused CPU kernels: the best of this machine, or the one that
+/// `MOCO_KERNELS` names; `None` where it says `stock`, for Burn's own operations. Read once.
+pub fn cpu_kernels() -> Option<Isa> {
+    static CHOSEN: OnceLock<Option<Isa>> = OnceLock::new();
+    *CHOSEN.get_or_init(|| {
+        let stock = std::env::var(KERNELS).is_ok_and(|name| name == STOCK);
+        (!stock).then(Isa::best)
+    })
+}
+
+/// The name of what [`cpu_kernels`] chose.
+///
+/// # Errors
+/// [`DeviceError::Kernels`] when `MOCO_KERNELS` names nothing that this machine can run.
+pub fn cpu_kernel_name() -> Result<&'static str, DeviceError> {
+    match std::env::var(KERNELS) {
+        Ok(name) if !kernel_names().contains(&name.as_str()) => Err(DeviceError::Kernels { name }),
+        _ => Ok(cpu_kernels().map_or(STOCK, Isa::name)),
+    }
 }
 
 /// GPU backends, and whether this build has them.

@@ -4,6 +4,7 @@
 //! Exists for the CPU backend (Flex), with and without autodiff. [`isa`] says whether a device has
 //! it; on every other device [`super::conv_bn_act`] composes stock operations instead.
 
+use crate::device::cpu_kernels;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -20,7 +21,7 @@ use moco_kernels::conv::{
     BnActNeeds, BnActOutput, BnActSaved, BnParams, ConvShape, Norm, conv_bn_act_backward,
     conv_bn_act_forward,
 };
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// Settings of one fused layer.
 #[derive(Clone, Copy, Debug)]
@@ -33,14 +34,10 @@ pub(super) struct Layer {
     pub isa: Isa,
 }
 
-/// The instruction set that fused layers run with on `device`; `None` where there are none, or
-/// where `MOCO_KERNELS=stock` asks for stock operations.
+/// The instruction set that fused layers run with on `device`; `None` where there are none.
 pub(super) fn isa(device: &Device) -> Option<Isa> {
-    static STOCK: OnceLock<bool> = OnceLock::new();
-    let stock =
-        *STOCK.get_or_init(|| std::env::var("MOCO_KERNELS").is_ok_and(|name| name == "stock"));
     let plain = device.clone().without_autodiff();
-    (!stock && matches!(plain.as_dispatch(), DispatchDevice::Flex(_))).then(Isa::best)
+    matches!(plain.as_dispatch(), DispatchDevice::Flex(_)).then(cpu_kernels).flatten()
 }
 
 /// With batch statistics: the output, and mean and biased variance per group, `[groups * C]`.

@@ -1,0 +1,138 @@
+//! `moco bench step`: how long a training step takes here.
+
+use crate::args::{Bench, BenchArgs, BenchStepArgs};
+use crate::memory::with_peak_memory;
+use crate::session::Machine;
+use moco::batch::{Batch, pixels_to_tensor};
+use moco::config::{self, DataFacts, RunConfig, resolve, set_value};
+use moco::device::{Device, cpu_kernel_name};
+use moco::methods::{self, Method, Step};
+use moco::optim::Sgd;
+use moco::report::duration;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+use std::time::Instant;
+use toml::{Table, Value};
+
+/// Steps before the timed ones: caches, first touches of memory. Memory is sampled during these,
+/// so that sampling does not disturb the timing.
+const WARM_UP: usize = 3;
+/// Images that the derived settings are derived from: a queue of 4096 keys suits it.
+const IMAGES: usize = 50_000;
+
+/// Times what was asked for.
+pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    match &args.what {
+        Bench::Step(args) => step(args),
+    }
+}
+
+fn step(args: &BenchStepArgs) -> anyhow::Result<()> {
+    let config = configure(args)?;
+    let machine = Machine::open(&args.machine)?;
+    let mut run = Run::new(&config, usize::from(args.size), &machine.device);
+    let (_, peak) = with_peak_memory(|| {
+        for _ in 0..WARM_UP {
+            run.timed_step();
+        }
+    });
+    let steps = usize::from(args.steps.max(1));
+    let mut seconds: Vec<f64> = (0..steps).map(|_| run.timed_step()).collect();
+    seconds.sort_by(f64::total_cmp);
+    let (fastest, median, slowest) = (seconds[0], seconds[steps / 2], seconds[steps - 1]);
+    let images_per_second = config.train.batch_size as f64 / median;
+    if args.json {
+        let report = json!({
+            "seconds_per_step": median,
+            "seconds_fastest": fastest,
+            "seconds_slowest": slowest,
+            "images_per_second": images_per_second,
+            "peak_memory_bytes": peak,
+            "steps": steps,
+            "method": config.method.name(),
+            "backbone": config.model.backbone,
+            "width": config.model.width,
+            "size": args.size,
+            "batch_size": config.train.batch_size,
+            "threads": machine.options.threads,
+            "device": args.machine.device,
+            "kernels": cpu_kernel_name()?,
+        });
+        println!("{report}");
+        return Ok(());
+    }
+    println!(
+        "{} per step (fastest {}, slowest {}), {images_per_second:.0} images/s",
+        duration(median),
+        duration(fastest),
+        duration(slowest)
+    );
+    if let Some(peak) = peak {
+        println!("peak memory {:.2} GB", peak as f64 / 1e9);
+    }
+    Ok(())
+}
+
+fn configure(args: &BenchStepArgs) -> anyhow::Result<RunConfig> {
+    let size = usize::from(args.size);
+    let view = Value::from(format!("crop({size}, 0.2..1) normalize(none)"));
+    let mut tree = Table::new();
+    for (key, value) in [
+        ("data.path", "random images".into()),
+        ("data.views", Value::Array(vec![view.clone(), view])),
+        ("method.name", args.method.clone().into()),
+        ("method.queue", 4096.into()),
+        ("model.backbone", args.backbone.clone().into()),
+        ("model.width", 64.into()),
+        ("model.bn_groups", 1.into()),
+        ("train.batch_size", i64::from(args.batch_size).into()),
+    ] {
+        config::set(&mut tree, key, value)?;
+    }
+    if let Some(stem) = &args.stem {
+        config::set(&mut tree, "model.stem", stem.clone().into())?;
+    }
+    for assignment in &args.set {
+        set_value(&mut tree, assignment)?;
+    }
+    let facts = DataFacts { images: IMAGES, width: size, height: size, labelled: false };
+    Ok(resolve(&tree, &facts)?.config)
+}
+
+/// A method under training on one random batch.
+struct Run {
+    method: Box<dyn Method>,
+    optimizer: Sgd,
+    batch: Batch,
+    lr: f64,
+    step: Step,
+}
+
+impl Run {
+    fn new(config: &RunConfig, size: usize, device: &Device) -> Self {
+        let mut method = methods::build(config, device);
+        let optim = &config.optim;
+        let optimizer = Sgd::new(optim.momentum, optim.weight_decay, method.student());
+        let n = config.train.batch_size;
+        let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed);
+        let mut view = || {
+            let pixels = (0..n * size * size * 3).map(|_| rng.random_range(-1.0..1.0)).collect();
+            pixels_to_tensor(pixels, [n, size, size], device)
+        };
+        let batch = Batch { indices: (0..n).collect(), views: vec![view(), view()] };
+        let step = Step { index: 0, total: usize::MAX, seed: config.train.seed };
+        Self { method, optimizer, batch, lr: 1e-3, step }
+    }
+
+    /// Trains one step and returns its wall time in seconds.
+    fn timed_step(&mut self) -> f64 {
+        let begin = Instant::now();
+        let loss = self.method.loss(&self.batch, &self.step).loss;
+        self.optimizer.step(self.method.student(), &loss.backward(), self.lr);
+        self.method.after_update(&self.step);
+        let _ = loss.into_scalar::<f32>(); // waits for the device
+        self.step.index += 1;
+        begin.elapsed().as_secs_f64()
+    }
+}
