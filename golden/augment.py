@@ -161,7 +161,8 @@ def png16(samples):
     stride = len(rows) // height
     data = b"".join(b"\0" + rows[y * stride : (y + 1) * stride] for y in range(height))
     signature = b"\x89PNG\r\n\x1a\n"
-    return signature + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    return signature + b"".join(chunk(kind, body) for kind, body in chunks)
 
 
 def decoding(source):
@@ -214,7 +215,8 @@ def main():
     every_color()
     decoding(source)
     OUT.mkdir(exist_ok=True)
-    save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, OUT / "vectors.safetensors")
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    save_file(contiguous, OUT / "vectors.safetensors")
     manifest = {
         "script": "golden/augment.py",
         "seed": SEED,

@@ -1,5 +1,5 @@
-//! Brightness, contrast, saturation and greyscale in Pillow's arithmetic, and the colour jitter made of
-//! them.
+//! Brightness, contrast, saturation and greyscale in Pillow's arithmetic, and the colour jitter
+//! made of them.
 
 use super::hue::adjust_hue;
 use crate::image::Image;
@@ -10,13 +10,15 @@ pub fn adjust_brightness(image: &mut Image, factor: f64) {
     map_samples(image, |sample| blend(0, sample, factor as f32));
 }
 
-/// Moves the samples away from the image's mean grey by `factor`; 0 gives that grey, 1 the image itself.
+/// Moves the samples away from the image's mean grey by `factor`; 0 gives that grey, 1 the image
+/// itself.
 pub fn adjust_contrast(image: &mut Image, factor: f64) {
     let mean = mean_luma(image);
     map_samples(image, |sample| blend(mean, sample, factor as f32));
 }
 
-/// Moves the samples away from their pixel's grey by `factor`; 0 gives a grey image, 1 the image itself.
+/// Moves the samples away from their pixel's grey by `factor`; 0 gives a grey image, 1 the image
+/// itself.
 pub fn adjust_saturation(image: &mut Image, factor: f64) {
     for pixel in image.pixels.as_chunks_mut::<3>().0 {
         let grey = luma(*pixel);

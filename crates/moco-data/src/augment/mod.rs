@@ -20,8 +20,8 @@
 //! | `solarize(t)` | [`solarize`] | exactly |
 //! | `normalize(...)` | [`Normalize`] to `f32` | exactly |
 //!
-//! The one level concerns 0.1 % of the samples of a photo, 0.3 % if bicubic: the weights have 16 bits
-//! here and 22 in Pillow.
+//! The one level concerns 0.1 % of the samples of a photo, 0.3 % if bicubic: the weights have 16
+//! bits here and 22 in Pillow.
 //!
 //! Sizes are `S` for a square or `HxW`. Every operation but the sizes and `normalize` takes
 //! `p=`, its probability: 0.5 for `flip`, else 1 unless given. Operations are applied in the order
