@@ -1,10 +1,11 @@
 //! Milliseconds and GFLOP/s of each convolution of a ResNet-18 with the CIFAR stem.
 //!
-//! `cargo run --release -p moco-kernels --example bench_conv [-- --isa avx2] [--widths 8,16,64] [--batch 64]`
+//! `cargo run --release -p moco-kernels --example bench_conv [-- --isa avx2] [--widths 8,16,64]
+//! [--batch 64]`
 //!
-//! GFLOP/s count the direct convolution's operations, so Winograd may exceed the measured peak. Each figure is the
-//! best of several runs: on a shared machine the best says most about the code. Set `MIMALLOC_PURGE_DELAY=-1`, as the
-//! application does, or page faults are measured too.
+//! GFLOP/s count the direct convolution's operations, so Winograd may exceed the measured peak.
+//! Each figure is the best of several runs: on a shared machine the best says most about the code.
+//! Set `MIMALLOC_PURGE_DELAY=-1`, as the application does, or page faults are measured too.
 #![allow(clippy::print_stdout)]
 
 use std::hint::black_box;

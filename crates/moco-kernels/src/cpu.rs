@@ -10,8 +10,9 @@ use crate::simd::{Kernel, Portable, Simd};
 
 /// An instruction set that every kernel of this crate can be run with.
 ///
-/// All sets compute the same function; they differ in the order of additions and in whether a product is rounded
-/// before it is added, so results agree to a few units in the last place, not bit for bit.
+/// All sets compute the same function; they differ in the order of additions and in whether a
+/// product is rounded before it is added, so results agree to a few units in the last place, not
+/// bit for bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
     /// Plain Rust over arrays of eight floats; the compiler uses what the build target guarantees.
@@ -20,8 +21,8 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 (F, VL, DQ): 16 lanes, 32 registers, masked tails.
     Avx512,
-    /// aarch64. The portable code with fused multiply-add, which the compiler turns into NEON; there are no
-    /// hand-written NEON intrinsics.
+    /// aarch64. The portable code with fused multiply-add, which the compiler turns into NEON;
+    /// there are no hand-written NEON intrinsics.
     Neon,
 }
 
@@ -44,8 +45,8 @@ impl Isa {
     }
 
     /// The fastest set of this machine, or the one that the environment variable `MOCO_KERNELS`
-    /// (`portable`, `avx2`, `avx512`, `neon`) names, if it is supported. Read once per process; other values of
-    /// the variable are left to the application.
+    /// (`portable`, `avx2`, `avx512`, `neon`) names, if it is supported. Read once per process;
+    /// other values of the variable are left to the application.
     pub fn best() -> Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
@@ -69,8 +70,9 @@ impl Isa {
         }
     }
 
-    /// The set to use for maps of `channels` channels, where vectors run over channels: with at most eight of them
-    /// AVX-512 would leave half of each vector empty and take twice as long as AVX2.
+    /// The set to use for maps of `channels` channels, where vectors run over channels: with at
+    /// most eight of them AVX-512 would leave half of each vector empty and take twice as long as
+    /// AVX2.
     pub(crate) fn for_channels(self, channels: usize) -> Isa {
         if self == Isa::Avx512 && channels <= Isa::Avx2.lanes() { Isa::Avx2 } else { self }
     }

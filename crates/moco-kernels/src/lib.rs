@@ -6,25 +6,30 @@
 //! optim  EMA and SGD in one pass                                     │  gemm (the register tile)
 //! machine  what the CPU can do at best                              ─┘  threads (jobs, kept memory)
 //! ```
-//! Images and feature maps are NHWC, convolution weights OIHW as in PyTorch, everything `f32`. Each function takes an
-//! [`Isa`], normally [`Isa::best`], and runs on the current rayon pool.
+//! Images and feature maps are NHWC, convolution weights OIHW as in PyTorch, everything `f32`. Each
+//! function takes an [`Isa`], normally [`Isa::best`], and runs on the current rayon pool.
 //!
-//! What never happens here: no I/O, no tensors, no automatic differentiation, no global state but memory kept for
-//! the next call ([`kept_bytes`]). Results do not depend on the number of threads, bit for bit: work is cut by
-//! shape alone and sums are added in a fixed order. This is the project's only crate with `unsafe`.
+//! What never happens here: no I/O, no tensors, no automatic differentiation, no global state but
+//! memory kept for the next call ([`kept_bytes`]). Results do not depend on the number of threads,
+//! bit for bit: work is cut by shape alone and sums are added in a fixed order. This is the
+//! project's only crate with `unsafe`.
 //!
 //! ```
 //! use moco_kernels::Isa;
-//! use moco_kernels::conv::{BnActNeeds, BnParams, ConvShape, Norm, conv_bn_act_backward, conv_bn_act_forward};
+//! use moco_kernels::conv::{
+//!     BnActNeeds, BnParams, ConvShape, Norm, conv_bn_act_backward, conv_bn_act_forward,
+//! };
 //!
 //! let shape = ConvShape { n: 2, h: 8, w: 8, cin: 3, cout: 16, k: 3, stride: 1, pad: 1 };
 //! let (x, weight) = (vec![0.5; shape.x_len()], vec![0.1; shape.weight_len()]);
-//! let bn = BnParams { gamma: &[1.0; 16], beta: &[0.0; 16], eps: 1e-5, norm: Norm::Batch { groups: 1 } };
+//! let norm = Norm::Batch { groups: 1 };
+//! let bn = BnParams { gamma: &[1.0; 16], beta: &[0.0; 16], eps: 1e-5, norm };
 //! let isa = Isa::best();
 //! let forward = conv_bn_act_forward(isa, &shape, &x, &weight, &bn, None, true, true);
 //! let (saved, d_out) = (forward.saved.unwrap(), vec![1.0; shape.out_len()]);
 //! let needs = BnActNeeds { weight: true, affine: true, ..Default::default() };
-//! let grads = conv_bn_act_backward(isa, &shape, &x, &weight, &saved, &forward.out, &d_out, needs);
+//! let out = &forward.out;
+//! let grads = conv_bn_act_backward(isa, &shape, &x, &weight, &saved, out, &d_out, needs);
 //! assert!(grads.weight.is_some() && grads.x.is_none());
 //! ```
 

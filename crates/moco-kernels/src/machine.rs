@@ -7,8 +7,8 @@ use crate::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads;
 
-/// Multiply-adds per second (counted as two operations each) in GFLOP/s that the current rayon pool reaches from
-/// registers alone: no kernel can be faster. Takes about 50 ms.
+/// Multiply-adds per second (counted as two operations each) in GFLOP/s that the current rayon pool
+/// reaches from registers alone: no kernel can be faster. Takes about 50 ms.
 pub fn fma_peak(isa: Isa) -> f64 {
     let threads = rayon::current_num_threads();
     const ROUNDS: usize = 2_000_000;
@@ -24,8 +24,8 @@ pub fn fma_peak(isa: Isa) -> f64 {
     flops / start.elapsed().as_secs_f64() / 1e9
 }
 
-/// Bytes per second, in GB/s, that the current rayon pool copies between buffers larger than any cache (bytes read
-/// plus bytes written). Takes about 200 ms and 256 MiB.
+/// Bytes per second, in GB/s, that the current rayon pool copies between buffers larger than any
+/// cache (bytes read plus bytes written). Takes about 200 ms and 256 MiB.
 pub fn copy_bandwidth() -> f64 {
     const LEN: usize = 32 << 20;
     let from = vec![1.0f32; LEN];
@@ -42,7 +42,8 @@ pub fn copy_bandwidth() -> f64 {
     (2 * LEN * size_of::<f32>()) as f64 / start.elapsed().as_secs_f64() / 1e9
 }
 
-/// Independent accumulators: more than latency times throughput of any known core, fewer than 16 registers.
+/// Independent accumulators: more than latency times throughput of any known core, fewer than 16
+/// registers.
 const CHAINS: usize = 12;
 
 struct Chains(usize);

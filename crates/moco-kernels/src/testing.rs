@@ -4,7 +4,8 @@ use crate::Isa;
 
 /// The instruction sets to test on this machine.
 ///
-/// The aarch64 path runs anywhere (`mul_add` is then a slow library call), so it is tested everywhere.
+/// The aarch64 path runs anywhere (`mul_add` is then a slow library call), so it is tested
+/// everywhere.
 pub(crate) fn isas() -> impl Iterator<Item = Isa> {
     Isa::ALL.into_iter().filter(|&isa| isa == Isa::Neon || isa.is_supported())
 }

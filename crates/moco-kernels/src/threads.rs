@@ -1,8 +1,8 @@
 //! Jobs over the current rayon pool, and the memory that outlives them.
 //!
-//! Jobs are handed out one by one through a counter: with static shares a core that the system takes away for a
-//! moment holds up everybody. What a job computes must depend on its number alone, never on the thread: then the
-//! result is the same for any number of threads.
+//! Jobs are handed out one by one through a counter: with static shares a core that the system
+//! takes away for a moment holds up everybody. What a job computes must depend on its number alone,
+//! never on the thread: then the result is the same for any number of threads.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -56,7 +56,8 @@ pub(crate) struct Disjoint<'a, T> {
     lifetime: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: access goes through `slice` and `start`, whose callers promise that no two threads touch one element.
+// SAFETY: access goes through `slice` and `start`, whose callers promise that no two threads touch
+// one element.
 unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
 
 impl<'a, T> Disjoint<'a, T> {
@@ -73,7 +74,8 @@ impl<'a, T> Disjoint<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 
-    /// The first element, for kernels that write scattered rows. Writing through it is unsafe as for `slice`.
+    /// The first element, for kernels that write scattered rows. Writing through it is unsafe as
+    /// for `slice`.
     pub(crate) fn start(&self) -> *mut T {
         self.start
     }
@@ -91,17 +93,19 @@ pub(crate) unsafe fn filled(len: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>
     out
 }
 
-/// Floats per cache line: buffers begin on a line, and lengths are rounded to lines where vectors run over.
+/// Floats per cache line: buffers begin on a line, and lengths are rounded to lines where vectors
+/// run over.
 pub(crate) const LINE: usize = 16;
 
 thread_local! {
     static ARENA: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
-/// The calling thread's scratch, aligned to a cache line, with old contents; kept for the next use when dropped.
+/// The calling thread's scratch, aligned to a cache line, with old contents; kept for the next use
+/// when dropped.
 ///
-/// Not a function that takes a closure: closures inside kernels are not compiled for the kernel's instruction set
-/// unless each one is forced inline.
+/// Not a function that takes a closure: closures inside kernels are not compiled for the kernel's
+/// instruction set unless each one is forced inline.
 pub(crate) struct Scratch(Buffer);
 
 impl Scratch {
@@ -119,12 +123,13 @@ impl Drop for Scratch {
 /// Buffers between uses. Never more than were in use at once.
 static KEPT: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
 
-/// A large buffer that several threads use, returned to the process-wide store when dropped. Old contents.
+/// A large buffer that several threads use, returned to the process-wide store when dropped. Old
+/// contents.
 pub(crate) struct Kept(Buffer);
 
 impl Kept {
-    /// `len` floats, aligned to a cache line: the smallest kept buffer that is large enough, else the largest,
-    /// grown.
+    /// `len` floats, aligned to a cache line: the smallest kept buffer that is large enough, else
+    /// the largest, grown.
     pub(crate) fn new(len: usize) -> Kept {
         let mut kept = KEPT.lock().expect("no code panics while it holds this lock");
         let best = (0..kept.len()).min_by_key(|&i| {
@@ -186,8 +191,9 @@ macro_rules! deref_to_buffer {
 deref_to_buffer!(Scratch);
 deref_to_buffer!(Kept);
 
-/// Bytes that the kernels hold between calls in buffers shared by threads. It reaches a maximum with the first
-/// training step and stays there; each thread's own scratch (below 4 MiB) comes on top.
+/// Bytes that the kernels hold between calls in buffers shared by threads. It reaches a maximum
+/// with the first training step and stays there; each thread's own scratch, a few MiB, comes on
+/// top.
 pub fn kept_bytes() -> usize {
     let kept = KEPT.lock().expect("no code panics while it holds this lock");
     kept.iter().map(|buffer| buffer.capacity() * size_of::<f32>()).sum()
@@ -200,8 +206,8 @@ pub(crate) fn cut<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
     &mut head[..len]
 }
 
-/// A row stride of at least `len` floats that is an odd number of cache lines: rows then spread over all cache
-/// sets, where a power of two would pile them onto a few.
+/// A row stride of at least `len` floats that is an odd number of cache lines: rows then spread
+/// over all cache sets, where a power of two would pile them onto a few.
 pub(crate) fn odd_lines(len: usize) -> usize {
     (len.div_ceil(LINE) | 1) * LINE
 }

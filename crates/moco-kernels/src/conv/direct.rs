@@ -79,8 +79,8 @@ pub(crate) fn data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], w: &[f32], dx: 
     }
 }
 
-/// The taps of one axis that reach input positions `first, first + stride, ...`, as (tap, offset): input
-/// `first + stride * t` gets a share of output `t + offset`. Offsets ascend.
+/// The taps of one axis that reach input positions `first, first + stride, ...`, as (tap, offset):
+/// input `first + stride * t` gets a share of output `t + offset`. Offsets ascend.
 fn class_taps(shape: &ConvShape, first: usize) -> Vec<(usize, isize)> {
     let (stride, reach) = (shape.stride, first + shape.pad);
     let reaches = |&tap: &usize| (reach + stride * shape.k - tap).is_multiple_of(stride);

@@ -1,11 +1,14 @@
-//! The path for any shape: gather the pixels under each output point into rows, multiply by the packed weights.
+//! The path for any shape: gather the pixels under each output point into rows, multiply by the
+//! packed weights.
 //!
-//! Forwards a point is an output pixel and its taps are the kernel's. The data gradient at stride `s` splits the
-//! input pixels into `s * s` classes by their position modulo `s`; within a class it is again a gather with step 1
-//! over the output's gradient, with those taps of the kernel that reach the class, so nothing is multiplied by zero.
+//! Forwards a point is an output pixel and its taps are the kernel's. The data gradient at stride
+//! `s` splits the input pixels into `s * s` classes by their position modulo `s`; within a class it
+//! is again a gather with step 1 over the output's gradient, with those taps of the kernel that
+//! reach the class, so nothing is multiplied by zero.
 //!
-//! A row of the gathered matrix costs one copy per kernel row (in NHWC neighbouring taps are neighbours in memory)
-//! and is read once per 32 output channels, so gathering is a few percent of the time.
+//! A row of the gathered matrix costs one copy per kernel row (in NHWC neighbouring taps are
+//! neighbours in memory) and is read once per 32 output channels, so gathering is a few percent of
+//! the time.
 
 use super::shape::{Span, spans, units};
 use super::sink::{Channels, Sink};
@@ -42,7 +45,8 @@ pub(crate) struct Run {
     pub taps: usize,
 }
 
-/// Point `(y, x)` is pixel `(y * step + first_y, x * step + first_x)` of a map with these rows and columns.
+/// Point `(y, x)` is pixel `(y * step + first_y, x * step + first_x)` of a map with these rows and
+/// columns.
 #[derive(Clone, Copy)]
 pub(crate) struct Placement {
     pub rows: usize,
@@ -69,8 +73,8 @@ impl Gather<'_> {
     /// Spans of output points, one per job.
     pub(crate) fn spans(&self) -> Vec<Span> {
         let per_image = self.points[0] * self.points[1];
-        // About 384 KiB of gathered rows, in multiples of every tile height, and at least 16 jobs if there is
-        // work for them.
+        // About 384 KiB of gathered rows, in multiples of every tile height, and at least 16 jobs
+        // if there is work for them.
         let by_cache = (96 << 10) / odd_lines(self.depth());
         let by_jobs = (self.images * per_image).div_ceil(16);
         let rows = by_cache.min(by_jobs).next_multiple_of(24).clamp(24, MAX_ROWS);

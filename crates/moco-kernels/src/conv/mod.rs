@@ -1,15 +1,18 @@
-//! Convolution in NHWC with OIHW weights, alone and fused with BatchNorm, residual addition and ReLU.
+//! Convolution in NHWC with OIHW weights, alone and fused with BatchNorm, residual addition and
+//! ReLU.
 //!
 //! ```text
 //!   x ──► conv ──► y ──► BatchNorm ──► (+ skip) ──► (ReLU) ──► out
 //!          │              │ sums gathered while y leaves the registers
 //!          └ weights packed per call
 //! ```
-//! Any kernel side, stride, padding, map size, channel count and batch is exact: `gather` and `weight` take every
-//! shape, `winograd` takes 3x3 at stride 1 where it is faster. The result is the same, bit for bit, for any number of
-//! threads: how the work is cut depends on the shape alone, and sums are added in a fixed order.
+//! Any kernel side, stride, padding, map size, channel count and batch is exact: `gather` and
+//! `weight` take every shape, `winograd` takes 3x3 at stride 1 where it is faster. The result is
+//! the same, bit for bit, for any number of threads: how the work is cut depends on the shape
+//! alone, and sums are added in a fixed order.
 //!
-//! Shape misuse (a slice that does not have the length its shape says) is a panic, documented with each function.
+//! Shape misuse (a slice that does not have the length its shape says) is a panic, documented with
+//! each function.
 
 mod bn_act;
 mod direct;
@@ -38,7 +41,8 @@ use winograd::WinogradForward;
 /// `y = conv(x) + bias`.
 ///
 /// # Shapes
-/// `x` `[n, h, w, cin]`, `weight` `[cout, cin, k, k]`, `bias` `[cout]`; returns `[n, out_h, out_w, cout]`.
+/// `x` `[n, h, w, cin]`, `weight` `[cout, cin, k, k]`, `bias` `[cout]`; returns `[n, out_h, out_w,
+/// cout]`.
 ///
 /// # Panics
 /// When a slice does not have its shape's length.

@@ -3,8 +3,8 @@
 use crate::Isa;
 use crate::threads::for_each_chunk;
 
-/// OIHW weights seen as a matrix of depth (tap, channel) by outputs: forwards the outputs are `cout`, for the data
-/// gradient they are `cin`.
+/// OIHW weights seen as a matrix of depth (tap, channel) by outputs: forwards the outputs are
+/// `cout`, for the data gradient they are `cin`.
 #[derive(Clone, Copy)]
 pub(crate) struct WeightView<'a> {
     pub data: &'a [f32],

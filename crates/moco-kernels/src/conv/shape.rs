@@ -1,6 +1,7 @@
 //! Shapes of a convolution and the cutting of its output into jobs.
 
-/// A square convolution over NHWC maps with OIHW weights, as `torch.nn.Conv2d` defines it (no dilation, one group).
+/// A square convolution over NHWC maps with OIHW weights, as `torch.nn.Conv2d` defines it (no
+/// dilation, one group).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvShape {
     /// Images in the batch.
@@ -52,7 +53,8 @@ impl ConvShape {
         self.cout * self.cin * self.k * self.k
     }
 
-    /// Operations of the direct convolution, a multiply-add counted as two: the convention of every benchmark.
+    /// Operations of the direct convolution, a multiply-add counted as two: the convention of every
+    /// benchmark.
     pub fn flops(&self) -> f64 {
         2.0 * (self.out_pixels() * self.weight_len()) as f64
     }
@@ -82,10 +84,12 @@ pub(crate) struct Span {
     pub pixels: usize,
 }
 
-/// Cuts `n` images of `per_image` units (pixels; where units are tiles, the caller sets `pixels`) into spans of at most `size` units, group by group.
+/// Cuts `n` images of `per_image` units (pixels; where units are tiles, the caller sets `pixels`)
+/// into spans of at most `size` units, group by group.
 ///
-/// Group `g` holds the images `g, g + groups, g + 2 groups, ...`; a span never crosses groups, so that its
-/// statistics belong to one of them. The cut depends on the shape alone, never on the number of threads.
+/// Group `g` holds the images `g, g + groups, g + 2 groups, ...`; a span never crosses groups, so
+/// that its statistics belong to one of them. The cut depends on the shape alone, never on the
+/// number of threads.
 pub(crate) fn spans(n: usize, groups: usize, per_image: usize, size: usize) -> Vec<Span> {
     let mut spans = Vec::new();
     for group in 0..groups {

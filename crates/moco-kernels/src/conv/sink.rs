@@ -1,7 +1,7 @@
 //! Where a convolution's sums go: what is done to them while they are still in registers.
 //!
-//! A job walks its channels one vector at a time and, within a vector, its pixels; a sink therefore keeps
-//! per-channel values in registers from `begin` to `end`.
+//! A job walks its channels one vector at a time and, within a vector, its pixels; a sink therefore
+//! keeps per-channel values in registers from `begin` to `end`.
 
 use crate::simd::{Simd, load_n, store_n};
 use crate::threads::Disjoint;
@@ -49,7 +49,8 @@ pub(crate) struct Target<'a> {
     _memory: std::marker::PhantomData<&'a mut f32>,
 }
 
-// SAFETY: writes go through `Sink::put`, whose callers promise that threads write different elements.
+// SAFETY: writes go through `Sink::put`, whose callers promise that threads write different
+// elements.
 unsafe impl Sync for Target<'_> {}
 
 impl<'a> Target<'a> {
@@ -89,8 +90,8 @@ impl Sink for Plain<'_> {
 }
 
 /// Stores the sums and gathers each channel's statistics: per job a shift `x_0` (the first pixel),
-/// `Σ (x - x_0)` and `Σ (x - x_0)^2`, from which the mean and the variance follow without cancellation even where
-/// the mean is far from zero.
+/// `Σ (x - x_0)` and `Σ (x - x_0)^2`, from which the mean and the variance follow without
+/// cancellation even where the mean is far from zero.
 pub(crate) struct Stats<'a> {
     pub target: Target<'a>,
     /// `[jobs, 3, channels]`
@@ -126,7 +127,8 @@ impl Sink for Stats<'_> {
         let channels = self.target.channels;
         for (row, value) in state.into_iter().enumerate() {
             let start = (job * 3 + row) * channels + at.first;
-            // SAFETY: this job's rows and these channels are nobody else's, by the caller's promise.
+            // SAFETY: this job's rows and these channels are nobody else's, by the caller's
+            // promise.
             unsafe {
                 let slot = self.partial.slice(start..start + at.lanes);
                 store_n(s, slot.as_mut_ptr(), value, at.lanes);

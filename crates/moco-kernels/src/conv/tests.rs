@@ -7,7 +7,8 @@ use crate::testing::{Rng, isas, relative_error, to_f64};
 mod bn_act;
 mod convolution;
 
-/// Small random shapes: odd sides, 1x1 maps, channels 1 to 70, any kernel, stride and padding in use.
+/// Small random shapes: odd sides, 1x1 maps, channels 1 to 70, any kernel, stride and padding in
+/// use.
 fn random_shape(rng: &mut Rng) -> ConvShape {
     let k = [1, 1, 3, 3, 3, 7, 2, 5][rng.below(8)];
     let pad = if rng.below(4) == 0 { rng.below(k) } else { k / 2 };

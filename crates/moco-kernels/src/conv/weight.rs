@@ -1,8 +1,9 @@
 //! The weight gradient of any convolution: `dW[tap] = Σ_pixels x[pixel + tap]ᵀ dy[pixel]`.
 //!
-//! For each tap the valid (input pixel, output pixel) pairs are listed and the register tile runs down the list, so
-//! nothing is gathered and padding costs nothing. The pixels are cut into a fixed number of parts, each with sums of
-//! its own, which are added in order: the result does not depend on the threads.
+//! For each tap the valid (input pixel, output pixel) pairs are listed and the register tile runs
+//! down the list, so nothing is gathered and padding costs nothing. The pixels are cut into a fixed
+//! number of parts, each with sums of its own, which are added in order: the result does not depend
+//! on the threads.
 
 use super::shape::ConvShape;
 use crate::Isa;
@@ -58,7 +59,8 @@ impl Plan {
     fn new(isa: Isa, shape: &ConvShape) -> Plan {
         let depth = shape.k * shape.k * shape.cin;
         let blocks = shape.cout.div_ceil(BLOCK);
-        // Enough jobs for many cores, but no part below one packing and no more than 32 MiB of sums.
+        // Enough jobs for many cores, but no part below one packing and no more than 32 MiB of
+        // sums.
         let part_len = depth * shape.cout.next_multiple_of(isa.lanes());
         let most = ((8 << 20) / part_len.max(1)).clamp(1, 32usize.div_ceil(blocks.max(1)));
         let pixels = shape.out_pixels();
@@ -139,7 +141,8 @@ fn pack_pixels<S: Simd>(
             let panel = first / plan.panel * plan.panel;
             let width = plan.panel.min(plan.block_width(block) - panel);
             let to = &mut out[panel * PIXELS + row * width + first - panel..][..S::LANES];
-            // SAFETY: `from` holds the `channels - first` lanes that are asked for, `to` a whole vector.
+            // SAFETY: `from` holds the `channels - first` lanes that are asked for, `to` a whole
+            // vector.
             unsafe {
                 let v = load_n(s, from.as_ptr().add(first), S::LANES.min(channels - first));
                 store_n(s, to.as_mut_ptr(), v, S::LANES);
@@ -148,8 +151,8 @@ fn pack_pixels<S: Simd>(
     }
 }
 
-/// Lists the pixels that `tap` joins, relative to the first image touched, whose offset in `x` is returned.
-/// The second of each pair is the row of the packed gradient.
+/// Lists the pixels that `tap` joins, relative to the first image touched, whose offset in `x` is
+/// returned. The second of each pair is the row of the packed gradient.
 fn list_pairs(plan: &Plan, tap: usize, pixels: std::ops::Range<usize>, pairs: &mut Pairs) -> usize {
     let shape = &plan.shape;
     let (out_h, out_w) = (shape.out_h(), shape.out_w());
@@ -239,8 +242,8 @@ impl Kernel for Fold<'_> {
                 for lane in 0..S::LANES.min(plan.block_channels(block) - first) {
                     let output = block * BLOCK + first + lane;
                     let row = &turned[lane * pitch..][..count * taps];
-                    // SAFETY: output channel and input channels are in range, and this output channel is
-                    // this job's alone.
+                    // SAFETY: output channel and input channels are in range, and this output
+                    // channel is this job's alone.
                     unsafe {
                         let to = out.add((output * cin + channel) * taps);
                         to.copy_from_nonoverlapping(row.as_ptr(), row.len());

@@ -10,9 +10,9 @@
 //!   │ ·    │   └────────┘
 //!   └──────┘
 //! ```
-//! `A` is strided in both directions, so the same tile serves `A B` (rows of pixels) and `Aᵀ B` (columns of
-//! pixels, for weight gradients). Error: each element is a running sum of `K` products, so it is within
-//! `K * 2^-24 * Σ|a b|` of the exact value.
+//! `A` is strided in both directions, so the same tile serves `A B` (rows of pixels) and `Aᵀ B`
+//! (columns of pixels, for weight gradients). Error: each element is a running sum of `K` products,
+//! so it is within `K * 2^-24 * Σ|a b|` of the exact value.
 
 pub(crate) mod scalar;
 mod tile;

@@ -5,8 +5,9 @@ use crate::simd::{Kernel, Simd};
 
 /// `C (+)= A B` for one panel of `B`.
 ///
-/// `b` holds `depth` rows of `b_stride` floats, `c` rows of `c_stride` floats; `dims.vectors * LANES` floats of
-/// each row are used. With `accumulate` the product is added to `c`, otherwise it replaces it.
+/// `b` holds `depth` rows of `b_stride` floats, `c` rows of `c_stride` floats; `dims.vectors *
+/// LANES` floats of each row are used. With `accumulate` the product is added to `c`, otherwise it
+/// replaces it.
 ///
 /// # Panics
 /// When an operand is shorter than the shapes say.
@@ -49,7 +50,8 @@ pub(crate) fn multiply<S: Simd>(
     }
 }
 
-/// Depth indices of a product whose operands are gathered: entry `k` is (offset in `A`, row of `B`).
+/// Depth indices of a product whose operands are gathered: entry `k` is (offset in `A`, row of
+/// `B`).
 #[derive(Default)]
 pub(crate) struct Pairs {
     list: Vec<(u32, u32)>,
@@ -73,7 +75,8 @@ fn index(i: usize) -> u32 {
     u32::try_from(i).expect("blocks stay below 2^32 floats")
 }
 
-/// `C += Σ_k a[pair_k.0 + row] * b[pair_k.1 * b_stride ..]`: a product over gathered pixels, rows being channels.
+/// `C += Σ_k a[pair_k.0 + row] * b[pair_k.1 * b_stride ..]`: a product over gathered pixels, rows
+/// being channels.
 ///
 /// # Panics
 /// When an operand is shorter than the shapes and the pairs say.
@@ -180,8 +183,8 @@ by_height!(run_pair_tile, PairArgs<'_>, PairTile);
 
 /// `R` rows by `N` vectors over a strided `A`.
 ///
-/// Built only where, for all `r < R` and `k < depth`: `a[r * a_row + k * a_k]` and `N` vectors at `b[k * b_k]` are
-/// readable, and `N` vectors at `c[r * c_row]` are writable.
+/// Built only where, for all `r < R` and `k < depth`: `a[r * a_row + k * a_k]` and `N` vectors at
+/// `b[k * b_k]` are readable, and `N` vectors at `c[r * c_row]` are writable.
 struct Tile<const R: usize, const N: usize>(TileArgs);
 
 impl<const R: usize, const N: usize> Kernel for Tile<R, N> {
@@ -207,8 +210,8 @@ impl<const R: usize, const N: usize> Kernel for Tile<R, N> {
 
 /// `R` consecutive channels by `N` vectors over gathered pixels.
 ///
-/// Built only where, for every pair: `R` floats at `a[pair.0]` and `N` vectors at `b[pair.1 * b_row]` are readable; and
-/// `N` vectors at `c[r * c_row]` are writable for all `r < R`.
+/// Built only where, for every pair: `R` floats at `a[pair.0]` and `N` vectors at `b[pair.1 *
+/// b_row]` are readable; and `N` vectors at `c[r * c_row]` are writable for all `r < R`.
 struct PairTile<'a, const R: usize, const N: usize>(PairArgs<'a>);
 
 impl<const R: usize, const N: usize> Kernel for PairTile<'_, R, N> {

@@ -1,28 +1,33 @@
-//! BatchNorm's share of a fused convolution: folding the statistics that the convolution gathered, and three passes
-//! over maps in NHWC: normalise forwards, sums and gradient backwards.
+//! BatchNorm's share of a fused convolution: folding the statistics that the convolution gathered,
+//! and three passes over maps in NHWC: normalise forwards, sums and gradient backwards.
 //!
-//! With `x̂ = (y - mean) inv_std` and `z = gamma x̂ + beta (+ skip)`, `out = relu(z)` (Ioffe and Szegedy 2015,
-//! arXiv 1502.03167, algorithm 1 and section 3): per group of `M` pixels
+//! With `x̂ = (y - mean) inv_std` and `z = gamma x̂ + beta (+ skip)`, `out = relu(z)` (Ioffe and
+//! Szegedy 2015, arXiv 1502.03167, algorithm 1 and section 3): per group of `M` pixels
 //!
 //! ```text
 //! dz     = d_out where out > 0            dbeta  = Σ dz         dgamma = Σ dz x̂
 //! dy     = gamma inv_std (dz - dbeta/M - x̂ dgamma/M)
 //! ```
 
-mod passes;
+mod backward;
+mod forward;
+mod gate;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use passes::{Gate, Gradient, Normalise, Sums};
+pub(crate) use backward::{Gradient, Sums};
+pub(crate) use forward::Normalise;
+pub(crate) use gate::Gate;
 pub(crate) use rows::Maps;
 
 use crate::conv::shape::Span;
 
-/// Mean and biased variance per group and channel, `[groups, channels]` each, from the partial sums of
-/// [`crate::conv::sink::Stats`] (`[spans, 3, channels]`), in f64 and in the order of the spans.
+/// Mean and biased variance per group and channel, `[groups, channels]` each, from the partial sums
+/// of [`crate::conv::sink::Stats`] (`[spans, 3, channels]`), in f64 and in the order of the spans.
 ///
-/// Spans are merged as in Chan, Golub and LeVeque (1979): exact means of unlike size, no cancellation.
+/// Spans are merged as in Chan, Golub and LeVeque (1979): exact means of unlike size, no
+/// cancellation.
 pub(crate) fn fold_statistics(
     spans: &[Span],
     partial: &[f32],

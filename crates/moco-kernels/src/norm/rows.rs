@@ -8,8 +8,8 @@ use crate::threads::for_each;
 
 /// A batch of maps as rows of channels, in BatchNorm groups.
 ///
-/// Narrow maps are seen with several pixels per row, so that vectors are full: `[pixels, 8]` becomes
-/// `[pixels / 2, 16]`, with the per-channel values repeated.
+/// Narrow maps are seen with several pixels per row, so that vectors are full: `[pixels, 8]`
+/// becomes `[pixels / 2, 16]`, with the per-channel values repeated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Maps {
     images: usize,
@@ -125,7 +125,8 @@ impl<O: RowOp> Kernel for Job<'_, O> {
             let group = image % maps.groups;
             for first in (0..width).step_by(S::LANES) {
                 let lanes = S::LANES.min(width - first);
-                // SAFETY: the channels are in the group's row, the rows are in the maps and this job's own.
+                // SAFETY: the channels are in the group's row, the rows are in the maps and this
+                // job's own.
                 unsafe {
                     let mut state = op.begin(s, job, group * width + first, lanes);
                     for r in row..row + rows {

@@ -1,7 +1,7 @@
 //! Updates of parameters in one pass over memory.
 //!
-//! Each function takes one parameter's slices; parameters below the cost of starting threads are updated on the
-//! calling thread, so one call per parameter is cheap.
+//! Each function takes one parameter's slices; parameters below the cost of starting threads are
+//! updated on the calling thread, so one call per parameter is cheap.
 
 mod scalar;
 mod update;
@@ -36,7 +36,8 @@ pub struct SgdConfig {
     pub weight_decay: f32,
 }
 
-/// One step of SGD with PyTorch's semantics: `v <- momentum v + (g + weight_decay p)`, then `p <- p - lr v`.
+/// One step of SGD with PyTorch's semantics: `v <- momentum v + (g + weight_decay p)`, then `p <- p
+/// - lr v`.
 ///
 /// PyTorch begins with `v = g + weight_decay p`, which is what a velocity of zeros gives.
 ///
@@ -75,7 +76,8 @@ mod tests {
                     (start.clone(), speed.clone(), start.clone());
                 sgd(isa, &mut param, &other, &mut velocity, config);
                 ema(isa, &mut key, &other, 0.999);
-                // A fused multiply-add saves a rounding: one or two units in the last place of values below 8.
+                // A fused multiply-add saves a rounding: one or two units in the last place of
+                // values below 8.
                 for (got, expected) in [(&param, &p), (&velocity, &v), (&key, &k)] {
                     assert!(max_abs_diff(got, expected) <= 1e-6, "{isa:?} {len}");
                 }

@@ -9,7 +9,8 @@ use crate::Isa;
 use crate::threads::{filled, for_each_chunk};
 use rows::{AverageImage, AverageSpread, MaxBackward, MaxRow};
 
-/// A square max-pool over NHWC maps, as `torch.nn.MaxPool2d` defines it (padding never wins, floor division).
+/// A square max-pool over NHWC maps, as `torch.nn.MaxPool2d` defines it (padding never wins, floor
+/// division).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolShape {
     /// Images in the batch.
@@ -63,8 +64,8 @@ impl PoolShape {
     }
 }
 
-/// The largest value of each window, and where in the window it is (`ky * k + kx`, the first of equals), which
-/// [`max_pool_backward`] needs. A NaN in a window wins, as in PyTorch.
+/// The largest value of each window, and where in the window it is (`ky * k + kx`, the first of
+/// equals), which [`max_pool_backward`] needs. A NaN in a window wins, as in PyTorch.
 ///
 /// # Shapes
 /// `x` `[n, h, w, c]`; returns `[n, out_h, out_w, c]` twice.
@@ -110,7 +111,8 @@ pub fn max_pool_backward(isa: Isa, shape: &PoolShape, d_out: &[f32], positions: 
     }
 }
 
-/// The mean over each image's pixels. Summed in f32 by eight partial sums: error about `pixels / 8 * 2^-24`.
+/// The mean over each image's pixels. Summed in f32 by eight partial sums: error about `pixels / 8
+/// * 2^-24`.
 ///
 /// # Shapes
 /// `x` `[n, pixels, c]`; returns `[n, c]`.

@@ -1,8 +1,8 @@
 //! Plain Rust over arrays of eight floats: the portable path, and its fused twin for aarch64.
 //!
-//! The loops have a constant length, so the compiler unrolls them into whatever vectors the target has. `mul_add`
-//! is one instruction on aarch64 and a library call on baseline x86-64: hence two types, one of which rounds
-//! between product and sum.
+//! The loops have a constant length, so the compiler unrolls them into whatever vectors the target
+//! has. `mul_add` is one instruction on aarch64 and a library call on baseline x86-64: hence two
+//! types, one of which rounds between product and sum.
 
 use super::{Kernel, Simd};
 

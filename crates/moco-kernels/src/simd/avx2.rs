@@ -21,12 +21,13 @@ static FIRST: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 
 #[inline(always)]
 fn mask(n: usize) -> __m256i {
     assert!(n <= 8);
-    // SAFETY: `8 - n + 8 <= 16`, inside the table; AVX is present wherever this file's code is reached.
+    // SAFETY: `8 - n + 8 <= 16`, inside the table; AVX is present wherever this file's code is
+    // reached.
     unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(8 - n).cast()) }
 }
 
-// SAFETY of the blocks below: an `Avx2` exists only where `detect` found AVX2 and FMA, which is all that the
-// arithmetic intrinsics ask; the memory intrinsics ask what the trait's contract promises.
+// SAFETY of the blocks below: an `Avx2` exists only where `detect` found AVX2 and FMA, which is all
+// that the arithmetic intrinsics ask; the memory intrinsics ask what the trait's contract promises.
 impl Simd for Avx2 {
     type V = __m256;
     const LANES: usize = 8;

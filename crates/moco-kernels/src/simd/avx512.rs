@@ -26,8 +26,8 @@ fn mask(n: usize) -> __mmask16 {
     ((1u32 << n) - 1) as __mmask16
 }
 
-// SAFETY of the blocks below: an `Avx512` exists only where `detect` found the features that the arithmetic
-// intrinsics ask for; the memory intrinsics ask what the trait's contract promises.
+// SAFETY of the blocks below: an `Avx512` exists only where `detect` found the features that the
+// arithmetic intrinsics ask for; the memory intrinsics ask what the trait's contract promises.
 impl Simd for Avx512 {
     type V = __m512;
     const LANES: usize = 16;

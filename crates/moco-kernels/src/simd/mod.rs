@@ -1,8 +1,9 @@
 //! Vectors of floats, one sibling file per instruction set.
 //!
-//! A kernel is written once, generic over [`Simd`], and compiled once per instruction set: [`Simd::enter`] is the
-//! door, a function with the `target_feature` attribute into which everything marked `#[inline(always)]` below it
-//! is inlined. A kernel that forgets `#[inline(always)]` is still correct, only slow.
+//! A kernel is written once, generic over [`Simd`], and compiled once per instruction set:
+//! [`Simd::enter`] is the door, a function with the `target_feature` attribute into which
+//! everything marked `#[inline(always)]` below it is inlined. A kernel that forgets
+//! `#[inline(always)]` is still correct, only slow.
 
 mod array;
 #[cfg(target_arch = "x86_64")]
@@ -21,14 +22,15 @@ pub(crate) use avx512::Avx512;
 /// Code that is compiled for every instruction set.
 pub(crate) trait Kernel {
     type Out;
-    /// Implementations carry `#[inline(always)]`, as does every function between here and the vector operations.
+    /// Implementations carry `#[inline(always)]`, as does every function between here and the
+    /// vector operations.
     fn run<S: Simd>(self, s: S) -> Self::Out;
 }
 
 /// A witness that this CPU has an instruction set, and the operations of that set.
 ///
-/// A value can only be had from `detect`, so the arithmetic is safe to call. Memory access takes raw pointers:
-/// the callers know shapes, not slices.
+/// A value can only be had from `detect`, so the arithmetic is safe to call. Memory access takes
+/// raw pointers: the callers know shapes, not slices.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `LANES` floats.
     type V: Copy;

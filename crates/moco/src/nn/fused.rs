@@ -315,12 +315,20 @@ impl Skip<Flex> {
     }
 }
 
-fn contiguous(tensor: FlexTensor) -> FlexTensor {
+/// `tensor`, or a contiguous copy of it.
+pub(super) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
 }
 
-fn slice(tensor: &FlexTensor) -> &[f32] {
+/// The values of a contiguous f32 tensor.
+pub(super) fn slice(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("contiguous f32, as everything here is made")
+}
+
+/// The same, to be written to; copies first if another handle shares the memory.
+pub(super) fn slice_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+    let (start, end) = tensor.layout().contiguous_offsets().expect("a contiguous tensor");
+    &mut tensor.storage_mut()[start..end]
 }
 
 fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {

@@ -9,6 +9,7 @@ mod linear;
 mod module;
 mod norm;
 mod param;
+pub mod update;
 
 pub use conv::{Conv, Then, conv_bn_act, global_average_pool, max_pool};
 pub use linear::Linear;

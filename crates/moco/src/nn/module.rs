@@ -44,6 +44,9 @@ pub trait TensorLeaf {
     fn shape(&self) -> Vec<usize>;
     /// The values, flat, outside any autodiff graph.
     fn flat(&self) -> Tensor<1>;
+    /// Moves the values out, as [`TensorLeaf::flat`], so that the caller can work in place on the
+    /// only handle. The leaf must be given values by [`TensorLeaf::set_flat`] before its next use.
+    fn take_flat(&mut self) -> Tensor<1>;
     /// Replaces the values; `flat` must have as many elements as [`TensorLeaf::shape`] says.
     fn set_flat(&mut self, flat: Tensor<1>);
     /// The gradient of a backward pass, flat; `None` if it did not reach this tensor.

@@ -8,38 +8,49 @@ use burn::tensor::{Gradients, Tensor};
 /// On an autodiff device it is a leaf of the graph; on a plain device it is a constant, which is
 /// how key encoders and frozen copies are held.
 #[derive(Clone, Debug)]
-pub struct Param<const D: usize>(Tensor<D>);
-
-impl<const D: usize> Param<D> {
-    /// Takes `value` as a graph leaf if it lives on an autodiff device.
-    pub fn new(value: Tensor<D>) -> Self {
-        Self(as_leaf(value))
-    }
-
-    /// The tensor, ready to compute with.
-    pub fn val(&self) -> Tensor<D> {
-        self.0.clone()
-    }
+pub struct Param<const D: usize> {
+    value: Option<Tensor<D>>,
+    shape: [usize; D],
+    on_graph: bool,
 }
 
 /// A tensor that is saved with the module but neither trained nor averaged.
 #[derive(Clone, Debug)]
-pub struct Buffer<const D: usize>(Option<Tensor<D>>);
+pub struct Buffer<const D: usize> {
+    value: Option<Tensor<D>>,
+    shape: [usize; D],
+}
+
+/// What an empty leaf would mean.
+const FILLED: &str = "values that were taken out are set before the next use";
+
+impl<const D: usize> Param<D> {
+    /// Takes `value` as a graph leaf if it lives on an autodiff device.
+    pub fn new(value: Tensor<D>) -> Self {
+        let (shape, on_graph) = (value.dims(), value.is_autodiff());
+        Self { value: Some(as_leaf(value)), shape, on_graph }
+    }
+
+    /// The tensor, ready to compute with.
+    pub fn val(&self) -> Tensor<D> {
+        self.value.clone().expect(FILLED)
+    }
+}
 
 impl<const D: usize> Buffer<D> {
     /// Takes `value`, without any autodiff association.
     pub fn new(value: Tensor<D>) -> Self {
-        Self(Some(value.without_autodiff()))
+        Self { shape: value.dims(), value: Some(value.without_autodiff()) }
     }
 
     /// The tensor.
     pub fn val(&self) -> Tensor<D> {
-        self.0.clone().expect("a buffer is only empty inside `update`")
+        self.value.clone().expect(FILLED)
     }
 
     /// Replaces the tensor by `f` of it. `f` holds the only handle, so it can work in place.
     pub fn update(&mut self, f: impl FnOnce(Tensor<D>) -> Tensor<D>) {
-        self.0 = self.0.take().map(|value| f(value).without_autodiff());
+        self.value = self.value.take().map(|value| f(value).without_autodiff());
     }
 }
 
@@ -57,34 +68,42 @@ impl<const D: usize> Module for Buffer<D> {
 
 impl<const D: usize> TensorLeaf for Param<D> {
     fn shape(&self) -> Vec<usize> {
-        self.0.dims().to_vec()
+        self.shape.to_vec()
     }
 
     fn flat(&self) -> Tensor<1> {
-        self.0.clone().without_autodiff().flatten(0, D - 1)
+        self.val().without_autodiff().flatten(0, D - 1)
+    }
+
+    fn take_flat(&mut self) -> Tensor<1> {
+        self.value.take().expect(FILLED).without_autodiff().flatten(0, D - 1)
     }
 
     fn set_flat(&mut self, flat: Tensor<1>) {
-        let value = flat.reshape(self.0.dims());
-        self.0 = if self.0.is_autodiff() { as_leaf(value.autodiff()) } else { value };
+        let value = flat.reshape(self.shape);
+        self.value = Some(if self.on_graph { as_leaf(value.autodiff()) } else { value });
     }
 
     fn gradient(&self, gradients: &Gradients) -> Option<Tensor<1>> {
-        self.0.grad(gradients).map(|gradient| gradient.flatten(0, D - 1))
+        self.val().grad(gradients).map(|gradient| gradient.flatten(0, D - 1))
     }
 }
 
 impl<const D: usize> TensorLeaf for Buffer<D> {
     fn shape(&self) -> Vec<usize> {
-        self.val().dims().to_vec()
+        self.shape.to_vec()
     }
 
     fn flat(&self) -> Tensor<1> {
         self.val().flatten(0, D - 1)
     }
 
+    fn take_flat(&mut self) -> Tensor<1> {
+        self.value.take().expect(FILLED).flatten(0, D - 1)
+    }
+
     fn set_flat(&mut self, flat: Tensor<1>) {
-        self.update(|old| flat.reshape(old.dims()));
+        self.value = Some(flat.reshape(self.shape));
     }
 
     fn gradient(&self, _: &Gradients) -> Option<Tensor<1>> {

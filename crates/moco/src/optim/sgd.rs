@@ -1,6 +1,7 @@
 //! Stochastic gradient descent with torch's semantics.
 
-use crate::nn::{Buffer, Module, Visitor, for_each_param};
+use crate::nn::update::sgd_step;
+use crate::nn::{Buffer, Module, TensorLeaf, Visitor, for_each_param};
 use burn::tensor::Gradients;
 use std::collections::BTreeMap;
 
@@ -30,12 +31,13 @@ impl Sgd {
     /// # Panics
     /// If `student` has a parameter that the one given to [`Sgd::new`] had not.
     pub fn step(&mut self, student: &mut dyn Module, gradients: &Gradients, lr: f64) {
+        let rates = [lr, self.momentum, self.weight_decay];
         for_each_param(student, |name, param| {
             let Some(g) = param.gradient(gradients) else { return };
-            let p = param.flat();
             let velocity = self.velocity.get_mut(name).expect("a parameter known at the start");
-            velocity.update(|v| v * self.momentum + g + p.clone() * self.weight_decay);
-            param.set_flat(p - velocity.val() * lr);
+            let (p, v) = sgd_step(param.take_flat(), g, velocity.take_flat(), rates);
+            param.set_flat(p);
+            velocity.set_flat(v);
         });
     }
 }

@@ -1,5 +1,6 @@
 //! The moving average that turns a trained encoder into a slowly changing one.
 
+use crate::nn::update::average;
 use crate::nn::{Module, for_each_param, tensors};
 
 /// `theta_k <- m theta_k + (1 - m) theta_q` over parameters: MoCo Eq. 2 (arXiv 1911.05722).
@@ -13,7 +14,7 @@ pub fn update(key: &mut dyn Module, query: &mut dyn Module, m: f64) {
     let query = tensors(query);
     for_each_param(key, |name, theta_k| {
         let theta_q = query[name].clone();
-        let mixed = theta_k.flat() * m + theta_q * (1.0 - m);
+        let mixed = average(theta_k.take_flat(), theta_q, m);
         theta_k.set_flat(mixed);
     });
 }

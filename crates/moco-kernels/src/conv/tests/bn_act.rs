@@ -3,7 +3,8 @@ use super::*;
 
 /// Sums of the convolution, then a division by a standard deviation that may be small.
 const FORWARD: f64 = 3e-6;
-/// BatchNorm's backward subtracts means from gradients, so errors grow where a group has few pixels.
+/// BatchNorm's backward subtracts means from gradients, so errors grow where a group has few
+/// pixels.
 const BACKWARD: f64 = 2e-5;
 
 /// A random problem. Channels get unlike means and scales, so that a wrong channel or group shows.
@@ -72,7 +73,8 @@ fn check(isa: Isa, p: &BnAct<f32>, d_out: &[f32]) {
         assert!(relative_error(&output.mean, &exact.mean) < FORWARD, "{note}");
         assert!(relative_error(&output.var, &exact.var) < FORWARD, "{note}");
     }
-    // Values on the ReLU's edge may fall on either side; the gradients are those of the mask that was used.
+    // Values on the ReLU's edge may fall on either side; the gradients are those of the mask that
+    // was used.
     exact.out = to_f64(&output.out);
     let expected = widen(p).backward(&exact, &to_f64(d_out));
     let saved = output.saved.expect("kept");
@@ -92,9 +94,11 @@ fn batch_statistics_agree_with_f64() {
         let mut shape = random_shape(&mut rng);
         let groups = [1, 1, 2, 4][rng.below(4)];
         shape.n = groups * (1 + rng.below(3)) + rng.below(groups);
-        // BatchNorm is blind to a filter's scale, so the gradient of a filter of one weight is zero but for eps.
+        // BatchNorm is blind to a filter's scale, so the gradient of a filter of one weight is zero
+        // but for eps.
         shape.cin += usize::from(shape.cin * shape.k == 1);
-        // A group of one pixel has no variance: its gradient is 0/0 in the limit of eps and says nothing.
+        // A group of one pixel has no variance: its gradient is 0/0 in the limit of eps and says
+        // nothing.
         if shape.out_h() * shape.out_w() * (shape.n / groups) < 8 {
             (shape.h, shape.w) = (shape.h + 12, shape.w + 12);
         }
@@ -190,7 +194,8 @@ fn a_mean_far_from_zero_does_not_spoil_the_variance() {
     }
 }
 
-/// The definition's gradients are checked by central differences in f64, so that the oracle has an oracle.
+/// The definition's gradients are checked by central differences in f64, so that the oracle has an
+/// oracle.
 #[test]
 fn the_definition_agrees_with_finite_differences() {
     let mut rng = Rng::new(16);

@@ -1,7 +1,7 @@
 use super::*;
 
-/// Relative Frobenius error against f64 of a sum of at most a few thousand products in f32. The plain loops in f32
-/// reach 1e-7 to 5e-7 on these shapes.
+/// Relative Frobenius error against f64 of a sum of at most a few thousand products in f32. The
+/// plain loops in f32 reach 1e-7 to 5e-7 on these shapes.
 const DIRECT: f64 = 1e-6;
 
 #[test]

@@ -2,11 +2,12 @@
 //!
 //! Two arrangements of the same three steps:
 //!
-//! - *Fused*, while the transformed weights are small: they are prepared once, and a job takes some tiles through all
-//!   three steps within its core's second-level cache.
-//! - *Phased*, for wide layers (their weights, 36/9 times larger once transformed, would be read from memory by every
-//!   job): all tiles of a wave are transformed first; then a job takes one panel of output channels, transforms that
-//!   panel's weights on the fly and multiplies the wave's tiles by them.
+//! - *Fused*, while the transformed weights are small: they are prepared once, and a job takes some
+//!   tiles through all three steps within its core's second-level cache.
+//! - *Phased*, for wide layers (their weights, 36/9 times larger once transformed, would be read
+//!   from memory by every job): all tiles of a wave are transformed first; then a job takes one
+//!   panel of output channels, transforms that panel's weights on the fly and multiplies the wave's
+//!   tiles by them.
 
 use std::ops::Range;
 
@@ -26,7 +27,8 @@ use crate::threads::{Kept, LINE, Scratch, cut, for_each, for_each_chunk};
 const FUSED_CHANNELS: usize = 300;
 /// Bytes of a core's second-level cache that a fused job's tiles may fill.
 const FUSED_BYTES: usize = 400 << 10;
-/// Tiles per span in the phased arrangement: more would push the products out of the second-level cache.
+/// Tiles per span in the phased arrangement: more would push the products out of the second-level
+/// cache.
 const PHASED_TILES: usize = 96;
 /// Depth of the weights that are transformed at a time in the phased arrangement.
 const PHASED_DEPTH: usize = 64;
@@ -143,7 +145,8 @@ impl<'a> WinogradForward<'a> {
                 isa.run(TransformJob { conv: self, span, slabs, out });
             });
             for_each(wave.len() * panels, |job| {
-                // Neighbouring jobs share their tiles rather than their weights: tiles are the larger.
+                // Neighbouring jobs share their tiles rather than their weights: tiles are the
+                // larger.
                 let (span, index) = (job / panels, job % panels);
                 let end = self.kernels.view.outputs.min((index + 1) * panel);
                 isa.run(PanelJob {
@@ -285,8 +288,8 @@ struct Layout {
     width: usize,
 }
 
-/// The 36 products of `tiles` (over `channels` of their depth) and `weights` (`[36][channels][width]`); sums are begun
-/// at channel 0 and added to afterwards.
+/// The 36 products of `tiles` (over `channels` of their depth) and `weights`
+/// (`[36][channels][width]`); sums are begun at channel 0 and added to afterwards.
 #[inline(always)]
 fn multiply_points<S: Simd>(
     s: S,
@@ -337,7 +340,8 @@ fn write_outputs<S: Simd, K: Sink>(
             let mut points = [[s.splat(0.0); 6]; 6];
             for point in 0..POINTS {
                 let from = point * products.slab + row * products.pitch + lane;
-                // SAFETY: a vector within the row, the row within its slab, all slabs within `sums`.
+                // SAFETY: a vector within the row, the row within its slab, all slabs within
+                // `sums`.
                 points[point / 6][point % 6] = unsafe { s.load(sums.as_ptr().add(from)) };
             }
             let y = both_ways(s, Output, points);
@@ -350,7 +354,8 @@ fn write_outputs<S: Simd, K: Sink>(
             for dy in 0..rows {
                 for dx in 0..cols {
                     let pixel = corner + dy * conv.tiles.out_w + dx;
-                    // SAFETY: the pixel is inside the map and belongs to this span; the channels to this panel.
+                    // SAFETY: the pixel is inside the map and belongs to this span; the channels to
+                    // this panel.
                     unsafe { sink.put(s, state, pixel, at, y[dy][dx]) };
                 }
             }

@@ -7,8 +7,8 @@ use crate::threads::{LINE, odd_lines};
 
 /// How a block of transformed tiles lies in memory: `[36][tile][channel]`, a row per tile.
 ///
-/// Each of the 36 slabs is followed by a cache line of padding: with power-of-two shapes all 36 stores of a tile would
-/// otherwise fall into one cache set.
+/// Each of the 36 slabs is followed by a cache line of padding: with power-of-two shapes all 36
+/// stores of a tile would otherwise fall into one cache set.
 #[derive(Clone, Copy)]
 pub(super) struct Slabs {
     pub pitch: usize,
@@ -67,7 +67,8 @@ pub(super) fn gradient_tiles<S: Simd>(
     transform_tiles(s, OutputTransposed, source, 0, tiles, zeros, (out, slabs));
 }
 
-/// Reads `N x N` tiles from `(4 y - pad, 4 x - pad)` on, transforms them and writes them to the slabs.
+/// Reads `N x N` tiles from `(4 y - pad, 4 x - pad)` on, transforms them and writes them to the
+/// slabs.
 #[inline(always)]
 fn transform_tiles<S: Simd, T: OneWay<N, 6> + Copy, const N: usize>(
     s: S,
@@ -98,7 +99,8 @@ fn transform_tiles<S: Simd, T: OneWay<N, 6> + Copy, const N: usize>(
             for y in 0..6 {
                 for x in 0..6 {
                     let at = (y * 6 + x) * slabs.slab + row * slabs.pitch + first;
-                    // SAFETY: a whole vector fits the row, the row fits the slab, `out` holds all slabs.
+                    // SAFETY: a whole vector fits the row, the row fits the slab, `out` holds all
+                    // slabs.
                     unsafe { s.store(out.as_mut_ptr().add(at), values[y][x]) };
                 }
             }

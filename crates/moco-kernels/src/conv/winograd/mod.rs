@@ -1,8 +1,9 @@
-//! 3x3 convolution at stride 1 by Winograd's F(4x4, 3x3): 36 multiplications where the direct form has 144.
+//! 3x3 convolution at stride 1 by Winograd's F(4x4, 3x3): 36 multiplications where the direct form
+//! has 144.
 //!
-//! Lavin and Gray 2016 (arXiv 1509.09308), with the interpolation points 0, ±0.625, ±1.5 and infinity, which leave
-//! the forward at 2.2 to 2.6 times the error of a direct f32 convolution, where the usual 0, ±1, ±2 leave 5 times,
-//! and cost nothing more.
+//! Lavin and Gray 2016 (arXiv 1509.09308), with the interpolation points 0, ±0.625, ±1.5 and
+//! infinity, which leave the forward at 2.2 to 2.6 times the error of a direct f32 convolution,
+//! where the usual 0, ±1, ±2 leave 5 times, and cost nothing more.
 //!
 //! ```text
 //! input tile d (6x6)  ──► V = Bᵀ d B ─┐
@@ -11,9 +12,10 @@
 //!
 //! weight gradient:  dU = Vᵀ (A dy Aᵀ) summed over tiles,  dW = Gᵀ dU G
 //! ```
-//! The data gradient is the forward with the weights rotated and transposed. Tiles that overhang the map read zeros
-//! and write only what is inside, so any map size is exact.
+//! The data gradient is the forward with the weights rotated and transposed. Tiles that overhang
+//! the map read zeros and write only what is inside, so any map size is exact.
 
+mod fold;
 mod forward;
 mod input;
 #[cfg(test)]
@@ -32,9 +34,10 @@ const POINTS: usize = 36;
 
 /// Whether Winograd takes this shape and is the faster of the two.
 ///
-/// Measured on Zen 5 with AVX-512, from 3 to 512 channels: what decides is how well the tiles are filled. With full
-/// tiles Winograd takes 0.3 to 0.6 of the direct form's time even at 3 or 4 channels, on 3x3 maps (9 of 16 outputs
-/// per tile) 0.6, on 2x2 maps (4 of 16) 1.3, on 1x1 maps 4.5.
+/// Measured on Zen 5 with AVX-512, from 3 to 512 channels: what decides is how well the tiles are
+/// filled. With full tiles Winograd takes 0.3 to 0.6 of the direct form's time even at 3 or 4
+/// channels, on 3x3 maps (9 of 16 outputs per tile) 0.6, on 2x2 maps (4 of 16) 1.3, on 1x1 maps
+/// 4.5.
 pub(crate) fn pays(shape: &ConvShape) -> bool {
     let pixels = shape.out_h() * shape.out_w();
     let tiles = shape.out_h().div_ceil(4) * shape.out_w().div_ceil(4);

@@ -5,8 +5,9 @@ use crate::testing::{Rng, isas, relative_error, to_f64};
 use crate::threads::filled;
 use crate::{Isa, conv::weight};
 
-/// Relative Frobenius error against f64. The transforms multiply and subtract values of like size before and after the
-/// sums, so it is a few times that of the direct form; see `errors_are_a_small_multiple_of_the_direct_form`.
+/// Relative Frobenius error against f64. The transforms multiply and subtract values of like size
+/// before and after the sums, so it is a few times that of the direct form; see
+/// `errors_are_a_small_multiple_of_the_direct_form`.
 const WINOGRAD: f64 = 3e-6;
 
 fn forward(isa: Isa, shape: &ConvShape, x: &[f32], weight: &[f32]) -> Vec<f32> {
@@ -103,8 +104,8 @@ fn many_tiles_agree_with_f64() {
     check(&ConvShape { n: 40, h: 8, w: 8, cin: 170, cout: 17, ..shape }, &mut rng, fast());
 }
 
-/// The measured ratios with these points are 2.2 to 2.6 forwards and about 1 for the weight gradient, against a direct
-/// form that sums in blocks; allow half as much again.
+/// Measured here: 2.2 times the plain loops' error forwards, and for the weight gradient 3.0 times that
+/// of the direct form, which sums in blocks and is better than the plain loops.
 #[test]
 fn errors_are_a_small_multiple_of_the_direct_form() {
     let mut rng = Rng::new(43);
@@ -117,12 +118,13 @@ fn errors_are_a_small_multiple_of_the_direct_form() {
     let direct_dw = weight::weight_grad(isa, &shape, x, dy);
     let error = relative_error(&forward(isa, &shape, x, weight), &expected[0]);
     let direct_error = relative_error(&plain, &expected[0]);
-    println!("forward {error:.2e}, plain loops {direct_error:.2e}");
-    assert!(error < 4.0 * direct_error && error < 1e-6);
+    assert!(
+        error < 3.0 * direct_error && error < 1e-6,
+        "{error:.2e}, plain loops {direct_error:.2e}"
+    );
     let error = relative_error(&weight_grad(isa, &shape, x, dy), &expected[2]);
     let direct_error = relative_error(&direct_dw, &expected[2]);
-    println!("weight gradient {error:.2e}, direct {direct_error:.2e}");
-    assert!(error < 4.0 * direct_error && error < 1e-6);
+    assert!(error < 4.0 * direct_error && error < 1e-6, "{error:.2e}, direct {direct_error:.2e}");
 }
 
 #[test]

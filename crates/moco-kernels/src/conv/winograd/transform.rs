@@ -1,4 +1,5 @@
-//! The one-dimensional transforms, from which the two-dimensional ones are made by rows and columns.
+//! The one-dimensional transforms, from which the two-dimensional ones are made by rows and
+//! columns.
 //!
 //! With `a = 0.625`, `b = 1.5` and the points in the order 0, a, -a, b, -b, ∞:
 //!
@@ -25,8 +26,8 @@ const B2: f32 = B * B;
 const P: f32 = 2.0 * A2 * (A2 - B2);
 const Q: f32 = 2.0 * B2 * (B2 - A2);
 
-/// A one-dimensional transform. A trait and not a closure, because closures are not compiled for the kernel's
-/// instruction set unless forced inline.
+/// A one-dimensional transform. A trait and not a closure, because closures are not compiled for
+/// the kernel's instruction set unless forced inline.
 pub(super) trait OneWay<const N: usize, const M: usize> {
     fn apply<S: Simd>(s: S, v: [S::V; N]) -> [S::V; M];
 }
@@ -169,8 +170,8 @@ mod tests {
     use crate::simd::Kernel;
     use crate::testing::Rng;
 
-    /// One-dimensional F(4, 3): `Aᵀ ((G g) ∘ (Bᵀ d))` is the correlation of six inputs with three weights, and the
-    /// transposed forms give the same bilinear map seen from its other sides.
+    /// One-dimensional F(4, 3): `Aᵀ ((G g) ∘ (Bᵀ d))` is the correlation of six inputs with three
+    /// weights, and the transposed forms give the same bilinear map seen from its other sides.
     struct Identity;
 
     impl Kernel for Identity {

@@ -1,14 +1,15 @@
 //! The weight gradient: `dU = Σ_tiles Vᵀ dM`, `dW = Gᵀ dU G`.
 //!
-//! Two arrangements again. Narrow layers, whose `dU` fits a second-level cache beside some tiles: the tiles are cut
-//! into a fixed number of parts, each with a `dU` of its own, added in order at the end. Wide layers: the tiles of a
-//! wave are transformed first, then a job takes a block of 64 x 64 channels and some of the 36 points through all of
-//! them. In both the order of additions depends on the shape alone.
+//! Two arrangements again. Narrow layers, whose `dU` fits a second-level cache beside some tiles:
+//! the tiles are cut into a fixed number of parts, each with a `dU` of its own, added in order at
+//! the end. Wide layers: the tiles of a wave are transformed first, then a job takes a block of 64
+//! x 64 channels and some of the 36 points through all of them. In both the order of additions
+//! depends on the shape alone.
 
 use std::ops::Range;
 
+use super::fold::{Fold, Parts};
 use super::input::{Slabs, Source, gradient_tiles, input_tiles};
-use super::transform::{WeightsTransposed, both_ways};
 use super::{POINTS, Tiles};
 use crate::Isa;
 use crate::conv::shape::{ConvShape, Span, spans};
@@ -24,8 +25,8 @@ const PARTS: usize = 32;
 const BLOCK: usize = 48;
 /// Channels per side of a block of `dU` in the wide arrangement.
 const SIDE: usize = 64;
-/// Bytes of transformed tiles per wave. Measured: with 4 MiB a layer takes two thirds of the time that it takes with
-/// 20 MiB, which a shared third-level cache does not hold.
+/// Bytes of transformed tiles per wave. Measured: with 4 MiB a layer takes two thirds of the time
+/// that it takes with 20 MiB, which a shared third-level cache does not hold.
 const WAVE_BYTES: usize = 4 << 20;
 /// Jobs wanted per wave before the 36 points are shared out too.
 const WANTED_JOBS: usize = 16;
@@ -91,8 +92,8 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// `dU[ci][co] += Vᵀ dM` at one point, for some input and output channels and the tiles of one block. Rows of `du`
-    /// are `pitch` apart.
+    /// `dU[ci][co] += Vᵀ dM` at one point, for some input and output channels and the tiles of one
+    /// block. Rows of `du` are `pitch` apart.
     #[inline(always)]
     fn multiply_point<S: Simd>(
         &self,
@@ -144,7 +145,12 @@ impl<'a> Problem<'a> {
                         rows: self.shape.cin,
                         pitch: self.cout_pitch,
                     };
-                    isa.run(Fold { problem: self, channels, du, out: out.start().cast() });
+                    isa.run(Fold {
+                        all_cin: self.shape.cin,
+                        channels,
+                        du,
+                        out: out.start().cast(),
+                    });
                 });
             })
         }
@@ -154,8 +160,8 @@ impl<'a> Problem<'a> {
         let blocks = self.blocks(BLOCK);
         // Where `dU` outweighs all the tiles, it must not go through memory: one wave.
         let heavy = POINTS * self.shape.cin * self.cout_pitch > blocks.len() * self.block_len();
-        // The length of a wave does not change the order of additions, so it may follow the threads: a transform
-        // job is half a block.
+        // The length of a wave does not change the order of additions, so it may follow the
+        // threads: a transform job is half a block.
         let by_cache = WAVE_BYTES / size_of::<f32>() / self.block_len();
         let by_threads = rayon::current_num_threads().div_ceil(2);
         let per_wave = if heavy { blocks.len() } else { by_cache.max(by_threads) }.max(1);
@@ -171,7 +177,7 @@ impl<'a> Problem<'a> {
         let fold = |side: usize, du: &[f32], out: *mut f32| {
             let channels = self.side_channels(grid, side);
             let du = Parts { data: du, len: side_len, count: 1, rows: SIDE, pitch: SIDE };
-            isa.run(Fold { problem: self, channels, du, out });
+            isa.run(Fold { all_cin: self.shape.cin, channels, du, out });
         };
         // SAFETY: the folds of all sides write all of it.
         unsafe {
@@ -312,85 +318,6 @@ impl Kernel for SideJob<'_> {
             for (span, tiles) in wave.spans.iter().zip(wave.tiles.chunks(problem.block_len())) {
                 let count = span.end - span.start;
                 problem.multiply_point(s, point, count, tiles, channels.clone(), (&mut *du, SIDE));
-            }
-        }
-    }
-}
-
-/// `dU` in several parts `[36][rows][pitch]`, `len` apart, of which the sum is meant.
-#[derive(Clone, Copy)]
-struct Parts<'a> {
-    data: &'a [f32],
-    len: usize,
-    count: usize,
-    rows: usize,
-    pitch: usize,
-}
-
-impl Parts<'_> {
-    #[inline(always)]
-    fn load<S: Simd>(&self, s: S, point: usize, row: usize, lane: usize) -> S::V {
-        let at = (point * self.rows + row) * self.pitch + lane;
-        let mut sum = s.splat(0.0);
-        for part in 0..self.count {
-            let from = &self.data[part * self.len + at..][..S::LANES];
-            // SAFETY: `from` is one vector.
-            sum = s.add(sum, unsafe { s.load(from.as_ptr()) });
-        }
-        sum
-    }
-}
-
-/// `dW = Gᵀ dU G` of some channels, into OIHW.
-struct Fold<'a> {
-    problem: &'a Problem<'a>,
-    /// Input and output channels.
-    channels: [Range<usize>; 2],
-    /// Row 0, lane 0 is the first of these channels.
-    du: Parts<'a>,
-    /// `[cout][cin][9]`, of which these channels are written.
-    out: *mut f32,
-}
-
-/// Input channels folded at a time, so that they are written as runs.
-const FOLD: usize = 16;
-
-impl Kernel for Fold<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Fold { problem, channels: [cin, cout], du, out } = self;
-        let turned_pitch = FOLD * 9 + LINE;
-        let turned = &mut *Scratch::new(S::LANES * turned_pitch);
-        for lane in (0..cout.len()).step_by(S::LANES) {
-            for first in cin.clone().step_by(FOLD) {
-                let count = FOLD.min(cin.end - first);
-                for c in 0..count {
-                    let row = first - cin.start + c;
-                    let mut points = [[s.splat(0.0); 6]; 6];
-                    for point in 0..POINTS {
-                        points[point / 6][point % 6] = du.load(s, point, row, lane);
-                    }
-                    let taps = both_ways(s, WeightsTransposed, points);
-                    let mut lanes = [0.0f32; 16];
-                    for tap in 0..9 {
-                        // SAFETY: no vector has more than 16 lanes.
-                        unsafe { s.store(lanes.as_mut_ptr(), taps[tap / 3][tap % 3]) };
-                        for l in 0..S::LANES {
-                            turned[l * turned_pitch + c * 9 + tap] = lanes[l];
-                        }
-                    }
-                }
-                for l in 0..S::LANES.min(cout.len() - lane) {
-                    let output = cout.start + lane + l;
-                    let row = &turned[l * turned_pitch..][..count * 9];
-                    // SAFETY: these channels are in range and this fold's alone.
-                    unsafe {
-                        let to = out.add((output * problem.shape.cin + first) * 9);
-                        to.copy_from_nonoverlapping(row.as_ptr(), row.len());
-                    }
-                }
             }
         }
     }

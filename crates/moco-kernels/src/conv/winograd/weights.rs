@@ -5,15 +5,16 @@ use super::transform::{Weights, both_ways};
 use crate::conv::pack::WeightView;
 use crate::simd::Simd;
 
-/// Weights seen as outputs by channels, and whether the kernel is rotated by half a turn (the data gradient).
+/// Weights seen as outputs by channels, and whether the kernel is rotated by half a turn (the data
+/// gradient).
 #[derive(Clone, Copy)]
 pub(super) struct Kernels<'a> {
     pub view: WeightView<'a>,
     pub rotated: bool,
 }
 
-/// Writes `[36][channel][output]` for `channels` of the depth and `width` outputs from `first` on, a multiple of the
-/// vector length; outputs beyond the last are zeros.
+/// Writes `[36][channel][output]` for `channels` of the depth and `width` outputs from `first` on,
+/// a multiple of the vector length; outputs beyond the last are zeros.
 #[inline(always)]
 pub(super) fn transform_weights<S: Simd>(
     s: S,
@@ -46,7 +47,8 @@ pub(super) fn transform_weights<S: Simd>(
             let transformed = both_ways(s, Weights, kernel);
             for point in 0..POINTS {
                 let at = (point * count + row) * width + lane;
-                // SAFETY: `point < 36`, `row < count`, `lane + LANES <= width`: within the asserted length.
+                // SAFETY: `point < 36`, `row < count`, `lane + LANES <= width`: within the asserted
+                // length.
                 unsafe { s.store(out.as_mut_ptr().add(at), transformed[point / 6][point % 6]) };
             }
         }

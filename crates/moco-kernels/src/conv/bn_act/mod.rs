@@ -1,23 +1,25 @@
 //! Convolution, BatchNorm, residual addition and ReLU as one operation with one backward.
 
-use super::sink::{Affine, Plain, Stats, Target};
-use super::{ConvShape, Forward, conv_data_grad, conv_weight_grad};
+mod backward;
+mod forward;
+
+use super::{ConvShape, conv_data_grad, conv_weight_grad};
 use crate::Isa;
-use crate::norm::{
-    Coefficients, Gate, Gradient, Maps, Normalise, Sums, coefficients, fold_statistics,
-};
-use crate::threads::{Disjoint, Kept, filled};
+use crate::norm::{Coefficients, Gate, Maps, Sums, coefficients};
+use crate::threads::filled;
+use forward::{batch_forward, fixed_forward};
 
 /// What normalises the convolution's output.
 #[derive(Clone, Copy, Debug)]
 pub enum Norm<'a> {
-    /// Batch statistics per split group: image `i` belongs to group `i % groups`. One group is ordinary training
-    /// mode; more of them are the shards that separate devices would see.
+    /// Batch statistics per split group: image `i` belongs to group `i % groups`. One group is
+    /// ordinary training mode; more of them are the shards that separate devices would see.
     Batch {
         /// At least 1.
         groups: usize,
     },
-    /// Running statistics, `[cout]` each: evaluation mode and frozen encoders. No gradient flows through them.
+    /// Running statistics, `[cout]` each: evaluation mode and frozen encoders. No gradient flows
+    /// through them.
     Running {
         /// The running mean.
         mean: &'a [f32],
@@ -57,7 +59,8 @@ pub struct BnActOutput {
 /// What backward needs of a forward, besides `x`, the weights and the output.
 #[derive(Clone, Debug)]
 pub struct BnActSaved {
-    /// The convolution's output before normalisation, `[n, out_h, out_w, cout]`; empty without BatchNorm.
+    /// The convolution's output before normalisation, `[n, out_h, out_w, cout]`; empty without
+    /// BatchNorm.
     y: Vec<f32>,
     /// `[groups, cout]`
     mean: Vec<f32>,
@@ -104,8 +107,9 @@ pub struct BnActGrads {
 
 /// `out = relu?(bn(conv(x)) + skip?)`.
 ///
-/// With `keep` the result carries what [`conv_bn_act_backward`] needs; without it nothing is kept and less memory is
-/// touched (the key encoder, evaluation). The caller updates running statistics from the returned `mean` and `var`.
+/// With `keep` the result carries what [`conv_bn_act_backward`] needs; without it nothing is kept
+/// and less memory is touched (the key encoder, evaluation). The caller updates running statistics
+/// from the returned `mean` and `var`.
 ///
 /// # Shapes
 /// `x` `[n, h, w, cin]`, `weight` `[cout, cin, k, k]`, `skip` `[n, out_h, out_w, cout]`.
@@ -148,7 +152,8 @@ pub fn conv_bn_act_forward(
 
 /// The gradients of [`conv_bn_act_forward`] from that of its output.
 ///
-/// `saved` is the forward's, `out` its output (read only where the ReLU's mask cannot be had from `saved`).
+/// `saved` is the forward's, `out` its output (read only where the ReLU's mask cannot be had from
+/// `saved`).
 ///
 /// # Shapes
 /// `x` `[n, h, w, cin]`, `weight` `[cout, cin, k, k]`, `out` and `d_out` `[n, out_h, out_w, cout]`.
@@ -222,82 +227,6 @@ fn check_params(shape: &ConvShape, bn: &BnParams, skip: Option<&[f32]>) {
     }
 }
 
-fn batch_forward(
-    isa: Isa,
-    shape: &ConvShape,
-    x: &[f32],
-    weight: &[f32],
-    bn: &BnParams,
-    groups: usize,
-    skip: Option<&[f32]>,
-    relu: bool,
-    keep: bool,
-) -> BnActOutput {
-    let forward = Forward::new(isa, shape, groups, x, weight);
-    let spans = forward.spans();
-    let mut partial = Kept::new(spans.len() * 3 * shape.cout);
-    // SAFETY: a forward puts every pixel and channel of the output.
-    let mut y = unsafe {
-        filled(shape.out_len(), |y| {
-            let target = Target::new(y, shape.cout);
-            forward.run(isa, &spans, &Stats { target, partial: Disjoint::new(&mut partial) });
-        })
-    };
-    let (mean, var) = fold_statistics(&spans, &partial, groups, shape.cout);
-    let coefficients = coefficients(bn.gamma, bn.beta, bn.eps, &mean, &var);
-    let kind = NormKind::Batch { groups };
-    let mut saved = BnActSaved::new(mean.clone(), coefficients, kind, relu, skip.is_some());
-    let maps = saved.maps(isa, shape);
-    let Coefficients { scale, shift, .. } = &saved.coefficients;
-    let pass = Normalise { scale, shift, skip, relu };
-    if !keep {
-        pass.run_in_place(isa, &maps, &mut y);
-        return BnActOutput { out: y, saved: None, mean, var };
-    }
-    // SAFETY: the pass writes all of it.
-    let out = unsafe { filled(y.len(), |out| pass.run(isa, &maps, &y, out)) };
-    saved.y = y;
-    BnActOutput { out, saved: Some(saved), mean, var }
-}
-
-/// With statistics known beforehand (or none), the affine map is applied as the sums leave the registers.
-fn fixed_forward(
-    isa: Isa,
-    shape: &ConvShape,
-    x: &[f32],
-    weight: &[f32],
-    mut saved: BnActSaved,
-    skip: Option<&[f32]>,
-    keep: bool,
-) -> BnActOutput {
-    let forward = Forward::new(isa, shape, 1, x, weight);
-    let spans = forward.spans();
-    let (mean, var) = (Vec::new(), Vec::new());
-    let Coefficients { scale, shift, .. } = &saved.coefficients;
-    let relu = saved.relu;
-    if keep && saved.kind == NormKind::Running {
-        // SAFETY: a forward puts every pixel and channel of the output; the pass writes all of it.
-        let (y, out) = unsafe {
-            let y = filled(shape.out_len(), |y| {
-                forward.run(isa, &spans, &Plain(Target::new(y, shape.cout)));
-            });
-            let pass = Normalise { scale, shift, skip, relu };
-            let out = filled(y.len(), |out| pass.run(isa, &saved.maps(isa, shape), &y, out));
-            (y, out)
-        };
-        saved.y = y;
-        return BnActOutput { out, saved: Some(saved), mean, var };
-    }
-    // SAFETY: a forward puts every pixel and channel of the output.
-    let out = unsafe {
-        filled(shape.out_len(), |out| {
-            let target = Target::new(out, shape.cout);
-            forward.run(isa, &spans, &Affine { target, scale, shift, skip, relu });
-        })
-    };
-    BnActOutput { out, saved: keep.then_some(saved), mean, var }
-}
-
 impl BnActSaved {
     fn new(
         mean: Vec<f32>,
@@ -334,60 +263,5 @@ impl BnActSaved {
 
     fn centred(&self) -> Option<(&[f32], &[f32])> {
         (self.kind != NormKind::None).then_some((&self.y, &self.mean))
-    }
-
-    /// `dgamma` and `dbeta`: the groups' sums added up.
-    fn affine_grads(&self, shape: &ConvShape, sums: &[Vec<f64>; 2]) -> (Vec<f32>, Vec<f32>) {
-        let mut gamma = vec![0.0f64; shape.cout];
-        let mut beta = vec![0.0f64; shape.cout];
-        for (i, (sum, product)) in sums[0].iter().zip(&sums[1]).enumerate() {
-            beta[i % shape.cout] += sum;
-            gamma[i % shape.cout] += product * f64::from(self.coefficients.inv_std[i]);
-        }
-        let round = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect();
-        (round(gamma), round(beta))
-    }
-
-    /// The gradient of the convolution's output, or `None` where it is `d` itself.
-    fn output_grad(
-        &self,
-        isa: Isa,
-        shape: &ConvShape,
-        maps: &Maps,
-        d: &[f32],
-        gate: Gate,
-        sums: Option<&[Vec<f64>; 2]>,
-    ) -> Option<Kept> {
-        if self.kind == NormKind::None && matches!(gate, Gate::Open) {
-            return None;
-        }
-        let mut dy = Kept::new(d.len());
-        let a = &self.coefficients.scale;
-        let gradient = Gradient { d_out: d, gate, a, centred: None, y: &self.y };
-        match (self.kind, sums) {
-            (NormKind::Batch { .. }, Some(sums)) => {
-                let [b, c] = self.centre_coefficients(shape, sums);
-                let centred = Some((self.y.as_slice(), [self.mean.as_slice(), &b, &c]));
-                Gradient { centred, ..gradient }.run(isa, maps, &mut dy);
-            }
-            _ => gradient.run(isa, maps, &mut dy),
-        }
-        Some(dy)
-    }
-
-    /// `b` and `c` of `dy = a dz + b (y - mean) + c`, `[groups, cout]` each.
-    fn centre_coefficients(&self, shape: &ConvShape, sums: &[Vec<f64>; 2]) -> [Vec<f32>; 2] {
-        let groups = self.groups();
-        let pixels = shape.out_h() * shape.out_w();
-        let mut out = [Vec::new(), Vec::new()];
-        for (i, (sum, product)) in sums[0].iter().zip(&sums[1]).enumerate() {
-            let images = (shape.n + groups - 1 - i / shape.cout) / groups;
-            let count = (images * pixels).max(1) as f64;
-            let scale = f64::from(self.coefficients.scale[i]);
-            let inv_std = f64::from(self.coefficients.inv_std[i]);
-            out[0].push((-scale * inv_std * inv_std * product / count) as f32);
-            out[1].push((-scale * sum / count) as f32);
-        }
-        out
     }
 }

@@ -1,167 +1,19 @@
-//! The three passes of BatchNorm, ReLU and the residual addition.
+//! The two backward passes of BatchNorm, residual addition and ReLU: sums, then the gradient.
 
 use std::mem::MaybeUninit;
 
+use super::gate::{Gate, load_at};
 use super::rows::{Maps, RowOp};
 use crate::Isa;
 use crate::simd::{Simd, load_n, store_n};
 use crate::threads::Disjoint;
 
-/// A slice that a pass reads by offset.
-///
-/// # Safety
-/// `at + lanes` is within `data`.
-#[inline(always)]
-unsafe fn load_at<S: Simd>(s: S, data: &[f32], at: usize, lanes: usize) -> S::V {
-    debug_assert!(at + lanes <= data.len());
-    // SAFETY: the caller's promise.
-    unsafe { load_n(s, data.as_ptr().add(at), lanes) }
-}
-
-/// `out = relu?(y * scale + shift + skip?)`.
-pub(crate) struct Normalise<'a> {
-    /// `[groups, channels]`
-    pub scale: &'a [f32],
-    /// `[groups, channels]`
-    pub shift: &'a [f32],
-    pub skip: Option<&'a [f32]>,
-    pub relu: bool,
-}
-
-impl Normalise<'_> {
-    /// Writes all of `out`.
-    pub(crate) fn run(&self, isa: Isa, maps: &Maps, y: &[f32], out: &mut [MaybeUninit<f32>]) {
-        assert!(y.len() == maps.len() && out.len() == maps.len());
-        // SAFETY: both are as long as the maps and do not overlap.
-        unsafe { self.run_raw(isa, maps, y.as_ptr(), out.as_mut_ptr().cast()) }
-    }
-
-    /// Replaces `y` by the output.
-    pub(crate) fn run_in_place(&self, isa: Isa, maps: &Maps, y: &mut [f32]) {
-        assert!(y.len() == maps.len());
-        let y = y.as_mut_ptr();
-        // SAFETY: as long as the maps; each element is read and then written by one thread.
-        unsafe { self.run_raw(isa, maps, y, y) }
-    }
-
-    /// # Safety
-    /// `maps.len()` floats are readable at `y` and writable at `out`; they are the same or do not overlap.
-    unsafe fn run_raw(&self, isa: Isa, maps: &Maps, y: *const f32, out: *mut f32) {
-        assert!(self.skip.is_none_or(|skip| skip.len() == maps.len()));
-        let (scale, shift) = (maps.widen(self.scale), maps.widen(self.shift));
-        let (skip, relu) = (self.skip, self.relu);
-        maps.run(isa, &NormaliseRows { y, out, scale: &scale, shift: &shift, skip, relu });
-    }
-}
-
-struct NormaliseRows<'a> {
-    y: *const f32,
-    out: *mut f32,
-    scale: &'a [f32],
-    shift: &'a [f32],
-    skip: Option<&'a [f32]>,
-    relu: bool,
-}
-
-// SAFETY: the pointers are used in `step` alone, whose callers promise that threads handle different elements.
-unsafe impl Sync for NormaliseRows<'_> {}
-
-impl RowOp for NormaliseRows<'_> {
-    type State<S: Simd> = [S::V; 2];
-
-    #[inline(always)]
-    unsafe fn begin<S: Simd>(&self, s: S, _: usize, at: usize, lanes: usize) -> [S::V; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { [load_at(s, self.scale, at, lanes), load_at(s, self.shift, at, lanes)] }
-    }
-
-    #[inline(always)]
-    unsafe fn step<S: Simd>(&self, s: S, state: &mut [S::V; 2], at: usize, lanes: usize) {
-        // SAFETY: the caller's promise; all maps have one length.
-        unsafe {
-            let mut z = s.fma(load_n(s, self.y.add(at), lanes), state[0], state[1]);
-            if let Some(skip) = self.skip {
-                z = s.add(z, load_at(s, skip, at, lanes));
-            }
-            if self.relu {
-                z = s.relu(z);
-            }
-            store_n(s, self.out.add(at), z, lanes);
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn end<S: Simd>(&self, _: S, _: [S::V; 2], _: usize, _: usize, _: usize) {}
-}
-
-/// Where the ReLU let the gradient through.
-#[derive(Clone, Copy)]
-pub(crate) enum Gate<'a> {
-    /// No ReLU.
-    Open,
-    /// Where the output, given here, is positive.
-    Output(&'a [f32]),
-    /// Where `y * scale + shift`, `[groups, channels]` each, is positive: one array less to read.
-    Affine(&'a [f32], &'a [f32]),
-}
-
-impl Gate<'_> {
-    #[inline(always)]
-    unsafe fn apply<S: Simd>(
-        &self,
-        s: S,
-        d: S::V,
-        y: &[f32],
-        affine: [S::V; 2],
-        (at, lanes): (usize, usize),
-    ) -> S::V {
-        match self {
-            Gate::Open => d,
-            // SAFETY: the output is as long as the maps.
-            Gate::Output(out) => s.gate(d, unsafe { load_at(s, out, at, lanes) }),
-            // SAFETY: where this gate is used, `y` is as long as the maps.
-            Gate::Affine(..) => {
-                s.gate(d, s.fma(unsafe { load_at(s, y, at, lanes) }, affine[0], affine[1]))
-            }
-        }
-    }
-
-    fn widen(&self, maps: &Maps) -> [Vec<f32>; 2] {
-        match self {
-            Gate::Affine(scale, shift) => [maps.widen(scale), maps.widen(shift)],
-            _ => [Vec::new(), Vec::new()],
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn begin<S: Simd>(
-        &self,
-        s: S,
-        wide: &[Vec<f32>; 2],
-        at: usize,
-        lanes: usize,
-    ) -> [S::V; 2] {
-        match self {
-            // SAFETY: the caller's `at` lies within the widened values.
-            Gate::Affine(..) => unsafe {
-                [load_at(s, &wide[0], at, lanes), load_at(s, &wide[1], at, lanes)]
-            },
-            _ => [s.splat(0.0); 2],
-        }
-    }
-
-    fn check(&self, len: usize) {
-        if let Gate::Output(out) = self {
-            assert_eq!(out.len(), len, "the output has the shape of its gradient");
-        }
-    }
-}
-
 /// `Σ dz` and `Σ dz (y - mean)` per group and channel; optionally writes `dz`.
 pub(crate) struct Sums<'a> {
     pub d_out: &'a [f32],
     pub gate: Gate<'a>,
-    /// The pre-normalisation output and its mean `[groups, channels]`; without them the second sum is zero.
+    /// The pre-normalisation output and its mean `[groups, channels]`; without them the second sum
+    /// is zero.
     pub centred: Option<(&'a [f32], &'a [f32])>,
 }
 
@@ -222,7 +74,8 @@ struct SumRows<'a> {
     half: usize,
 }
 
-// SAFETY: `dz` is written in `step` alone, whose callers promise that threads handle different elements.
+// SAFETY: `dz` is written in `step` alone, whose callers promise that threads handle different
+// elements.
 unsafe impl Sync for SumRows<'_> {}
 
 /// What [`SumRows`] keeps in registers.
@@ -240,7 +93,8 @@ impl RowOp for SumRows<'_> {
     #[inline(always)]
     unsafe fn begin<S: Simd>(&self, s: S, job: usize, at: usize, lanes: usize) -> Self::State<S> {
         let start = job * 2 * self.half + at;
-        // SAFETY: the caller's `at` lies within the widened values; the partial sums are this job's.
+        // SAFETY: the caller's `at` lies within the widened values; the partial sums are this
+        // job's.
         unsafe {
             SumState {
                 affine: self.sums.gate.begin(s, &self.affine, at, lanes),
@@ -337,7 +191,8 @@ struct GradientRows<'a> {
     dy: *mut f32,
 }
 
-// SAFETY: `dy` is written in `step` alone, whose callers promise that threads handle different elements.
+// SAFETY: `dy` is written in `step` alone, whose callers promise that threads handle different
+// elements.
 unsafe impl Sync for GradientRows<'_> {}
 
 impl RowOp for GradientRows<'_> {

@@ -1,0 +1,68 @@
+//! BatchNorm's gradients from the sums of the backward pass.
+
+use super::{BnActSaved, NormKind};
+use crate::Isa;
+use crate::conv::ConvShape;
+use crate::norm::{Gate, Gradient, Maps};
+use crate::threads::Kept;
+
+impl BnActSaved {
+    /// `dgamma` and `dbeta`: the groups' sums added up.
+    pub(super) fn affine_grads(
+        &self,
+        shape: &ConvShape,
+        sums: &[Vec<f64>; 2],
+    ) -> (Vec<f32>, Vec<f32>) {
+        let mut gamma = vec![0.0f64; shape.cout];
+        let mut beta = vec![0.0f64; shape.cout];
+        for (i, (sum, product)) in sums[0].iter().zip(&sums[1]).enumerate() {
+            beta[i % shape.cout] += sum;
+            gamma[i % shape.cout] += product * f64::from(self.coefficients.inv_std[i]);
+        }
+        let round = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect();
+        (round(gamma), round(beta))
+    }
+
+    /// The gradient of the convolution's output, or `None` where it is `d` itself.
+    pub(super) fn output_grad(
+        &self,
+        isa: Isa,
+        shape: &ConvShape,
+        maps: &Maps,
+        d: &[f32],
+        gate: Gate,
+        sums: Option<&[Vec<f64>; 2]>,
+    ) -> Option<Kept> {
+        if self.kind == NormKind::None && matches!(gate, Gate::Open) {
+            return None;
+        }
+        let mut dy = Kept::new(d.len());
+        let a = &self.coefficients.scale;
+        let gradient = Gradient { d_out: d, gate, a, centred: None, y: &self.y };
+        match (self.kind, sums) {
+            (NormKind::Batch { .. }, Some(sums)) => {
+                let [b, c] = self.centre_coefficients(shape, sums);
+                let centred = Some((self.y.as_slice(), [self.mean.as_slice(), &b, &c]));
+                Gradient { centred, ..gradient }.run(isa, maps, &mut dy);
+            }
+            _ => gradient.run(isa, maps, &mut dy),
+        }
+        Some(dy)
+    }
+
+    /// `b` and `c` of `dy = a dz + b (y - mean) + c`, `[groups, cout]` each.
+    fn centre_coefficients(&self, shape: &ConvShape, sums: &[Vec<f64>; 2]) -> [Vec<f32>; 2] {
+        let groups = self.groups();
+        let pixels = shape.out_h() * shape.out_w();
+        let mut out = [Vec::new(), Vec::new()];
+        for (i, (sum, product)) in sums[0].iter().zip(&sums[1]).enumerate() {
+            let images = (shape.n + groups - 1 - i / shape.cout) / groups;
+            let count = (images * pixels).max(1) as f64;
+            let scale = f64::from(self.coefficients.scale[i]);
+            let inv_std = f64::from(self.coefficients.inv_std[i]);
+            out[0].push((-scale * inv_std * inv_std * product / count) as f32);
+            out[1].push((-scale * sum / count) as f32);
+        }
+        out
+    }
+}

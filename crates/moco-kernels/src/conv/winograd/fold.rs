@@ -1,0 +1,88 @@
+//! The last step of the weight gradient: `dW = Gᵀ dU G`, written as OIHW.
+
+use std::ops::Range;
+
+use super::POINTS;
+use super::transform::{WeightsTransposed, both_ways};
+use crate::simd::{Kernel, Simd};
+use crate::threads::{LINE, Scratch};
+
+/// `dU` in several parts `[36][rows][pitch]`, `len` apart, of which the sum is meant.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    pub data: &'a [f32],
+    pub len: usize,
+    pub count: usize,
+    pub rows: usize,
+    pub pitch: usize,
+}
+
+impl Parts<'_> {
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S, point: usize, row: usize, lane: usize) -> S::V {
+        let at = (point * self.rows + row) * self.pitch + lane;
+        let mut sum = s.splat(0.0);
+        for part in 0..self.count {
+            let from = &self.data[part * self.len + at..][..S::LANES];
+            // SAFETY: `from` is one vector.
+            sum = s.add(sum, unsafe { s.load(from.as_ptr()) });
+        }
+        sum
+    }
+}
+
+/// `dW = Gᵀ dU G` of some channels, into OIHW.
+pub(super) struct Fold<'a> {
+    /// Input channels of all the weights.
+    pub all_cin: usize,
+    /// Input and output channels.
+    pub channels: [Range<usize>; 2],
+    /// Row 0, lane 0 is the first of these channels.
+    pub du: Parts<'a>,
+    /// `[cout][cin][9]`, of which these channels are written.
+    pub out: *mut f32,
+}
+
+/// Input channels folded at a time, so that they are written as runs.
+const FOLD: usize = 16;
+
+impl Kernel for Fold<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Fold { all_cin, channels: [cin, cout], du, out } = self;
+        let turned_pitch = FOLD * 9 + LINE;
+        let turned = &mut *Scratch::new(S::LANES * turned_pitch);
+        for lane in (0..cout.len()).step_by(S::LANES) {
+            for first in cin.clone().step_by(FOLD) {
+                let count = FOLD.min(cin.end - first);
+                for c in 0..count {
+                    let row = first - cin.start + c;
+                    let mut points = [[s.splat(0.0); 6]; 6];
+                    for point in 0..POINTS {
+                        points[point / 6][point % 6] = du.load(s, point, row, lane);
+                    }
+                    let taps = both_ways(s, WeightsTransposed, points);
+                    let mut lanes = [0.0f32; 16];
+                    for tap in 0..9 {
+                        // SAFETY: no vector has more than 16 lanes.
+                        unsafe { s.store(lanes.as_mut_ptr(), taps[tap / 3][tap % 3]) };
+                        for l in 0..S::LANES {
+                            turned[l * turned_pitch + c * 9 + tap] = lanes[l];
+                        }
+                    }
+                }
+                for l in 0..S::LANES.min(cout.len() - lane) {
+                    let output = cout.start + lane + l;
+                    let row = &turned[l * turned_pitch..][..count * 9];
+                    // SAFETY: these channels are in range and this fold's alone.
+                    unsafe {
+                        let to = out.add((output * all_cin + first) * 9);
+                        to.copy_from_nonoverlapping(row.as_ptr(), row.len());
+                    }
+                }
+            }
+        }
+    }
+}

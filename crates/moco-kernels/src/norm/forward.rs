@@ -1,0 +1,86 @@
+//! The forward pass of BatchNorm, residual addition and ReLU.
+
+use std::mem::MaybeUninit;
+
+use super::gate::load_at;
+use super::rows::{Maps, RowOp};
+use crate::Isa;
+use crate::simd::{Simd, load_n, store_n};
+
+/// `out = relu?(y * scale + shift + skip?)`.
+pub(crate) struct Normalise<'a> {
+    /// `[groups, channels]`
+    pub scale: &'a [f32],
+    /// `[groups, channels]`
+    pub shift: &'a [f32],
+    pub skip: Option<&'a [f32]>,
+    pub relu: bool,
+}
+
+impl Normalise<'_> {
+    /// Writes all of `out`.
+    pub(crate) fn run(&self, isa: Isa, maps: &Maps, y: &[f32], out: &mut [MaybeUninit<f32>]) {
+        assert!(y.len() == maps.len() && out.len() == maps.len());
+        // SAFETY: both are as long as the maps and do not overlap.
+        unsafe { self.run_raw(isa, maps, y.as_ptr(), out.as_mut_ptr().cast()) }
+    }
+
+    /// Replaces `y` by the output.
+    pub(crate) fn run_in_place(&self, isa: Isa, maps: &Maps, y: &mut [f32]) {
+        assert!(y.len() == maps.len());
+        let y = y.as_mut_ptr();
+        // SAFETY: as long as the maps; each element is read and then written by one thread.
+        unsafe { self.run_raw(isa, maps, y, y) }
+    }
+
+    /// # Safety
+    /// `maps.len()` floats are readable at `y` and writable at `out`; they are the same or do not
+    /// overlap.
+    unsafe fn run_raw(&self, isa: Isa, maps: &Maps, y: *const f32, out: *mut f32) {
+        assert!(self.skip.is_none_or(|skip| skip.len() == maps.len()));
+        let (scale, shift) = (maps.widen(self.scale), maps.widen(self.shift));
+        let (skip, relu) = (self.skip, self.relu);
+        maps.run(isa, &NormaliseRows { y, out, scale: &scale, shift: &shift, skip, relu });
+    }
+}
+
+struct NormaliseRows<'a> {
+    y: *const f32,
+    out: *mut f32,
+    scale: &'a [f32],
+    shift: &'a [f32],
+    skip: Option<&'a [f32]>,
+    relu: bool,
+}
+
+// SAFETY: the pointers are used in `step` alone, whose callers promise that threads handle
+// different elements.
+unsafe impl Sync for NormaliseRows<'_> {}
+
+impl RowOp for NormaliseRows<'_> {
+    type State<S: Simd> = [S::V; 2];
+
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(&self, s: S, _: usize, at: usize, lanes: usize) -> [S::V; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [load_at(s, self.scale, at, lanes), load_at(s, self.shift, at, lanes)] }
+    }
+
+    #[inline(always)]
+    unsafe fn step<S: Simd>(&self, s: S, state: &mut [S::V; 2], at: usize, lanes: usize) {
+        // SAFETY: the caller's promise; all maps have one length.
+        unsafe {
+            let mut z = s.fma(load_n(s, self.y.add(at), lanes), state[0], state[1]);
+            if let Some(skip) = self.skip {
+                z = s.add(z, load_at(s, skip, at, lanes));
+            }
+            if self.relu {
+                z = s.relu(z);
+            }
+            store_n(s, self.out.add(at), z, lanes);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn end<S: Simd>(&self, _: S, _: [S::V; 2], _: usize, _: usize, _: usize) {}
+}
