@@ -14,7 +14,7 @@ const BAD_FILES_NAMED: usize = 5;
 const SMOOTHING: f64 = 0.1;
 
 const STEP_STYLE: &str = "{wide_bar} {pos}/{len} steps  {msg}  {eta} left";
-const STAGE_STYLE: &str = "{msg} {wide_bar} {pos}/{len} images  {eta} left";
+const STAGE_STYLE: &str = "{msg} {wide_bar} {pos}/{len}  {eta} left";
 
 /// Shows a run.
 pub struct Console {
@@ -138,7 +138,7 @@ impl Speed {
     }
 }
 
-/// Shows how far a stage that walks over images has come.
+/// Shows how far a stage has come; its name says what is counted.
 pub struct Stage {
     name: String,
     bar: Option<ProgressBar>,
@@ -150,7 +150,7 @@ impl Stage {
         Stage { name: name.to_owned(), bar: None, last_line: Instant::now() }
     }
 
-    /// `done` of `total` images, in the stage called `name`.
+    /// `done` of `total`, in the stage called `name`.
     pub fn advance(&mut self, name: &str, done: usize, total: usize) {
         if self.name != name {
             *self = Stage::new(name);

@@ -39,7 +39,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let mut trainer = Trainer::new(&config, images.clone(), &machine.device, machine.options)?;
     let finished = train(&run, &mut trainer, &[])?;
     if finished.stopped {
-        println!("stopped");
+        println!("stopped before there was anything to measure");
         return Ok(());
     }
 

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 
+const PROBE_STAGE: &str = "linear probe: steps";
+
 /// Evaluates and prints the accuracy with the protocol it was measured by.
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     match &args.probe {
@@ -78,11 +80,11 @@ fn linear(args: &LinearArgs) -> anyhow::Result<()> {
                 lr: args.lr,
                 ..LinearProbe::new(view, args.seed, bench.machine.options.threads)
             };
-            let mut stage = Stage::new("linear probe");
+            let mut stage = Stage::new(PROBE_STAGE);
             let train = bench.train_images.clone();
             let accuracy =
                 eval::linear_sgd(&mut bench.encoder, train, &test, &probe, &mut |done, total| {
-                    stage.advance("linear probe: steps", done, total);
+                    stage.advance(PROBE_STAGE, done, total);
                 })?;
             (accuracy, protocol)
         }

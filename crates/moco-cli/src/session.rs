@@ -35,14 +35,17 @@ impl Session {
     pub fn prepare(args: &RunArgs) -> anyhow::Result<Session> {
         let mut tree = tree(args)?;
         let machine = Machine::open(&args.machine)?;
-        let path = tree.get("data").and_then(|data| data.get("path")).and_then(Value::as_str);
-        let path = path.ok_or_else(|| {
+        let path = path_at(&tree, "data", "path").ok_or_else(|| {
             anyhow!("no images given: pass --data with a folder or .tar of images")
         })?;
-        let dataset = Arc::new(Dataset::open(Path::new(path))?);
+        let dataset = Arc::new(Dataset::open(path)?);
         // A run can be resumed from any folder.
-        let absolute = std::path::absolute(path)?;
-        config::set(&mut tree, "data.path", text(&absolute)?.into())?;
+        for (section, key) in [("data", "path"), ("monitor", "knn_test")] {
+            if let Some(path) = path_at(&tree, section, key) {
+                let absolute = std::path::absolute(path)?;
+                config::set(&mut tree, &format!("{section}.{key}"), text(&absolute)?.into())?;
+            }
+        }
         let resolved = resolve(&tree, &DataFacts::of(&dataset)?)?;
         Ok(Session { config: resolved.config, notes: resolved.notes, dataset, machine })
     }
@@ -72,6 +75,10 @@ fn tree(args: &RunArgs) -> anyhow::Result<Table> {
         set_value(&mut tree, assignment)?;
     }
     Ok(tree)
+}
+
+fn path_at<'a>(tree: &'a Table, section: &str, key: &str) -> Option<&'a Path> {
+    tree.get(section)?.get(key)?.as_str().map(Path::new)
 }
 
 fn text(path: &Path) -> anyhow::Result<&str> {

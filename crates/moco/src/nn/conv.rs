@@ -4,6 +4,7 @@
 //! decides how a convolution, its BatchNorm, the skip connection and the ReLU are computed.
 
 use super::fused::{self, Layer};
+use super::fused_pool;
 use super::init;
 use super::norm::{BatchNorm, EPSILON, Mode};
 use super::param::Param;
@@ -126,6 +127,13 @@ fn compose(x: Tensor<4>, conv: &Conv, norm: &mut BatchNorm, then: Then, mode: Mo
 /// # Shapes
 /// `[N, H, W, C]` to `[N, ceil(H / 2), ceil(W / 2), C]`.
 pub fn max_pool(x: Tensor<4>) -> Tensor<4> {
+    match fused::isa(&x.device()) {
+        Some(isa) => fused_pool::max_pool(x, isa),
+        None => compose_max_pool(x),
+    }
+}
+
+fn compose_max_pool(x: Tensor<4>) -> Tensor<4> {
     let options = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
     nchw_to_nhwc(max_pool2d(nhwc_to_nchw(x), options))
 }
@@ -267,6 +275,24 @@ mod tests {
             let composed = compose(x, &conv, &mut norm, then(), Mode::Eval);
             assert_equal(&[to_host(fused)], &[to_host(composed)], &format!("{sizes:?}"));
             assert_eq!(to_host(norm.running_var.val()), before, "evaluation moves no statistics");
+        }
+    }
+
+    #[test]
+    fn fused_max_pool_equals_the_composition_with_its_gradient() {
+        let device = Device::flex().autodiff();
+        let rng = &mut stream(4, Purpose::Weights, 0);
+        for (n, side, channels) in [(2, 7, 5), (3, 8, 16), (1, 1, 3), (2, 2, 33)] {
+            let out = usize::div_ceil(side, 2);
+            let values = init::normal([n, side, side, channels], 1.0, rng, &device);
+            let cotangent = init::normal([n, out, out, channels], 1.0, rng, &device);
+            let both = [max_pool, compose_max_pool].map(|pool| {
+                let x = values.clone().require_grad();
+                let y = pool(x.clone());
+                let gradients = (y.clone() * cotangent.clone()).sum().backward();
+                [to_host(y), to_host(x.grad(&gradients).unwrap())]
+            });
+            assert_eq!(both[0], both[1], "{n} maps of {side}x{side}x{channels}");
         }
     }
 

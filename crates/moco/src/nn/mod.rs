@@ -4,6 +4,7 @@
 
 mod conv;
 mod fused;
+mod fused_pool;
 pub mod init;
 mod linear;
 mod module;

@@ -1,0 +1,75 @@
+//! Our max-pool kernel as a Burn operation, in the trunk's own layout. See [`super::fused`].
+
+use super::fused::{contiguous, slice, tensor};
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::Tensor;
+use burn_flex::FlexTensor;
+use moco_kernels::Isa;
+use moco_kernels::pool::{PoolShape, max_pool_backward, max_pool_forward};
+use std::sync::Arc;
+
+/// 3x3 max-pool with stride 2 and padding 1, `[N, H, W, C]`.
+pub(super) fn max_pool(x: Tensor<4>, isa: Isa) -> Tensor<4> {
+    Tensor::from_dispatch(<Dispatch as PoolOps>::max_pool(x.into_dispatch(), isa))
+}
+
+#[backend_extension(Flex, Autodiff)]
+trait PoolOps: Backend {
+    fn max_pool(x: FloatTensor<Self>, isa: Isa) -> FloatTensor<Self>;
+}
+
+impl PoolOps for Flex {
+    fn max_pool(x: FlexTensor, isa: Isa) -> FlexTensor {
+        run(x, isa).0
+    }
+}
+
+impl<C: CheckpointStrategy> PoolOps for Autodiff<Flex, C> {
+    fn max_pool(x: FloatTensor<Self>, isa: Isa) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let (out, saved) = run(x, isa);
+        match MaxPool.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish(saved, out),
+            OpsKind::UnTracked(prepared) => prepared.finish(out),
+        }
+    }
+}
+
+fn run(x: FlexTensor, isa: Isa) -> (FlexTensor, Saved) {
+    let x = contiguous(x);
+    let [n, h, w, c] = x.layout().shape().dims();
+    let shape = PoolShape { n, h, w, c, k: 3, stride: 2, pad: 1 };
+    let (out, positions) = max_pool_forward(isa, &shape, slice(&x));
+    let out = tensor(out, [n, shape.out_h(), shape.out_w(), c]);
+    (out, Saved { shape, positions: Arc::new(positions), isa })
+}
+
+/// The backward pass.
+#[derive(Debug)]
+struct MaxPool;
+
+/// Where each maximum was.
+#[derive(Clone, Debug)]
+struct Saved {
+    shape: PoolShape,
+    positions: Arc<Vec<u8>>,
+    isa: Isa,
+}
+
+impl Backward<Flex, 1> for MaxPool {
+    type State = Saved;
+
+    fn backward(self, ops: Ops<Saved, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let d_out = contiguous(grads.consume::<Flex>(&ops.node));
+        let Saved { shape, positions, isa } = ops.state;
+        if let [Some(parent)] = ops.parents {
+            let dx = max_pool_backward(isa, &shape, slice(&d_out), &positions);
+            grads.register::<Flex>(parent.id, tensor(dx, [shape.n, shape.h, shape.w, shape.c]));
+        }
+    }
+}
