@@ -64,14 +64,17 @@ fn row(name: &str, value: &str) {
 /// The learning rate where it changes course.
 fn rates(config: &RunConfig, facts: &Start) -> String {
     let (optim, train) = (&config.optim, &config.train);
-    let at = |step: usize| learning_rate(optim, train, step, facts.steps_per_epoch);
+    let at = |step: usize| match learning_rate(optim, train, step, facts.steps_per_epoch) {
+        tiny if tiny > 0.0 && tiny < 1e-3 => format!("{tiny:.1e}"),
+        rate => format!("{rate:.4}"),
+    };
     let warm = (optim.warmup_epochs * facts.steps_per_epoch as f64).ceil() as usize;
     let last = facts.total_steps.saturating_sub(1);
-    let mut text = format!("{:.4} at the start", at(0));
+    let mut text = format!("{} at the start", at(0));
     if warm > 0 && warm <= last {
-        text += &format!(", {:.4} after {} epochs of warm-up", at(warm), optim.warmup_epochs);
+        text += &format!(", {} after {} epochs of warm-up", at(warm), optim.warmup_epochs);
     }
-    text += &format!(", {:.4} at the end", at(last));
+    text += &format!(", {} at the end", at(last));
     if train.batch_size != optim.lr_batch {
         text += &format!(" ({} per {} images)", optim.lr, optim.lr_batch);
     }

@@ -27,9 +27,6 @@ const DEPTHS: [(&str, Depth); 4] = [
     ("resnet101", Depth { blocks: [3, 4, 23, 3], bottleneck: true }),
 ];
 
-/// Names of the residual networks.
-pub const NAMES: [&str; 4] = [DEPTHS[0].0, DEPTHS[1].0, DEPTHS[2].0, DEPTHS[3].0];
-
 /// A residual network up to and including the global average pool.
 #[derive(Debug)]
 pub struct ResNet {
@@ -46,7 +43,7 @@ pub struct ResNet {
 crate::module!(ResNet { conv1, bn1, layer1, layer2, layer3, layer4 });
 
 impl ResNet {
-    /// Draws a network from `rng`; `None` if the name is not one of [`NAMES`].
+    /// Draws a network from `rng`; `None` if there is no network of the configured name.
     pub fn new(config: &ModelConfig, rng: &mut ChaCha8Rng, device: &Device) -> Option<Self> {
         let (_, depth) = DEPTHS.iter().find(|(name, _)| *name == config.backbone)?;
         let width = config.width;

@@ -85,10 +85,11 @@ pub fn percent(share: f64, digits: usize) -> String {
     format!("{:.digits$} %", 100.0 * share)
 }
 
-/// Seconds as a person would say them: `8.2 s`, `3 min 20 s`, `2 h 05 min`.
+/// Seconds as a person would say them: `72 ms`, `8.2 s`, `3 min 20 s`, `2 h 05 min`.
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
+        _ if seconds < 0.9995 => format!("{:.0} ms", 1000.0 * seconds),
         0..60 => format!("{seconds:.1} s"),
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),

@@ -1,7 +1,7 @@
 //! TensorBoard event files.
 //!
 //! Written by hand: the format is a length, a checksum and one small protobuf message per record,
-//! while the crates that offer it bring a protobuf runtime and have had no release for years.
+//! while the crates that offer it bring a protobuf runtime for one message.
 //! Format: TensorFlow's `tfrecord` framing around `tensorflow.Event` messages.
 
 use super::{Report, ReportError};

@@ -140,7 +140,8 @@ fn a_report_that_fails_is_left_off_and_named() {
 
 #[test]
 fn durations_in_words() {
-    assert_eq!(story::duration(8.24), "8.2 s");
-    assert_eq!(story::duration(200.4), "3 min 20 s");
-    assert_eq!(story::duration(7_500.0), "2 h 05 min");
+    assert_eq!(duration(0.0724), "72 ms");
+    assert_eq!(duration(8.24), "8.2 s");
+    assert_eq!(duration(200.4), "3 min 20 s");
+    assert_eq!(duration(7_500.0), "2 h 05 min");
 }

@@ -158,7 +158,9 @@ fn parameter_counts_are_the_published_ones() {
         let fc = features * 1000 + 1000;
         assert_eq!(moco::nn::count_params(&mut net.backbone), with_fc - fc, "{name}");
         assert_eq!(net.backbone.features(), features, "{name}");
+        assert!(moco::config::BACKBONES.contains(&name));
     }
+    assert_eq!(moco::config::BACKBONES.len(), 4, "a new backbone needs its count here");
 }
 
 #[test]
