@@ -69,6 +69,9 @@ pub enum Then {
 ///
 /// # Shapes
 /// `x` is `[N, H, W, in]`; the output, and a skip connection, `[N, H', W', out]`.
+///
+/// # Panics
+/// In training mode, if N is not a multiple of the BatchNorm's groups.
 pub fn conv_bn_act(
     x: Tensor<4>,
     conv: &Conv,
@@ -105,6 +108,7 @@ fn run_fused(
         let statistics = [norm.running_mean.val(), norm.running_var.val()];
         return fused::with_running_statistics(x, weight, affine, statistics, skip, layer);
     }
+    norm.check_batch(x.dims()[0]);
     let (out, [mean, variance]) = fused::with_batch_statistics(x, weight, affine, skip, layer);
     let [n, h, w, _] = out.dims();
     norm.track(mean, variance, n / layer.groups * h * w);

@@ -63,6 +63,12 @@ impl BatchNorm {
         self.groups
     }
 
+    /// Panics unless a training batch of `n` splits into whole groups.
+    pub(super) fn check_batch(&self, n: usize) {
+        let g = self.groups;
+        assert!(n.is_multiple_of(g), "a batch of {n} does not split into {g} BatchNorm groups");
+    }
+
     /// Normalises a batch that lies in torch's order.
     ///
     /// # Shapes
@@ -87,7 +93,7 @@ impl BatchNorm {
     fn forward_batch_statistics(&mut self, x: Tensor<4>) -> Tensor<4> {
         let [n, c, h, w] = x.dims();
         let g = self.groups;
-        assert!(n.is_multiple_of(g), "a batch of {n} does not split into {g} BatchNorm groups");
+        self.check_batch(n);
 
         // Row-major, [N, C, ...] read as [N/g, g*C, ...] puts sample n into group n mod g.
         let grouped = x.reshape([n / g, g * c, h, w]);
