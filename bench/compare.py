@@ -10,7 +10,6 @@ go to OUT.jsonl, the table to OUT.md.
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -28,8 +27,7 @@ WORK = {
 
 def last_json(command: list[str]) -> dict:
     """Runs a command and reads the JSON object on the last line that it prints."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS")}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])

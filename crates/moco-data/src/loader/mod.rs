@@ -149,6 +149,11 @@ impl Loader {
         batch.map(|batch| Batch { waited, ..batch })
     }
 
+    /// How many unreadable images the batches taken so far had.
+    pub fn bad_file_count(&self) -> usize {
+        self.bad.len()
+    }
+
     /// The unreadable images of the batches taken so far, sorted by name.
     pub fn bad_files(&self) -> Vec<BadFile> {
         bad_files(&self.dataset, self.bad.iter().map(|(&index, reason)| (index, reason.clone())))

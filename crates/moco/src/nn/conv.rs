@@ -290,13 +290,17 @@ mod tests {
             let out = usize::div_ceil(side, 2);
             let values = init::normal([n, side, side, channels], 1.0, rng, &device);
             let cotangent = init::normal([n, out, out, channels], 1.0, rng, &device);
-            let both = [max_pool, compose_max_pool].map(|pool| {
+            let run = |pool: &dyn Fn(Tensor<4>) -> Tensor<4>| {
                 let x = values.clone().require_grad();
                 let y = pool(x.clone());
                 let gradients = (y.clone() * cotangent.clone()).sum().backward();
                 [to_host(y), to_host(x.grad(&gradients).unwrap())]
-            });
-            assert_eq!(both[0], both[1], "{n} maps of {side}x{side}x{channels}");
+            };
+            let composed = run(&compose_max_pool);
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_supported()) {
+                let fused = run(&|x| fused_pool::max_pool(x, isa));
+                assert_eq!(fused, composed, "{n} maps of {side}x{side}x{channels}, {isa:?}");
+            }
         }
     }
 

@@ -50,9 +50,8 @@ pub(super) fn with_batch_statistics(
 ) -> (Tensor<4>, [Tensor<1>; 2]) {
     let [gamma, beta] = affine.map(Tensor::into_dispatch);
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    let skip = skip.map_or(Skip::Absent, |skip| Skip::Present(skip.into_dispatch()));
     let (out, mean, variance) =
-        <Dispatch as TrainOps>::conv_bn_act(x, weight, gamma, beta, skip, layer);
+        <Dispatch as TrainOps>::conv_bn_act(x, weight, gamma, beta, Skip::of(skip), layer);
     (Tensor::from_dispatch(out), [mean, variance].map(Tensor::from_dispatch))
 }
 
@@ -68,7 +67,7 @@ pub(super) fn with_running_statistics(
     let [gamma, beta] = affine.map(Tensor::into_dispatch);
     let [mean, variance] = statistics.map(Tensor::into_dispatch);
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    let skip = skip.map_or(Skip::Absent, |skip| Skip::Present(skip.into_dispatch()));
+    let skip = Skip::of(skip);
     let out =
         <Dispatch as EvalOps>::conv_bn_act(x, weight, gamma, beta, mean, variance, skip, layer);
     Tensor::from_dispatch(out)
@@ -303,6 +302,12 @@ impl<const N: usize> Backward<Flex, N> for ConvBnAct {
                 grads.register::<Flex>(parent.id, tensor(gradient, shape));
             }
         }
+    }
+}
+
+impl Skip<Dispatch> {
+    fn of(skip: Option<Tensor<4>>) -> Self {
+        skip.map_or(Skip::Absent, |skip| Skip::Present(skip.into_dispatch()))
     }
 }
 

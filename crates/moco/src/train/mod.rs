@@ -309,7 +309,7 @@ impl Trainer {
     ) -> EpochReport {
         let epoch = self.step / self.steps_per_epoch;
         let clock = std::mem::take(clock);
-        let due = self.config.monitor.knn_epochs.max(1);
+        let due = self.config.monitor.knn_epochs;
         let final_epoch = self.step == self.total_steps();
         let knn = monitor
             .filter(|_| epoch.is_multiple_of(due) || final_epoch)
@@ -382,6 +382,9 @@ impl EpochClock {
 
 /// Tells the observer of the bad files that are not in `known` yet, and adds them.
 fn report_bad_files(loader: &Loader, known: &mut BTreeSet<usize>, observer: &mut dyn Observer) {
+    if loader.bad_file_count() == known.len() {
+        return; // the usual case, at every step
+    }
     for file in loader.bad_files() {
         if known.insert(file.index) {
             observer.event(&Event::BadFile { name: file.name, reason: file.reason });
