@@ -3,12 +3,14 @@
 use crate::args::{Bench, BenchArgs, BenchStepArgs};
 use crate::memory::with_peak_memory;
 use crate::session::Machine;
+use anyhow::anyhow;
 use moco::batch::{Batch, pixels_to_tensor};
 use moco::config::{self, DataFacts, RunConfig, resolve, set_value};
 use moco::device::{Device, cpu_kernel_name};
 use moco::methods::{self, Method, Step};
-use moco::optim::Sgd;
+use moco::optim::Optimizer;
 use moco::report::duration;
+use moco::train::{NotFinite, Rates, learn};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -32,13 +34,11 @@ fn step(args: &BenchStepArgs) -> anyhow::Result<()> {
     let config = configure(args)?;
     let machine = Machine::open(&args.machine)?;
     let mut run = Run::new(&config, usize::from(args.size), &machine.device);
-    let (_, peak) = with_peak_memory(|| {
-        for _ in 0..WARM_UP {
-            run.timed_step();
-        }
-    });
+    let (warm_up, peak) =
+        with_peak_memory(|| (0..WARM_UP).try_for_each(|_| run.timed_step().map(drop)));
+    warm_up?;
     let steps = usize::from(args.steps.max(1));
-    let mut seconds: Vec<f64> = (0..steps).map(|_| run.timed_step()).collect();
+    let mut seconds = (0..steps).map(|_| run.timed_step()).collect::<anyhow::Result<Vec<_>>>()?;
     seconds.sort_by(f64::total_cmp);
     let (fastest, median, slowest) = (seconds[0], seconds[steps / 2], seconds[steps - 1]);
     let images_per_second = config.train.batch_size as f64 / median;
@@ -52,7 +52,7 @@ fn step(args: &BenchStepArgs) -> anyhow::Result<()> {
             "steps": steps,
             "method": config.method.name(),
             "backbone": config.model.backbone,
-            "width": config.model.width,
+            "width": config.model.resnet().map(|resnet| resnet.width),
             "size": args.size,
             "batch_size": config.train.batch_size,
             "threads": machine.options.threads,
@@ -84,11 +84,13 @@ fn configure(args: &BenchStepArgs) -> anyhow::Result<RunConfig> {
         ("method.name", args.method.clone().into()),
         ("method.queue", 4096.into()),
         ("model.backbone", args.backbone.clone().into()),
-        ("model.width", 64.into()),
-        ("model.bn_groups", 1.into()),
         ("train.batch_size", i64::from(args.batch_size).into()),
     ] {
         config::set(&mut tree, key, value)?;
+    }
+    if !args.backbone.starts_with("vit") {
+        config::set(&mut tree, "model.width", 64.into())?;
+        config::set(&mut tree, "model.bn_groups", 1.into())?;
     }
     if let Some(stem) = &args.stem {
         config::set(&mut tree, "model.stem", stem.clone().into())?;
@@ -103,17 +105,17 @@ fn configure(args: &BenchStepArgs) -> anyhow::Result<RunConfig> {
 /// A method under training on one random batch.
 struct Run {
     method: Box<dyn Method>,
-    optimizer: Sgd,
+    optimizer: Optimizer,
     batch: Batch,
-    lr: f64,
+    rates: Rates,
+    parts: usize,
     step: Step,
 }
 
 impl Run {
     fn new(config: &RunConfig, size: usize, device: &Device) -> Self {
-        let mut method = methods::build(config, device);
-        let optim = &config.optim;
-        let optimizer = Sgd::new(optim.momentum, optim.weight_decay, method.student());
+        let mut method = methods::build(config, IMAGES, device);
+        let optimizer = Optimizer::new(&config.optim, method.student());
         let n = config.train.batch_size;
         let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed);
         let mut view = || {
@@ -121,18 +123,20 @@ impl Run {
             pixels_to_tensor(pixels, [n, size, size], device)
         };
         let batch = Batch { indices: (0..n).collect(), views: vec![view(), view()] };
-        let step = Step { index: 0, total: usize::MAX, seed: config.train.seed };
-        Self { method, optimizer, batch, lr: 1e-3, step }
+        let step = Step { index: 0, total: usize::MAX, per_epoch: usize::MAX, seed: 0, part: 0 };
+        let rates = Rates { lr: 1e-3, fixed_lr: 1e-3, weight_decay: config.optim.weight_decay };
+        Self { method, optimizer, batch, rates, parts: config.optim.accumulate, step }
     }
 
     /// Trains one step and returns its wall time in seconds.
-    fn timed_step(&mut self) -> f64 {
+    fn timed_step(&mut self) -> anyhow::Result<f64> {
         let begin = Instant::now();
-        let loss = self.method.loss(&self.batch, &self.step).loss;
-        self.optimizer.step(self.method.student(), &loss.backward(), self.lr);
-        self.method.after_update(&self.step);
-        let _ = loss.into_scalar::<f32>(); // waits for the device
+        let (method, optimizer) = (self.method.as_mut(), &mut self.optimizer);
+        let batch = self.batch.clone();
+        learn(method, optimizer, batch, self.step, &self.rates, self.parts).map_err(
+            |NotFinite(loss)| anyhow!("the loss became {loss}: lower the rate with --set"),
+        )?;
         self.step.index += 1;
-        begin.elapsed().as_secs_f64()
+        Ok(begin.elapsed().as_secs_f64())
     }
 }

@@ -5,8 +5,8 @@ use crate::failure::RunFailed;
 use crate::memory::{bytes_in_use, with_peak_memory};
 use crate::session::{Machine, Session};
 use moco::config::RunConfig;
-use moco::optim::learning_rate;
 use moco::report::duration;
+use moco::schedule::learning_rate;
 use moco::train::{Start, Trainer};
 use moco_data::Dataset;
 use std::sync::Arc;
@@ -126,7 +126,7 @@ fn measure(
 fn timed_batch(config: &RunConfig) -> anyhow::Result<usize> {
     let views = config.data.parse_views()?;
     let pixels = views.iter().map(|view| view.size().iter().product()).max().unwrap_or(1);
-    let (mut batch, groups) = (config.train.batch_size, config.model.bn_groups);
+    let (mut batch, groups) = (config.train.batch_size, config.model.bn_groups());
     while batch * pixels > TIMED_PIXELS && batch.is_multiple_of(4 * groups) {
         batch /= 2;
     }

@@ -7,6 +7,7 @@ use crate::session::{Machine, load_encoder};
 use anyhow::Context;
 use moco::config::{self, DataFacts, FeatureKind, Recipe, RunConfig, resolve};
 use moco::eval::{Features, FrozenEncoder, Logistic, knn, logistic, pixel_features};
+use moco::methods;
 use moco::report::{duration, percent};
 use moco::train::{RunDir, Trainer};
 use moco_data::{Dataset, synthetic};
@@ -97,7 +98,9 @@ struct Bench {
 impl Bench {
     fn print_table(&mut self, trained: FrozenEncoder) -> anyhow::Result<()> {
         let view = trained.view.clone();
-        let untrained = FrozenEncoder::untrained(&self.config, &self.machine.device);
+        let device = &self.machine.device;
+        let encoder = methods::encoder(&self.config, device);
+        let untrained = FrozenEncoder::new(encoder, &self.config, device);
         let threads = self.machine.options.threads;
         println!("\n{:<24}{:>10}{:>16}", "features", "kNN", "linear probe");
         self.print_row("trained encoder", self.features(trained)?);

@@ -3,7 +3,7 @@
 use crate::args::{ExportArgs, Naming};
 use crate::session::load_encoder;
 use anyhow::bail;
-use moco::config::{ModelConfig, StemKind};
+use moco::config::{FamilyConfig, ModelConfig, StemKind};
 use moco::export::{Names, save_encoder};
 
 /// Writes the weights and says how to load them.
@@ -16,7 +16,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         Naming::Moco => Names::Moco,
         Naming::Torchvision => Names::Torchvision,
     };
-    save_encoder(&mut frozen.encoder, &args.out, names)?;
+    save_encoder(frozen.encoder.as_mut(), &args.out, names)?;
     println!("wrote {}", args.out.display());
     if args.names == Naming::Torchvision {
         print_loading(&args.out.display().to_string(), &config.model);
@@ -25,18 +25,29 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
 }
 
 fn print_loading(file: &str, model: &ModelConfig) {
+    let name = &model.backbone;
     println!("load it in Python:");
-    println!("    net = torchvision.models.{}()", model.backbone);
-    println!("    net.fc = torch.nn.Identity()");
-    if model.stem == StemKind::Cifar {
-        println!("    net.conv1 = torch.nn.Conv2d(3, {}, 3, padding=1, bias=False)", model.width);
-        println!("    net.maxpool = torch.nn.Identity()");
+    match &model.family {
+        FamilyConfig::ResNet(resnet) => {
+            println!("    net = torchvision.models.{name}()");
+            println!("    net.fc = torch.nn.Identity()");
+            if resnet.stem == StemKind::Cifar {
+                let width = resnet.width;
+                println!("    net.conv1 = torch.nn.Conv2d(3, {width}, 3, padding=1, bias=False)");
+                println!("    net.maxpool = torch.nn.Identity()");
+            }
+        }
+        FamilyConfig::Vit(vit) => println!(
+            "    net = timm.models.vision_transformer.VisionTransformer(patch_size={}, \
+             num_classes=0, ...)  # {name}",
+            vit.patch
+        ),
     }
     println!("    net.load_state_dict(safetensors.torch.load_file(\"{file}\"), strict=True)");
-    if model.width != 64 {
+    if let Some(width) = model.resnet().map(|resnet| resnet.width).filter(|width| *width != 64) {
         println!(
-            "after giving its stages {} channels instead of 64: torchvision has no switch for that",
-            model.width
+            "after giving its stages {width} channels instead of 64: torchvision has no switch for \
+             that"
         );
     }
 }

@@ -5,6 +5,7 @@ use anyhow::{Context, anyhow};
 use moco::config::{self, DataFacts, RunConfig, load_recipe, parse_run, resolve, set_value};
 use moco::device::Device;
 use moco::eval::FrozenEncoder;
+use moco::methods;
 use moco::train::{RunDir, TrainerOptions};
 use moco_data::Dataset;
 use std::path::Path;
@@ -107,10 +108,11 @@ impl Machine {
 pub fn load_encoder(dir: &Path, device: &Device) -> anyhow::Result<(FrozenEncoder, RunConfig)> {
     let run = RunDir::at(dir);
     let config = load_config(&run)?;
-    let encoder = FrozenEncoder::load(&config, &run.encoder(), device).with_context(|| {
+    let mut frozen = FrozenEncoder::new(methods::encoder(&config, device), &config, device);
+    frozen.load(&run.encoder()).with_context(|| {
         format!("no encoder in {}: it is written at the end of the first epoch", dir.display())
     })?;
-    Ok((encoder, config))
+    Ok((frozen, config))
 }
 
 /// The configuration of the run in a folder.

@@ -1,8 +1,9 @@
 //! Between host and device: the one place where pixels become tensors, and tensors values.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData, s};
 
 /// The views of a batch of images, on the plain (non-autodiff) device.
+#[derive(Clone, Debug)]
 pub struct Batch {
     /// Position of each image in the data set, for methods that remember images.
     pub indices: Vec<usize>,
@@ -20,6 +21,27 @@ impl Batch {
             .map(|view| pixels_to_tensor(view.pixels, [n, view.height, view.width], device))
             .collect();
         Self { indices: batch.indices, views }
+    }
+
+    /// The batch in `parts` consecutive parts of equal size.
+    ///
+    /// # Panics
+    /// If it does not split evenly; configurations are validated before.
+    pub fn split(self, parts: usize) -> Vec<Batch> {
+        if parts == 1 {
+            return vec![self];
+        }
+        let part = |p: usize| {
+            let views = self.views.iter().map(|view| {
+                let [rows, ..] = view.dims();
+                assert!(rows.is_multiple_of(parts), "{rows} rows do not split into {parts} parts");
+                let size = rows / parts;
+                view.clone().slice_dim(0, s![p * size..(p + 1) * size])
+            });
+            let size = self.indices.len() / parts;
+            Batch { indices: self.indices[p * size..][..size].to_vec(), views: views.collect() }
+        };
+        (0..parts).map(part).collect()
     }
 
     /// The two views of a method that compares pairs.

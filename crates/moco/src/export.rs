@@ -1,7 +1,7 @@
 //! Encoders as files that other programs load.
 
 use crate::checkpoint::{CheckpointError, host_tensors, write_tensors};
-use crate::models::Encoder;
+use crate::models::Encode;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -20,13 +20,13 @@ pub enum Names {
 /// # Errors
 /// [`CheckpointError::Io`] when the file cannot be written.
 pub fn save_encoder(
-    encoder: &mut Encoder,
+    encoder: &mut dyn Encode,
     path: &Path,
     names: Names,
 ) -> Result<(), CheckpointError> {
     let (tensors, format) = match names {
         Names::Moco => (host_tensors(encoder), "moco"),
-        Names::Torchvision => (host_tensors(&mut encoder.backbone), "pt"),
+        Names::Torchvision => (host_tensors(encoder.backbone()), "pt"),
     };
     write_tensors(path, &tensors, HashMap::from([("format".to_string(), format.to_string())]))
 }

@@ -22,4 +22,5 @@ pub mod optim;
 pub mod parts;
 pub mod report;
 pub mod rng;
+pub mod schedule;
 pub mod train;

@@ -1,7 +1,10 @@
 //! Losses: pure functions of embeddings.
 
-use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
+use burn::tensor::{Bool, Tensor};
+
+/// Stands for minus infinity among similarities: its exponential is 0 at any temperature in use.
+const NO_LOGIT: f64 = -1e9;
 
 /// What a contrastive comparison yields.
 pub struct Contrast {
@@ -29,11 +32,22 @@ pub fn l2_normalize(x: Tensor<2>) -> Tensor<2> {
 /// paper's sum over K+1 terms includes the positive.
 ///
 /// # Shapes
-/// `q` and `k` are `[N, D]`, `queue` is `[K, D]`; all rows of unit length.
-pub fn info_nce(q: Tensor<2>, k: Tensor<2>, queue: Tensor<2>, temperature: f64) -> Contrast {
+/// `q` and `k` are `[N, D]`, `queue` is `[K, D]`; all rows of unit length. `excluded`, `[N, K]`,
+/// says which keys are no negatives of which queries.
+pub fn info_nce(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    queue: Tensor<2>,
+    excluded: Option<Tensor<2, Bool>>,
+    temperature: f64,
+) -> Contrast {
     let [n, _] = q.dims();
     let positive = (q.clone() * k).sum_dim(1); // q·k₊  [N, 1]
     let negative = q.matmul(queue.transpose()); // q·kᵢ  [N, K]
+    let negative = match excluded {
+        Some(excluded) => negative.mask_fill(excluded, NO_LOGIT),
+        None => negative,
+    };
     let best_negative = negative.clone().without_autodiff().max_dim(1);
     let wins = positive.clone().without_autodiff().greater(best_negative);
     let logits = Tensor::cat(vec![positive, negative], 1) / temperature;

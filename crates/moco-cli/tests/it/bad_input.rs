@@ -78,7 +78,7 @@ fn settings() {
         ("--set data.eval_view=crop", &["data.eval_view", "crop"]),
         ("--recipe moco-v1-smal", &["moco-v1-smal", "did you mean `moco-v1-small`?", "demo"]),
         ("--recipe nowhere.toml", &["cannot read nowhere.toml"]),
-        ("--method moco-v7", &["moco-v7", "choose one of moco-v1, moco-v2"]),
+        ("--method moco-v7", &["moco-v7", "choose one of instdisc, cpc, invaspread"]),
         ("--recipe moco-v1-small --method moco-v2", &["moco-v1", "choose a recipe"]),
         ("--backbone resnet19", &["resnet19", "did you mean `resnet18`?", "resnet101"]),
         ("--device tpu", &["tpu", "cpu"]),

@@ -36,6 +36,18 @@ pub enum ConfigError {
         /// The key that was probably meant.
         nearest: Option<String>,
     },
+    /// The key belongs to another method, backbone or optimiser.
+    #[error("`{key}` has no meaning with {owner}{}: it has {}", did_you_mean_in(nearest.as_deref()), known.join(", "))]
+    Stray {
+        /// Its dotted name.
+        key: String,
+        /// The choice that leaves it without a meaning, e.g. "method.name = mae".
+        owner: String,
+        /// The key that was probably meant.
+        nearest: Option<String>,
+        /// The keys that the choice has.
+        known: Vec<String>,
+    },
     /// A complete configuration lacks a key.
     #[error("`{key}` is missing: set it, or use the file as a recipe, which may leave keys out")]
     Missing {
@@ -65,7 +77,7 @@ pub enum ConfigError {
     /// A name is none of those there are.
     #[error(
         "unknown {what} `{name}`{}: choose one of {}",
-        nearest.as_ref().map_or_else(String::new, |name| format!(" (did you mean `{name}`?)")),
+        did_you_mean_in(nearest.as_deref()),
         known.join(", ")
     )]
     UnknownName {
@@ -118,6 +130,10 @@ impl ConfigError {
             known: known.iter().map(|&name| name.to_owned()).collect(),
         }
     }
+}
+
+fn did_you_mean_in(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

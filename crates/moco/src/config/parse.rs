@@ -87,6 +87,9 @@ pub fn set(tree: &mut Table, path: &str, value: Value) -> Result<(), ConfigError
         remove(tree, "optim.schedule");
     }
     insert(tree, path, value);
+    if ["model.backbone", "optim.optimizer"].contains(&path) {
+        keys::drop_stray(tree);
+    }
     Ok(())
 }
 
@@ -144,7 +147,7 @@ pub(super) fn insert(tree: &mut Table, path: &str, value: Value) {
     }
 }
 
-fn remove(tree: &mut Table, path: &str) {
+pub(super) fn remove(tree: &mut Table, path: &str) {
     match path.split_once('.') {
         None => drop(tree.remove(path)),
         Some((section, rest)) => {

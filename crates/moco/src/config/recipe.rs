@@ -18,22 +18,23 @@ pub struct Recipe {
     pub text: &'static str,
 }
 
-const RECIPES: &[Recipe] = &[
-    Recipe {
-        name: "moco-v1-imagenet",
-        text: include_str!("../../../../configs/moco-v1-imagenet.toml"),
-    },
-    Recipe {
-        name: "moco-v2-imagenet",
-        text: include_str!("../../../../configs/moco-v2-imagenet.toml"),
-    },
-    Recipe {
-        name: "moco-v1-cifar10",
-        text: include_str!("../../../../configs/moco-v1-cifar10.toml"),
-    },
-    Recipe { name: "moco-v1-small", text: include_str!("../../../../configs/moco-v1-small.toml") },
-    Recipe { name: "moco-v2-small", text: include_str!("../../../../configs/moco-v2-small.toml") },
-    Recipe { name: "demo", text: include_str!("../../../../configs/demo.toml") },
+/// The named files of `configs/`.
+macro_rules! embedded {
+    ($($name:literal),* $(,)?) => {
+        &[$(Recipe {
+            name: $name,
+            text: include_str!(concat!("../../../../configs/", $name, ".toml")),
+        }),*]
+    };
+}
+
+const RECIPES: &[Recipe] = embedded![
+    "moco-v1-imagenet",
+    "moco-v2-imagenet",
+    "moco-v1-cifar10",
+    "moco-v1-small",
+    "moco-v2-small",
+    "demo",
 ];
 
 /// All recipes.

@@ -22,7 +22,12 @@ fn run(recipe: &str, sets: &[&str], facts: &DataFacts) -> RunConfig {
 fn moco(config: &RunConfig) -> &MocoConfig {
     match &config.method {
         MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => moco,
+        other => panic!("{} is not MoCo", other.name()),
     }
+}
+
+fn resnet(config: &RunConfig) -> &ResNetConfig {
+    config.model.resnet().expect("a residual network")
 }
 
 #[track_caller]
@@ -71,33 +76,45 @@ fn configs_folder_and_embedded_recipes_are_the_same_set() {
     assert_eq!(files, names);
 }
 
+/// A configuration of every method, backbone family and optimiser has exactly the table's keys.
 #[test]
 fn the_table_of_keys_is_that_of_the_structs() {
-    let mut complete = run(
-        "moco-v1-imagenet",
-        &["train.max_steps=7", "monitor.knn_test=test"],
-        &facts(1_281_167, 400),
-    );
-    let leaves = |config: &RunConfig| {
-        let mut leaves = Vec::new();
-        collect("", &Table::try_from(config).unwrap(), &mut leaves);
-        leaves.sort_unstable();
-        leaves
-    };
-    let mut known: Vec<_> = keys::paths().map(str::to_owned).collect();
-    known.sort_unstable();
-    assert_eq!(leaves(&complete), known);
-
-    complete.train.max_steps = None;
-    assert!(!leaves(&complete).contains(&"train.max_steps".to_owned()));
+    let optional = [
+        "train.max_steps=7",
+        "monitor.knn_test=test",
+        "optim.clip=3",
+        "optim.weight_decay_end=0.1",
+    ];
+    let variants = [
+        "optim.optimizer=sgd",
+        "optim.optimizer=lars",
+        "optim.optimizer=adam",
+        "optim.optimizer=adamw",
+    ];
+    let schedules = [
+        "optim.schedule.kind=step",
+        "optim.schedule={kind='factors', milestones=[1], factors=[0.1]}",
+        "optim.schedule.kind=cosine",
+        "optim.schedule.kind=constant",
+    ];
+    let mut seen = std::collections::BTreeSet::new();
+    for (i, method) in METHODS.into_iter().enumerate() {
+        let name = format!("method.name={method}");
+        let sets = [&optional[..], &[&name, variants[i % 4], schedules[i / 4]]].concat();
+        let config = run("", &sets, &facts(50_000, 32));
+        assert_eq!(config.method.name(), method);
+        collect("", &Table::try_from(&config).unwrap(), &mut seen);
+    }
+    let known: std::collections::BTreeSet<_> = keys::paths().map(str::to_owned).collect();
+    assert_eq!(seen, known);
 }
 
-fn collect(prefix: &str, table: &Table, leaves: &mut Vec<String>) {
+fn collect(prefix: &str, table: &Table, leaves: &mut std::collections::BTreeSet<String>) {
     for (name, value) in table {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         match value {
             Value::Table(table) => collect(&path, table, leaves),
-            _ => leaves.push(path),
+            _ => drop(leaves.insert(path)),
         }
     }
 }
@@ -122,7 +139,8 @@ fn bad_assignments_name_key_and_mend() {
     unset(
         "model.backbone=resnet-18",
         "unknown model.backbone `resnet-18` (did you mean `resnet18`?): choose one of \
-         resnet18, resnet34, resnet50, resnet101",
+         resnet18, resnet34, resnet50, resnet101, vit-nano, vit-micro, vit-tiny, vit-small, \
+         vit-small-12, vit-base, vit-large, vit-huge",
     );
     unset(
         "train.epochs",
@@ -153,7 +171,7 @@ fn values_may_go_without_quotes() {
 #[test]
 fn another_schedule_leaves_nothing_of_the_first() {
     let config = run("moco-v1-imagenet", &["optim.schedule.kind=cosine"], &facts(1_281_167, 400));
-    assert_eq!(config.optim.schedule, ScheduleConfig::Cosine);
+    assert_eq!(config.optim.schedule, ScheduleConfig::Cosine { end: 0.0 });
 
     let step = run("moco-v2-small", &["optim.schedule.kind=step"], &facts(50_000, 32));
     let milestones = vec![6, 8];
@@ -166,6 +184,32 @@ fn another_method_than_the_recipes_is_refused() {
     set_value(&mut tree, "method.name=moco-v1").unwrap();
     let message = set_value(&mut tree, "method.name=moco-v2").unwrap_err().to_string();
     assert!(message.starts_with("the recipe is for method \"moco-v1\", not \"moco-v2\""));
+}
+
+#[test]
+fn keys_of_another_method_backbone_or_optimiser_are_refused() {
+    refused(
+        "",
+        &["method.name=simsiam", "method.queue=100"],
+        "`method.queue` has no meaning with method.name = simsiam: it has method.dim, \
+         method.hidden, method.projector_layers, method.fixed_predictor_lr, method.stop_gradient",
+    );
+    refused(
+        "",
+        &["model.backbone=resnet18", "model.patch=4"],
+        "`model.patch` has no meaning with model.backbone = resnet18: it has model.width, \
+         model.stem, model.norm, model.zero_init_residual, model.bn_groups",
+    );
+    refused(
+        "moco-v1-small",
+        &["optim.beta1=0.9"],
+        "`optim.beta1` has no meaning with optim.optimizer = sgd: it has optim.momentum",
+    );
+    // Another choice of backbone or optimiser takes its own settings along.
+    let config = run("moco-v1-small", &["optim.optimizer=adamw"], &facts(50_000, 32));
+    assert_eq!(config.optim.rule, RuleConfig::AdamW { beta1: 0.9, beta2: 0.999 });
+    let config = run("moco-v1-small", &["model.backbone=vit-micro"], &facts(50_000, 32));
+    assert_eq!(config.model.vit().unwrap().patch, 4);
 }
 
 #[test]
@@ -233,14 +277,14 @@ fn defaults_follow_the_data() {
     assert_eq!(cifar.config.method.name(), "moco-v2");
     assert_eq!(moco(&cifar.config).queue, 8192);
     assert_eq!(moco(&cifar.config).momentum, 0.99);
-    assert_eq!(cifar.config.model.stem, StemKind::Cifar);
+    assert_eq!(resnet(&cifar.config).stem, StemKind::Cifar);
     assert_eq!((cifar.config.train.batch_size, cifar.config.train.epochs), (256, 20));
     assert!(cifar.notes.iter().any(|note| note.starts_with("method.queue = 8192: a quarter")));
 
     let imagenet = run("", &["method.name=moco-v1"], &facts(1_281_167, 400));
     assert_eq!(moco(&imagenet).queue, 65_536);
     assert_eq!(moco(&imagenet).temperature, 0.07);
-    assert_eq!(imagenet.model.stem, StemKind::Imagenet);
+    assert_eq!(resnet(&imagenet).stem, StemKind::Imagenet);
     let milestones = vec![6, 8];
     assert_eq!(imagenet.optim.schedule, ScheduleConfig::Step { milestones, gamma: 0.1 });
     assert!(imagenet.data.views[0].starts_with("crop(224, 0.2..1) gray"));
@@ -261,12 +305,12 @@ fn small_data_sets_get_small_batches_and_queues() {
 fn what_is_given_stands_and_the_rest_follows_it() {
     let config = run("", &["train.batch_size=96", "method.symmetric=true"], &facts(300, 80));
     assert_eq!(config.train.batch_size, 96);
-    assert_eq!(config.model.bn_groups, 3);
+    assert_eq!(config.model.bn_groups(), 3);
     assert_eq!(moco(&config).queue, 192);
 
     let views = "data.views=['crop(128, 0.2..1)', 'crop(128, 0.2..1)']";
     let config = run("", &[views], &facts(50_000, 32));
-    assert_eq!(config.model.stem, StemKind::Imagenet);
+    assert_eq!(resnet(&config).stem, StemKind::Imagenet);
 
     let config = run("moco-v1-small", &["method.queue=auto"], &facts(50_000, 32));
     assert_eq!(moco(&config).queue, 8192);

@@ -1,6 +1,9 @@
 //! What must hold between settings, beyond the range of each.
 
-use super::{ConfigError, DataConfig, MethodConfig, MocoConfig, RunConfig, ScheduleConfig, keys};
+use super::{
+    ConfigError, DataConfig, FeatureKind, MethodConfig, MocoConfig, NormKind, RuleConfig,
+    RunConfig, ScheduleConfig, SwAvConfig, keys,
+};
 use moco_data::View;
 
 impl RunConfig {
@@ -12,13 +15,27 @@ impl RunConfig {
         let tree =
             toml::Table::try_from(self).map_err(|error| ConfigError::Invalid(error.to_string()))?;
         keys::check_complete(&tree)?;
-        match &self.method {
-            MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => self.check_moco(moco)?,
-        }
-        self.check_batch_norm()?;
+        self.check_views()?;
+        self.check_method()?;
+        self.check_model()?;
+        self.check_batch()?;
         self.check_schedule()?;
-        self.data.parse_eval_view()?;
-        Ok(())
+        self.check_monitor()
+    }
+
+    fn check_method(&self) -> Result<(), ConfigError> {
+        match &self.method {
+            MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => self.check_moco(moco),
+            MethodConfig::SwAv(swav) => self.check_swav(swav),
+            MethodConfig::Mae(mae) if !mae.decoder_width.is_multiple_of(4 * mae.decoder_heads) => {
+                invalid(format!(
+                    "method.decoder_width = {}: must be a multiple of 4 times the {} heads, for \
+                     the position embedding",
+                    mae.decoder_width, mae.decoder_heads
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_moco(&self, moco: &MocoConfig) -> Result<(), ConfigError> {
@@ -30,34 +47,126 @@ impl RunConfig {
                 moco.queue
             ));
         }
-        let views = self.data.parse_views()?;
-        let [query, key] = views.as_slice() else {
+        Ok(())
+    }
+
+    /// Sinkhorn's equal shares mean little when most prototypes cannot get a single image.
+    fn check_swav(&self, swav: &SwAvConfig) -> Result<(), ConfigError> {
+        let (batch, assigned) = (self.train.batch_size, self.train.batch_size + swav.queue);
+        if assigned * 8 < swav.prototypes {
             return invalid(format!(
-                "data.views has {} entries: {} needs exactly 2, one of the query and one of the \
-                 key",
-                views.len(),
-                self.method.name()
+                "method.prototypes = {}: too many for {assigned} images that are assigned at a \
+                 time (a batch of {batch} and a queue of {}), so lower it to {} or raise \
+                 method.queue",
+                swav.prototypes,
+                swav.queue,
+                assigned * 8
             ));
-        };
-        if query.size() != key.size() {
-            let [[h0, w0], [h1, w1]] = [query.size(), key.size()];
+        }
+        if !swav.queue.is_multiple_of(batch) {
             return invalid(format!(
-                "data.views are {w0}x{h0} and {w1}x{h1} pixels: {} needs both of one size",
-                self.method.name()
+                "method.queue = {}: must be a multiple of train.batch_size = {batch}, or 0 for \
+                 none",
+                swav.queue
             ));
         }
         Ok(())
     }
 
-    fn check_batch_norm(&self) -> Result<(), ConfigError> {
-        let (groups, batch) = (self.model.bn_groups, self.train.batch_size);
-        if !batch.is_multiple_of(groups) {
+    /// As many views, and of such sizes, as the method compares.
+    fn check_views(&self) -> Result<(), ConfigError> {
+        let views = self.data.parse_views()?;
+        let eval = self.data.parse_eval_view()?;
+        let name = self.method.name();
+        let (needed, what) = match self.method {
+            MethodConfig::InstDisc(_) | MethodConfig::Cmc(_) | MethodConfig::Mae(_) => {
+                (1..=1, "1, since it looks at each image once")
+            }
+            MethodConfig::Cpc(_) => (1..=1, "1, a grid of patches"),
+            MethodConfig::MocoV1(_) | MethodConfig::MocoV2(_) => {
+                (2..=2, "2, one of the query and one of the key")
+            }
+            MethodConfig::SwAv(_) | MethodConfig::Dino(_) => {
+                (2..=100, "2 at least, the first two of them large")
+            }
+            _ => (2..=2, "2, which are compared"),
+        };
+        if !needed.contains(&views.len()) {
+            let exactly = if needed.start() == needed.end() { "exactly " } else { "" };
             return invalid(format!(
-                "model.bn_groups = {groups}: does not divide train.batch_size = {batch}, so \
+                "data.views has {} entries: {name} needs {exactly}{what}",
+                views.len()
+            ));
+        }
+        if let [first, second, ..] = views.as_slice()
+            && first.size() != second.size()
+        {
+            let [[h0, w0], [h1, w1]] = [first.size(), second.size()];
+            return invalid(format!(
+                "data.views are {w0}x{h0} and {w1}x{h1} pixels: {name} needs both of one size"
+            ));
+        }
+        self.check_patches(views.iter().chain([&eval]))
+    }
+
+    /// Whole patches only: a remainder would be cut off without a word.
+    fn check_patches<'a>(
+        &self,
+        mut views: impl Iterator<Item = &'a View>,
+    ) -> Result<(), ConfigError> {
+        let Some(vit) = self.model.vit() else { return Ok(()) };
+        let fits = |side: usize| side >= vit.patch && side.is_multiple_of(vit.patch);
+        match views.find(|view| !view.size().into_iter().all(fits)) {
+            Some(view) => {
+                let [height, width] = view.size();
+                invalid(format!(
+                    "model.patch = {}: a view of {width}x{height} pixels does not split into whole \
+                     patches of {} pixels, so change the patch or the view",
+                    vit.patch, vit.patch
+                ))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_model(&self) -> Result<(), ConfigError> {
+        let (backbone, name) = (&self.model.backbone, self.method.name());
+        match (&self.method, self.model.resnet()) {
+            (MethodConfig::Mae(_), Some(_)) => invalid(format!(
+                "model.backbone = {backbone}: mae hides patches of a vision transformer, so choose \
+                 a vit"
+            )),
+            (MethodConfig::Cpc(_) | MethodConfig::Cmc(_), None) => invalid(format!(
+                "model.backbone = {backbone}: {name} is made of residual networks, so choose a \
+                 resnet"
+            )),
+            (MethodConfig::Cpc(_), Some(resnet)) if resnet.norm == NormKind::Batch => invalid(
+                "model.norm = batch: cpc's patches would see one another through the statistics \
+                 of the batch, so set it to layer"
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_batch(&self) -> Result<(), ConfigError> {
+        let (batch, parts) = (self.train.batch_size, self.optim.accumulate);
+        if !batch.is_multiple_of(parts) {
+            return invalid(format!(
+                "optim.accumulate = {parts}: does not divide train.batch_size = {batch}, so \
                  choose a divisor of it"
             ));
         }
-        if batch / groups < 2 {
+        let Some(resnet) = self.model.resnet() else { return Ok(()) };
+        let (groups, batch) = (resnet.bn_groups, batch / parts);
+        if !batch.is_multiple_of(groups) {
+            let of = if parts > 1 { "the parts of a batch, of size" } else { "train.batch_size =" };
+            return invalid(format!(
+                "model.bn_groups = {groups}: does not divide {of} {batch}, so choose a divisor of \
+                 it"
+            ));
+        }
+        if resnet.norm == NormKind::Batch && batch / groups < 2 {
             return invalid(format!(
                 "model.bn_groups = {groups}: leaves {} of {batch} images in each group, and \
                  BatchNorm needs at least 2, so lower it or raise train.batch_size",
@@ -68,17 +177,45 @@ impl RunConfig {
     }
 
     fn check_schedule(&self) -> Result<(), ConfigError> {
-        if let ScheduleConfig::Step { milestones, .. } = &self.optim.schedule
-            && !milestones.is_sorted_by(|a, b| a < b)
-        {
+        let (milestones, factors) = match &self.optim.schedule {
+            ScheduleConfig::Step { milestones, .. } => (milestones.as_slice(), None),
+            ScheduleConfig::Factors { milestones, factors } => {
+                (milestones.as_slice(), Some(factors.len()))
+            }
+            _ => (&[][..], None),
+        };
+        if !milestones.is_sorted_by(|a, b| a < b) {
             return invalid(format!(
                 "optim.schedule.milestones = {milestones:?}: must be in ascending order"
+            ));
+        }
+        if let Some(factors) = factors.filter(|factors| *factors != milestones.len()) {
+            return invalid(format!(
+                "optim.schedule.factors has {factors} entries: needs one for each of the {} \
+                 milestones",
+                milestones.len()
             ));
         }
         if self.optim.warmup_epochs > self.train.epochs as f64 {
             return invalid(format!(
                 "optim.warmup_epochs = {}: longer than the {} epochs of the run, so shorten it",
                 self.optim.warmup_epochs, self.train.epochs
+            ));
+        }
+        if let RuleConfig::Lars { trust, .. } = self.optim.rule
+            && trust > 1.0
+        {
+            return invalid(format!("optim.trust = {trust}: must be at most 1"));
+        }
+        Ok(())
+    }
+
+    fn check_monitor(&self) -> Result<(), ConfigError> {
+        let headless = matches!(self.method, MethodConfig::Cpc(_) | MethodConfig::Mae(_));
+        if headless && self.monitor.knn_feature == FeatureKind::Head {
+            return invalid(format!(
+                "monitor.knn_feature = head: {} has no projection head, so set it to backbone",
+                self.method.name()
             ));
         }
         Ok(())
@@ -100,16 +237,6 @@ impl DataConfig {
     /// [`ConfigError::View`] if it does not parse.
     pub fn parse_eval_view(&self) -> Result<View, ConfigError> {
         view("data.eval_view", &self.eval_view)
-    }
-}
-
-impl MethodConfig {
-    /// The method's name, as in `--method`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            MethodConfig::MocoV1(_) => "moco-v1",
-            MethodConfig::MocoV2(_) => "moco-v2",
-        }
     }
 }
 

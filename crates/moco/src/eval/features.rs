@@ -2,9 +2,9 @@
 
 use crate::batch::{pixels_to_tensor, to_host};
 use crate::checkpoint::{CheckpointError, load_plain};
-use crate::config::{FeatureKind, MethodConfig, RunConfig};
-use crate::models::Encoder;
-use crate::nn::{Module, copy_tensors};
+use crate::config::{FeatureKind, RunConfig};
+use crate::models::Encode;
+use crate::nn::{Mode, Module, copy_tensors};
 use burn::tensor::Device;
 use moco_data::{BadFile, Dataset, View, for_each_batch};
 use std::ops::ControlFlow;
@@ -16,34 +16,28 @@ const BATCH: usize = 128;
 /// An encoder that is no longer trained, with the preprocessing it expects.
 pub struct FrozenEncoder {
     /// The network, on the plain device.
-    pub encoder: Encoder,
+    pub encoder: Box<dyn Encode>,
     /// What is done to an image before it is encoded.
     pub view: View,
     device: Device,
 }
 
 impl FrozenEncoder {
-    /// An untrained encoder of the configured shape: the starting point of a run.
+    /// `encoder`, a network on the plain `device`, with the evaluation view of a run.
     ///
     /// # Panics
     /// If the configuration was not validated.
-    pub fn untrained(config: &RunConfig, device: &Device) -> Self {
-        let (head, dim) = match &config.method {
-            MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => (moco.head, moco.dim),
-        };
-        let encoder = Encoder::new(&config.model, head, dim, config.train.seed, device);
+    pub fn new(encoder: Box<dyn Encode>, config: &RunConfig, device: &Device) -> Self {
         let view = config.data.eval_view.parse().expect("a validated view");
         Self { encoder, view, device: device.clone() }
     }
 
-    /// The encoder that a run left in `encoder.safetensors`.
+    /// Takes over the weights that a run left in `encoder.safetensors`.
     ///
     /// # Errors
     /// [`CheckpointError`] when the file is missing, damaged or of another shape.
-    pub fn load(config: &RunConfig, path: &Path, device: &Device) -> Result<Self, CheckpointError> {
-        let mut frozen = Self::untrained(config, device);
-        load_plain(path, &mut frozen.encoder, device)?;
-        Ok(frozen)
+    pub fn load(&mut self, path: &Path) -> Result<(), CheckpointError> {
+        load_plain(path, self.encoder.as_mut(), &self.device)
     }
 
     /// Where the network lives.
@@ -53,7 +47,7 @@ impl FrozenEncoder {
 
     /// Takes over the present weights of a network under training.
     pub fn copy_from(&mut self, encoder: &mut dyn Module) {
-        copy_tensors(encoder, &mut self.encoder);
+        copy_tensors(encoder, self.encoder.as_mut());
     }
 }
 
@@ -120,7 +114,7 @@ pub fn features(
     let FrozenEncoder { encoder, view, device } = frozen;
     collect(dataset, view, dim, threads, progress, &mut |n, pixels| {
         let images = pixels_to_tensor(pixels, [n, height, width], device);
-        to_host(encoder.features(images, kind))
+        to_host(encoder.embed(images, kind, Mode::Eval))
     })
 }
 

@@ -5,9 +5,9 @@
 
 use super::{Accuracy, Features, FrozenEncoder};
 use crate::batch::{Batch, to_host};
-use crate::config::FeatureKind;
-use crate::nn::{Linear, Param, init};
-use crate::optim::Sgd;
+use crate::config::{DecayScope, FeatureKind, RuleConfig};
+use crate::nn::{Linear, Mode, Param, init};
+use crate::optim::{NamedGradients, Optimizer};
 use crate::rng::{self, Purpose};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -72,22 +72,25 @@ pub fn linear_sgd(
         0,
     )?;
     let mut classifier = classifier(width, classes, config.seed, &device.clone().autodiff());
-    let mut sgd = Sgd::new(0.9, 0.0, &mut classifier);
+    let rule = RuleConfig::Sgd { momentum: 0.9 };
+    let mut sgd = Optimizer::of_rule(rule, DecayScope::All, None, &mut classifier);
 
     let total = config.epochs * loader.steps_per_epoch();
     for step in 0..total {
         let batch = loader.next_batch()?;
         let labels: Vec<u32> = batch.indices.iter().filter_map(|&i| train.label(i)).collect();
         let images = Batch::new(batch, &device).views.remove(0);
-        let features = frozen.encoder.features(images, FeatureKind::Backbone);
+        let features = frozen.encoder.embed(images, FeatureKind::Backbone, Mode::Eval);
         let loss = cross_entropy(classifier.forward(features), &labels);
         let lr = config.lr * decay(step, total);
-        sgd.step(&mut classifier, &loss.backward(), lr);
+        let gradients = NamedGradients::of(&mut classifier, &loss.backward());
+        sgd.step(&mut classifier, gradients, 0.0, |_| Some(lr));
         progress(step + 1, total);
     }
 
     let rows = test.len();
-    let features = Tensor::from_data(TensorData::new(test.values.clone(), [rows, width]), &device);
+    let features =
+        Tensor::<2>::from_data(TensorData::new(test.values.clone(), [rows, width]), &device);
     let scores = to_host(classifier.forward(features));
     Ok(Accuracy::from_scores(&scores, classes, &test.labels))
 }
@@ -106,7 +109,7 @@ fn classifier(inputs: usize, classes: usize, seed: u64, device: &Device) -> Line
     let mut rng = rng::stream(seed, Purpose::Probe, 0);
     Linear {
         weight: Param::new(init::normal([classes, inputs], 0.01, &mut rng, device)),
-        bias: Param::new(Tensor::zeros([classes], device)),
+        bias: Some(Param::new(Tensor::zeros([classes], device))),
     }
 }
 

@@ -14,12 +14,12 @@
 
 use super::{Expectation, Method, Step, StepOutput};
 use crate::batch::Batch;
-use crate::config::{MocoConfig, ModelConfig};
+use crate::config::{HeadKind, MocoConfig};
 use crate::loss::{Contrast, channel_std, info_nce, info_nce_chance, l2_normalize};
-use crate::models::Encoder;
+use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
 use crate::nn::{Mode, Module, copy_tensors};
 use crate::parts::{KeyShuffle, Queue, ema};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 /// State of MoCo v1 and v2.
 pub struct Moco {
@@ -29,29 +29,56 @@ pub struct Moco {
     config: MocoConfig,
     device: Device,
     /// Keys of the current batch, between the loss and [`Method::after_update`].
-    fresh_keys: Option<Tensor<2>>,
+    fresh_keys: Vec<(Tensor<2>, Vec<usize>)>,
 }
 
 crate::module!(Moco { query, key, queue });
 
 impl Moco {
-    /// Both encoders start equal; everything is a function of `seed`.
-    pub fn new(config: &MocoConfig, model: &ModelConfig, seed: u64, device: &Device) -> Self {
-        let encoder = |device: &Device| Encoder::new(model, config.head, config.dim, seed, device);
-        let mut query = encoder(&device.clone().autodiff());
+    /// Both encoders start equal; everything is a function of the network's seed.
+    pub fn new(config: &MocoConfig, network: &NetworkSpec, device: &Device) -> Self {
+        let mut query = Self::new_encoder(config, network, &device.clone().autodiff());
         // On the plain device no gradient can reach the key encoder.
-        let mut key = encoder(device);
+        let mut key = Self::new_encoder(config, network, device);
         copy_tensors(&mut query, &mut key);
-        let queue = Queue::new(config.queue, config.dim, seed, device);
-        Self { query, key, queue, config: config.clone(), device: device.clone(), fresh_keys: None }
+        let queue = Queue::new(config.queue, config.dim, network.seed, device);
+        let (config, device) = (config.clone(), device.clone());
+        Self { query, key, queue, config, device, fresh_keys: Vec::new() }
+    }
+
+    /// An encoder with the configured head, without BatchNorm and with biases throughout.
+    pub fn new_encoder(config: &MocoConfig, network: &NetworkSpec, device: &Device) -> Encoder {
+        let head = |features| match config.head {
+            HeadKind::Linear => MlpSpec::linear(config.dim),
+            HeadKind::Mlp => MlpSpec::plain(vec![features], config.dim),
+        };
+        Encoder::new(network, head, device)
     }
 
     /// Alg. 1, from the forward passes to the loss, for one direction.
-    fn contrast(&mut self, x_q: &Tensor<4>, x_k: &Tensor<4>, shuffle: &KeyShuffle) -> Direction {
+    fn contrast(
+        &mut self,
+        x_q: &Tensor<4>,
+        x_k: &Tensor<4>,
+        shuffle: &KeyShuffle,
+        excluded: Option<Tensor<2, Bool>>,
+    ) -> Direction {
         let q = l2_normalize(self.query.forward(x_q.clone(), Mode::Train)); // [N, D]
         let k = l2_normalize(self.keys(x_k.clone(), shuffle)); // [N, D], no gradient
-        let contrast = info_nce(q.clone(), k.clone(), self.queue.keys(), self.config.temperature);
+        let (queue, t) = (self.queue.keys(), self.config.temperature);
+        let contrast = info_nce(q.clone(), k.clone(), queue, excluded, t);
         Direction { contrast, q, k }
+    }
+
+    /// The given entries of `[N, K]`, if they are to be left out.
+    fn excluded(&self, own: &[(usize, usize)], n: usize) -> Option<Tensor<2, Bool>> {
+        if !self.config.mask_own_keys || own.is_empty() {
+            return None;
+        }
+        let k = self.config.queue;
+        let mut mask = vec![false; n * k];
+        own.iter().for_each(|(i, row)| mask[i * k + row] = true);
+        Some(Tensor::from_data(TensorData::new(mask, [n, k]), &self.device))
     }
 
     /// Keys with train-mode BatchNorm, shuffled on the way in and back on the way out (Sec. 3.3).
@@ -64,27 +91,40 @@ impl Moco {
     }
 
     /// The loss for given key permutations, one per direction.
-    pub fn loss_with(&mut self, batch: &Batch, shuffles: &[KeyShuffle; 2]) -> StepOutput {
+    pub fn loss_with(
+        &mut self,
+        batch: &Batch,
+        step: &Step,
+        shuffles: &[KeyShuffle; 2],
+    ) -> StepOutput {
         let [x1, x2] = batch.pair();
 
-        // Eq. 2, with the query weights of this step, before their update.
-        ema::update(&mut self.key, &mut self.query, self.config.momentum);
+        if step.is_first_part() {
+            // Eq. 2, with the query weights of this step, before their update.
+            ema::update(&mut self.key, &mut self.query, self.config.momentum);
+        }
 
-        let forth = self.contrast(x1, x2, &shuffles[0]);
+        let n = batch.indices.len();
+        let own = self.queue.own_keys(&batch.indices);
+        let excluded = self.excluded(&own, n);
+        let forth = self.contrast(x1, x2, &shuffles[0], excluded.clone());
         let (loss, keys) = if self.config.symmetric {
             // As in the reference demo: the losses are added, and both sets of keys are enqueued
             // after both losses, so that no image meets its own key in the queue.
-            let back = self.contrast(x2, x1, &shuffles[1]);
+            let back = self.contrast(x2, x1, &shuffles[1], excluded);
             (forth.contrast.loss + back.contrast.loss, Tensor::cat(vec![back.k, forth.k], 0))
         } else {
             (forth.contrast.loss, forth.k)
         };
-        self.fresh_keys = Some(keys);
+        let images = batch.indices.iter().copied().cycle().take(keys.dims()[0]).collect();
+        self.fresh_keys.push((keys, images));
+        let own_keys = Tensor::from_data([own.len() as f32 / n as f32], &self.device);
         StepOutput {
             loss,
             metrics: vec![
                 ("accuracy", forth.contrast.accuracy),
                 ("feature_std", channel_std(forth.q)),
+                ("own_keys", own_keys),
             ],
         }
     }
@@ -101,10 +141,10 @@ impl Method for Moco {
     fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
         let n = batch.indices.len();
         let shuffles = [0, 1].map(|direction| {
-            let position = 2 * step.index as u64 + direction;
+            let position = 2 * step.index as u64 + direction + ((step.part as u64) << 40);
             KeyShuffle::draw(n, step.seed, position, &self.device)
         });
-        self.loss_with(batch, &shuffles)
+        self.loss_with(batch, step, &shuffles)
     }
 
     fn student(&mut self) -> &mut dyn Module {
@@ -112,12 +152,12 @@ impl Method for Moco {
     }
 
     fn after_update(&mut self, _: &Step) {
-        if let Some(keys) = self.fresh_keys.take() {
-            self.queue.enqueue(keys);
+        for (keys, images) in self.fresh_keys.drain(..) {
+            self.queue.enqueue(keys, &images);
         }
     }
 
-    fn encoder(&mut self) -> &mut Encoder {
+    fn encoder(&mut self) -> &mut dyn Encode {
         &mut self.query
     }
 
@@ -127,7 +167,10 @@ impl Method for Moco {
         let chance = directions * info_nce_chance(queue, dim, temperature);
         Expectation {
             chance,
+            collapse: Some(directions * ((queue + 1) as f64).ln()),
+            mend: "raise method.momentum towards 0.999, or lower optim.lr",
             dim,
+            parts_differ: None,
             advice: format!(
                 "The loss of unrelated vectors would be {chance:.2}. It starts far below that and \
                  rises during the first epoch: the queue is filled with random vectors, which are \

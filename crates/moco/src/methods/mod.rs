@@ -5,12 +5,12 @@
 //!
 //! ```text
 //! loss(batch, step)      forward passes and the loss, with the state as it stood
-//!   backward, optimiser  on student(), nothing else
+//!   backward, optimiser  on student(), each parameter as treatment() says
 //! after_update(step)     what follows the optimiser: enqueue, moving averages, centres, banks
 //! ```
 //!
 //! and saves the whole method through its [`Module`] walk, so a queue, a bank, a centre or a
-//! pointer survives a resume by being visited. What the family needs of this frame:
+//! pointer survives a resume by being visited. Where the family differs:
 //!
 //! | need | where it lives |
 //! |---|---|
@@ -18,8 +18,9 @@
 //! | memory bank rows by image (InstDisc, CMC) | [`Batch::indices`] |
 //! | views of several sizes (SwAV, DINO), one view (MAE, InstDisc) | [`Batch::views`] |
 //! | two networks (CMC), predictor (BYOL, SimSiam, MoCo v3) | fields visited by `student` |
-//! | frozen or re-normalised parts (SwAV prototypes, patch projection) | `loss` / `student` |
-//! | schedules of momentum and temperature | [`Step::progress`] |
+//! | parts that rest for a while (SwAV, DINO), or keep their rate (SimSiam) | `treatment` |
+//! | schedules of momentum and temperature | [`Step::progress`], [`Step::epoch`] |
+//! | a batch computed in parts | [`Step::part`] |
 
 mod moco;
 
@@ -27,26 +28,53 @@ pub use moco::Moco;
 
 use crate::batch::Batch;
 use crate::config::{MethodConfig, RunConfig};
-use crate::models::Encoder;
+use crate::models::{Encode, NetworkSpec};
 use crate::nn::Module;
 use burn::tensor::{Device, Tensor};
 
 /// A self-supervised learning method with its whole state.
 pub trait Method: Module {
-    /// The loss of one batch, and values worth watching. Must leave the graph alive.
+    /// The loss of one batch, or of one part of it, and values worth watching. Must leave the
+    /// graph alive.
     fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput;
 
     /// What the optimiser trains.
     fn student(&mut self) -> &mut dyn Module;
 
+    /// The parameters of [`Method::student`] that are not trained as all others at this step.
+    fn treatment(&self, _step: &Step) -> Treatment {
+        Treatment::default()
+    }
+
     /// Called after the optimiser has moved [`Method::student`].
     fn after_update(&mut self, _step: &Step) {}
 
     /// The network that is evaluated and exported.
-    fn encoder(&mut self) -> &mut Encoder;
+    fn encoder(&mut self) -> &mut dyn Encode;
 
     /// What the loss is expected to look like.
     fn expectation(&self) -> Expectation;
+}
+
+/// Parameters that are not trained as all others, by the beginnings of their names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Treatment {
+    /// Not moved at all, as if no gradient had reached them.
+    pub frozen: &'static [&'static str],
+    /// Moved at the rate before any schedule.
+    pub fixed_rate: &'static [&'static str],
+}
+
+impl Treatment {
+    /// The learning rate of a parameter, of the scheduled and the fixed one; `None` if it is frozen.
+    pub fn rate(&self, name: &str, scheduled: f64, fixed: f64) -> Option<f64> {
+        let among = |names: &[&str]| names.iter().any(|start| name.starts_with(start));
+        match () {
+            () if among(self.frozen) => None,
+            () if among(self.fixed_rate) => Some(fixed),
+            () => Some(scheduled),
+        }
+    }
 }
 
 /// Where a run stands.
@@ -56,14 +84,30 @@ pub struct Step {
     pub index: usize,
     /// Steps of the whole schedule.
     pub total: usize,
+    /// Steps of an epoch.
+    pub per_epoch: usize,
     /// The run's seed.
     pub seed: u64,
+    /// Which part of the batch is being computed, from 0: batches may be computed in parts, one
+    /// after the other, to save memory. State moves once per step, so before the first part or
+    /// after the last.
+    pub part: usize,
 }
 
 impl Step {
     /// Share of the schedule that is done, 0..1.
     pub fn progress(&self) -> f64 {
         self.index as f64 / self.total as f64
+    }
+
+    /// The epoch that the step belongs to, from 0.
+    pub fn epoch(&self) -> usize {
+        self.index / self.per_epoch
+    }
+
+    /// Whether this is the first part of the step's batch.
+    pub fn is_first_part(&self) -> bool {
+        self.part == 0
     }
 }
 
@@ -80,19 +124,43 @@ pub struct StepOutput {
 pub struct Expectation {
     /// Loss of a network that has learnt nothing.
     pub chance: f64,
+    /// Loss of a network whose output no longer depends on its input, where it tells.
+    pub collapse: Option<f64>,
+    /// What usually causes a collapse, as the end of a sentence: "lower ..., or raise ...".
+    pub mend: &'static str,
     /// Width of the normalised embeddings, whose healthy standard deviation is 1/sqrt of it.
     pub dim: usize,
     /// One or two sentences for the start of a run.
     pub advice: String,
+    /// Why a batch computed in parts is not the same as the whole batch; `None` if it is, but for
+    /// BatchNorm, whose statistics are always those of a part.
+    pub parts_differ: Option<&'static str>,
 }
 
 /// Builds the method that a configuration names, with weights drawn from its seed.
 ///
-/// `device` is the plain device; the trained networks are put on its autodiff side.
-pub fn build(config: &RunConfig, device: &Device) -> Box<dyn Method> {
+/// `images` is the size of the data set: banks have a row for each. `device` is the plain device;
+/// the trained networks are put on its autodiff side.
+pub fn build(config: &RunConfig, images: usize, device: &Device) -> Box<dyn Method> {
+    let network = NetworkSpec::of(config);
     match &config.method {
         MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => {
-            Box::new(Moco::new(moco, &config.model, config.train.seed, device))
+            Box::new(Moco::new(moco, &network, device))
         }
+        _ => {
+            let _ = images;
+            unimplemented!()
+        }
+    }
+}
+
+/// The network that a method's evaluation needs, untrained, without the rest of the method.
+pub fn encoder(config: &RunConfig, device: &Device) -> Box<dyn Encode> {
+    let network = NetworkSpec::of(config);
+    match &config.method {
+        MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => {
+            Box::new(Moco::new_encoder(moco, &network, device))
+        }
+        _ => unimplemented!(),
     }
 }

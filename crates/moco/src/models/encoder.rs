@@ -1,65 +1,76 @@
-//! Backbone and projection head.
+//! Backbone and projection head, and what evaluation asks of any encoder.
 
-use super::{ProjectionHead, ResNet};
-use crate::config::{FeatureKind, HeadKind, ModelConfig};
-use crate::nn::Mode;
-use crate::rng::{self, Purpose};
+use super::{Backbone, Mlp, MlpSpec, NetworkSpec};
+use crate::config::FeatureKind;
+use crate::nn::{Mode, Module};
 use burn::tensor::{Device, Tensor};
+
+/// A network that is evaluated, embedded with and exported.
+pub trait Encode: Module {
+    /// Features of a batch as the evaluation view made it, not normalised.
+    ///
+    /// # Shapes
+    /// `[N, H, W, 3]` to `[N, F]`, F as [`Encode::width`] says.
+    fn embed(&mut self, x: Tensor<4>, kind: FeatureKind, mode: Mode) -> Tensor<2>;
+
+    /// Width of a feature.
+    fn width(&self, kind: FeatureKind) -> usize;
+
+    /// The part that is kept after training.
+    fn backbone(&mut self) -> &mut dyn Module;
+}
 
 /// An image encoder: the backbone that is kept, and the head that is used for training only.
 #[derive(Debug)]
 pub struct Encoder {
     /// Images to features.
-    pub backbone: ResNet,
+    pub backbone: Backbone,
     /// Features to the space of the loss.
-    pub head: ProjectionHead,
-    dim: usize,
+    pub head: Mlp,
 }
 
 crate::module!(Encoder { backbone, head });
 
 impl Encoder {
-    /// Draws an encoder whose weights are a function of `seed` alone.
+    /// Draws an encoder whose weights are a function of the specification alone. `head` is given
+    /// the width of the backbone's features.
     ///
     /// # Panics
     /// If the backbone's name is unknown; configurations are validated before.
-    pub fn new(
-        model: &ModelConfig,
-        head: HeadKind,
-        dim: usize,
-        seed: u64,
-        device: &Device,
-    ) -> Self {
-        let mut rng = rng::stream(seed, Purpose::Weights, 0);
-        let backbone = ResNet::new(model, &mut rng, device).expect("a validated backbone name");
-        let head = ProjectionHead::new(head, backbone.features(), dim, &mut rng, device);
-        Self { backbone, head, dim }
+    pub fn new(spec: &NetworkSpec, head: impl FnOnce(usize) -> MlpSpec, device: &Device) -> Self {
+        let mut rng = spec.weights(0);
+        let backbone = Backbone::new(spec, 3, &mut rng, device);
+        let features = backbone.features();
+        let head = Mlp::new(features, &head(features), &mut rng, device);
+        Self { backbone, head }
     }
 
     /// Images to the space of the loss.
     ///
     /// # Shapes
-    /// `[N, H, W, 3]` to `[N, dim]`, not normalised.
+    /// `[N, H, W, 3]` to `[N, outputs]`, not normalised.
     pub fn forward(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
-        self.head.forward(self.backbone.forward(x, mode))
+        let features = self.backbone.forward(x, mode);
+        self.head.forward(features, mode)
     }
+}
 
-    /// Frozen features, with running BatchNorm statistics.
-    ///
-    /// # Shapes
-    /// `[N, H, W, 3]` to `[N, F]`, F as [`Encoder::width`] says; not normalised.
-    pub fn features(&mut self, x: Tensor<4>, kind: FeatureKind) -> Tensor<2> {
+impl Encode for Encoder {
+    fn embed(&mut self, x: Tensor<4>, kind: FeatureKind, mode: Mode) -> Tensor<2> {
         match kind {
-            FeatureKind::Backbone => self.backbone.forward(x, Mode::Eval),
-            FeatureKind::Head => self.forward(x, Mode::Eval),
+            FeatureKind::Backbone => self.backbone.forward(x, mode),
+            FeatureKind::Head => self.forward(x, mode),
         }
     }
 
-    /// Width of a feature.
-    pub fn width(&self, kind: FeatureKind) -> usize {
+    fn width(&self, kind: FeatureKind) -> usize {
         match kind {
             FeatureKind::Backbone => self.backbone.features(),
-            FeatureKind::Head => self.dim,
+            FeatureKind::Head => self.head.outputs(),
         }
+    }
+
+    fn backbone(&mut self) -> &mut dyn Module {
+        &mut self.backbone
     }
 }

@@ -1,9 +1,11 @@
 //! Networks: backbones, projection heads, and the two together.
 
+mod backbone;
 mod encoder;
-mod head;
+mod mlp;
 pub mod resnet;
 
-pub use encoder::Encoder;
-pub use head::ProjectionHead;
+pub use backbone::{Backbone, NetworkSpec};
+pub use encoder::{Encode, Encoder};
+pub use mlp::{Mlp, MlpSpec};
 pub use resnet::ResNet;

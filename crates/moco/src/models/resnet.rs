@@ -5,7 +5,7 @@
 //! (without `fc`) has 11.18 M parameters as ResNet-18, 21.28 M as -34, 23.51 M as -50 and 42.50 M
 //! as -101. The CIFAR stem is that of He et al., Sec. 4.2: one 3x3 convolution, no pooling.
 
-use crate::config::{ModelConfig, StemKind};
+use crate::config::{ResNetConfig, StemKind};
 use crate::nn::{
     BatchNorm, Conv, Mode, Module, Then, Visitor, conv_bn_act, global_average_pool, max_pool,
 };
@@ -43,15 +43,22 @@ pub struct ResNet {
 crate::module!(ResNet { conv1, bn1, layer1, layer2, layer3, layer4 });
 
 impl ResNet {
-    /// Draws a network from `rng`; `None` if there is no network of the configured name.
-    pub fn new(config: &ModelConfig, rng: &mut ChaCha8Rng, device: &Device) -> Option<Self> {
-        let (_, depth) = DEPTHS.iter().find(|(name, _)| *name == config.backbone)?;
+    /// Draws a network for images of `channels` channels from `rng`; `None` if there is no network
+    /// of that name.
+    pub fn new(
+        name: &str,
+        config: &ResNetConfig,
+        channels: usize,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Option<Self> {
+        let (_, depth) = DEPTHS.iter().find(|(known, _)| *known == name)?;
         let width = config.width;
         let (kernel, stride) = match config.stem {
             StemKind::Imagenet => (7, 2),
             StemKind::Cifar => (3, 1),
         };
-        let conv1 = Conv::new(3, width, kernel, stride, rng, device);
+        let conv1 = Conv::new(channels, width, kernel, stride, rng, device);
         let bn1 = BatchNorm::new(width, config.bn_groups, device);
 
         let mut channels = width;
@@ -84,7 +91,7 @@ impl ResNet {
     }
 
     /// # Shapes
-    /// `[N, H, W, 3]` to `[N, features]`.
+    /// `[N, H, W, channels]` to `[N, features]`.
     pub fn forward(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
         let mut x = conv_bn_act(x, &self.conv1, &mut self.bn1, Then::Relu, mode);
         if self.stem == StemKind::Imagenet {
@@ -116,7 +123,7 @@ fn stage(
     count: usize,
     inputs: usize,
     shape: BlockShape,
-    config: &ModelConfig,
+    config: &ResNetConfig,
     rng: &mut ChaCha8Rng,
     device: &Device,
 ) -> Vec<Block> {
@@ -146,7 +153,7 @@ impl Block {
     fn new(
         inputs: usize,
         shape: BlockShape,
-        config: &ModelConfig,
+        config: &ResNetConfig,
         rng: &mut ChaCha8Rng,
         device: &Device,
     ) -> Self {

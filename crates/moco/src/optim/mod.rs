@@ -1,7 +1,136 @@
-//! Optimisers and schedules. A schedule is a pure function of the step.
+//! Optimisers.
+//!
+//! [`Optimizer`] walks the parameters and decides what applies to each: its rate, the scope of
+//! weight decay, clipping. The rules themselves, one file each, see flat tensors.
 
-mod schedule;
+mod adam;
+mod gradients;
+mod lars;
 mod sgd;
 
-pub use schedule::learning_rate;
-pub use sgd::Sgd;
+pub use gradients::NamedGradients;
+
+use crate::config::{DecayScope, OptimConfig, RuleConfig};
+use crate::nn::{Buffer, Module, TensorLeaf, Visitor, for_each_param};
+use burn::tensor::Tensor;
+use std::collections::BTreeMap;
+
+/// An optimiser with its state for every parameter.
+#[derive(Debug)]
+pub struct Optimizer {
+    rule: RuleConfig,
+    decay: DecayScope,
+    clip: Option<f64>,
+    state: BTreeMap<String, State>,
+}
+
+/// What an optimiser remembers of a parameter.
+#[derive(Debug)]
+struct State {
+    /// Velocity, or the running mean of gradients.
+    first: Buffer<1>,
+    /// The running mean of squares.
+    second: Option<Buffer<1>>,
+    /// Updates so far.
+    steps: u64,
+}
+
+crate::module!(State { first, second, steps });
+
+impl Optimizer {
+    /// The configured optimiser, with zero state for every parameter of `student`.
+    pub fn new(config: &OptimConfig, student: &mut dyn Module) -> Self {
+        Self::of_rule(config.rule.clone(), config.decay, config.clip, student)
+    }
+
+    /// As [`Optimizer::new`], from the parts of a configuration that matter.
+    pub fn of_rule(
+        rule: RuleConfig,
+        decay: DecayScope,
+        clip: Option<f64>,
+        student: &mut dyn Module,
+    ) -> Self {
+        let squares = matches!(rule, RuleConfig::Adam { .. } | RuleConfig::AdamW { .. });
+        let mut state = BTreeMap::new();
+        for_each_param(student, |name, param| {
+            let zeros = || Buffer::new(param.flat().zeros_like());
+            let second = squares.then(zeros);
+            state.insert(name.to_owned(), State { first: zeros(), second, steps: 0 });
+        });
+        Self { rule, decay, clip, state }
+    }
+
+    /// Moves every parameter of `student` that a gradient reached, at the learning rate that
+    /// `rate` gives for its name; none leaves the parameter and its state as they are.
+    ///
+    /// # Panics
+    /// If `student` has a parameter that the one given to [`Optimizer::new`] had not.
+    pub fn step(
+        &mut self,
+        student: &mut dyn Module,
+        mut gradients: NamedGradients,
+        weight_decay: f64,
+        rate: impl Fn(&str) -> Option<f64>,
+    ) {
+        for_each_param(student, |name, param| {
+            let Some(gradient) = gradients.take(name) else { return };
+            let Some(lr) = rate(name) else { return };
+            let gradient = match self.clip {
+                Some(longest) => clipped(gradient, longest),
+                None => gradient,
+            };
+            let state = self.state.get_mut(name).expect("a parameter known at the start");
+            update(&self.rule, self.decay, param, gradient, state, lr, weight_decay);
+        });
+    }
+}
+
+/// One parameter's update.
+fn update(
+    rule: &RuleConfig,
+    decay: DecayScope,
+    param: &mut dyn TensorLeaf,
+    g: Tensor<1>,
+    state: &mut State,
+    lr: f64,
+    weight_decay: f64,
+) {
+    let in_scope = decay == DecayScope::All || param.shape().len() > 1;
+    let weight_decay = if in_scope { weight_decay } else { 0.0 };
+    let p = param.take_flat();
+    state.steps += 1;
+    let p = match rule {
+        RuleConfig::Sgd { momentum } => {
+            sgd::step(p, g, &mut state.first, [lr, *momentum, weight_decay])
+        }
+        RuleConfig::Lars { momentum, .. } if !in_scope => {
+            sgd::step(p, g, &mut state.first, [lr, *momentum, 0.0])
+        }
+        RuleConfig::Lars { momentum, trust, flavor } => {
+            let lars = lars::Lars { momentum: *momentum, trust: *trust, flavor: *flavor };
+            lars.step(p, g, &mut state.first, lr, weight_decay)
+        }
+        RuleConfig::Adam { beta1, beta2 } | RuleConfig::AdamW { beta1, beta2 } => {
+            let decoupled = matches!(rule, RuleConfig::AdamW { .. });
+            let adam = adam::Adam { betas: [*beta1, *beta2], decoupled, steps: state.steps };
+            let second = state.second.as_mut().expect("Adam has a second moment");
+            adam.step(p, g, &mut state.first, second, lr, weight_decay)
+        }
+    };
+    param.set_flat(p);
+}
+
+/// `g` scaled down to the length `longest` if it is longer: DINO's clipping, per parameter.
+fn clipped(g: Tensor<1>, longest: f64) -> Tensor<1> {
+    let length = g.clone().square().sum().sqrt();
+    let factor = (length + 1e-6).recip() * longest;
+    g * factor.clamp_max(1.0)
+}
+
+impl Module for Optimizer {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        for (name, state) in &mut self.state {
+            visitor.child(name, state);
+        }
+    }
+}

@@ -3,20 +3,28 @@
 //! He et al. 2020 (arXiv 1911.05722), Sec. 3.2, "Dictionary as a queue". The oldest keys are the
 //! least consistent with the newest, so they are the ones replaced.
 
+use crate::batch::to_host;
 use crate::nn::{Buffer, init};
 use crate::rng::{self, Purpose};
 use burn::tensor::{Device, Tensor, s};
+use std::collections::HashMap;
+use std::ops::Range;
 
-/// K keys of unit length and the position that the next key overwrites.
+/// K keys of unit length, whose images they are, and the position that the next key overwrites.
 ///
 /// Any number of keys can be written, also when it does not divide K: writes wrap round.
 #[derive(Debug)]
 pub struct Queue {
     keys: Buffer<2>,
+    /// Position in the data set of each key's image; [`NOBODY`] for the random keys of the start.
+    /// Exact in f32 up to 2^24 images, beyond which an image stands for a few.
+    owners: Buffer<1>,
     pointer: u64,
 }
 
-crate::module!(Queue { keys, pointer });
+crate::module!(Queue { keys, owners, pointer });
+
+const NOBODY: f32 = -1.0;
 
 impl Queue {
     /// `length` random unit vectors of width `dim`, a function of `seed` alone.
@@ -25,7 +33,9 @@ impl Queue {
     pub fn new(length: usize, dim: usize, seed: u64, device: &Device) -> Self {
         let mut rng = rng::stream(seed, Purpose::Queue, 0);
         let keys = init::normal([length, dim], 1.0, &mut rng, device);
-        Self { keys: Buffer::new(crate::loss::l2_normalize(keys)), pointer: 0 }
+        let owners = Tensor::full([length], NOBODY, device);
+        let keys = Buffer::new(crate::loss::l2_normalize(keys));
+        Self { keys, owners: Buffer::new(owners), pointer: 0 }
     }
 
     /// The keys, `[K, D]`, in no particular order, outside autodiff.
@@ -33,32 +43,59 @@ impl Queue {
         self.keys.val()
     }
 
-    /// Replaces the oldest keys.
+    /// Which keys belong to which of the given images: (position in `images`, row) pairs. A query
+    /// that meets a key of its own image among the negatives is pushed away from itself.
+    pub fn own_keys(&self, images: &[usize]) -> Vec<(usize, usize)> {
+        let mut rows: HashMap<u64, Vec<usize>> = HashMap::new();
+        for (row, owner) in to_host(self.owners.val()).into_iter().enumerate() {
+            if owner != NOBODY {
+                rows.entry(owner as u64).or_default().push(row);
+            }
+        }
+        let own = |(i, image): (usize, &usize)| {
+            let rows = rows.get(&(*image as f32 as u64)).into_iter().flatten();
+            rows.map(move |row| (i, *row)).collect::<Vec<_>>()
+        };
+        images.iter().enumerate().flat_map(own).collect()
+    }
+
+    /// Replaces the oldest keys by those of `images`.
     ///
     /// # Shapes
     /// `new` is `[n, D]`, rows of unit length; of more than K rows the last K are kept.
-    pub fn enqueue(&mut self, new: Tensor<2>) {
+    ///
+    /// # Panics
+    /// If `images` are not as many as keys.
+    pub fn enqueue(&mut self, new: Tensor<2>, images: &[usize]) {
         let [length, _] = self.keys.val().dims();
         let [n, _] = new.dims();
+        assert_eq!(n, images.len(), "one image for each key");
         let skipped = n.saturating_sub(length);
         let start = (self.pointer as usize + skipped) % length;
         let kept = n - skipped;
         let before_wrap = kept.min(length - start);
 
-        let head = new.clone().slice(s![skipped..skipped + before_wrap, ..]);
-        self.keys.update(|keys| keys.slice_assign(s![start..start + before_wrap, ..], head));
+        self.write(start, new.clone(), images, skipped..skipped + before_wrap);
         if before_wrap < kept {
-            let tail = new.slice(s![skipped + before_wrap..n, ..]);
-            self.keys.update(|keys| keys.slice_assign(s![0..kept - before_wrap, ..], tail));
+            self.write(0, new, images, skipped + before_wrap..n);
         }
         self.pointer = ((start + kept) % length) as u64;
+    }
+
+    /// Copies the keys `from` of `new` to the rows from `start` on.
+    fn write(&mut self, start: usize, new: Tensor<2>, images: &[usize], from: Range<usize>) {
+        let to = start..start + from.len();
+        let owners: Vec<f32> = images[from.clone()].iter().map(|image| *image as f32).collect();
+        let owners = Tensor::<1>::from_data(owners.as_slice(), &new.device());
+        let new = new.slice(s![from, ..]);
+        self.keys.update(|keys| keys.slice_assign(s![to.clone(), ..], new));
+        self.owners.update(|all| all.slice_assign(s![to], owners));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::to_host;
     use burn::tensor::TensorData;
 
     fn rows(range: std::ops::Range<usize>) -> Tensor<2> {
@@ -75,19 +112,29 @@ mod tests {
     #[test]
     fn writes_wrap_round_and_replace_the_oldest() {
         let mut queue = Queue::new(5, 2, 0, &Device::flex());
-        queue.enqueue(rows(10..13));
-        queue.enqueue(rows(20..23));
+        queue.enqueue(rows(10..13), &(10..13).collect::<Vec<_>>());
+        queue.enqueue(rows(20..23), &(20..23).collect::<Vec<_>>());
         assert_eq!(first_column(&queue), [22.0, 11.0, 12.0, 20.0, 21.0]);
-        queue.enqueue(rows(30..34));
+        queue.enqueue(rows(30..34), &(30..34).collect::<Vec<_>>());
         assert_eq!(first_column(&queue), [22.0, 30.0, 31.0, 32.0, 33.0]);
         assert_eq!(queue.pointer, 0);
     }
 
     #[test]
+    fn own_keys_are_those_of_the_same_image() {
+        let mut queue = Queue::new(5, 2, 0, &Device::flex());
+        assert!(queue.own_keys(&[0, 1]).is_empty(), "random keys belong to nobody");
+        queue.enqueue(rows(0..3), &[7, 8, 7]);
+        assert_eq!(queue.own_keys(&[9, 7, 8]), [(1, 0), (1, 2), (2, 1)]);
+        queue.enqueue(rows(0..3), &[1, 2, 3]);
+        assert_eq!(queue.own_keys(&[7, 3]), [(0, 2), (1, 0)], "row 0 was overwritten");
+    }
+
+    #[test]
     fn more_keys_than_places_leave_the_last_ones() {
         let mut queue = Queue::new(3, 2, 0, &Device::flex());
-        queue.enqueue(rows(0..1));
-        queue.enqueue(rows(10..18));
+        queue.enqueue(rows(0..1), &(0..1).collect::<Vec<_>>());
+        queue.enqueue(rows(10..18), &(10..18).collect::<Vec<_>>());
         // Written one by one from position 1, key 10+i lands on (1 + i) mod 3.
         assert_eq!(first_column(&queue), [15.0, 16.0, 17.0]);
         assert_eq!(queue.pointer, 0);

@@ -6,9 +6,11 @@
 pub mod event;
 mod monitor;
 mod run_dir;
+mod step;
 
 pub use event::{EpochReport, Event, Observer, Start, StepReport};
 pub use run_dir::{LatestError, RunDir, RunDirError};
+pub use step::{Learnt, NotFinite, Rates, learn};
 
 use crate::batch::Batch;
 use crate::checkpoint::{self, CheckpointError, Meta};
@@ -16,8 +18,9 @@ use crate::config::{ConfigError, RunConfig, parse_run};
 use crate::export::{Names, save_encoder};
 use crate::methods::{self, Method, Step};
 use crate::nn::count_params;
-use crate::optim::{Sgd, learning_rate};
-use burn::tensor::{Device, Tensor};
+use crate::optim::Optimizer;
+use crate::schedule;
+use burn::tensor::Device;
 use moco_data::{DataError, Dataset, Loader, LoaderConfig};
 use monitor::KnnMonitor;
 use std::collections::BTreeSet;
@@ -103,7 +106,7 @@ pub struct Trainer {
     options: TrainerOptions,
     device: Device,
     method: Box<dyn Method>,
-    optimizer: Sgd,
+    optimizer: Optimizer,
     step: usize,
     /// Sum of the losses of the unfinished epoch.
     epoch_loss: f64,
@@ -126,9 +129,8 @@ impl Trainer {
             let (images, batch) = (dataset.len(), config.train.batch_size);
             return Err(DataError::BatchTooLarge { batch, images }.into());
         }
-        let mut method = methods::build(config, device);
-        let optim = &config.optim;
-        let optimizer = Sgd::new(optim.momentum, optim.weight_decay, method.student());
+        let mut method = methods::build(config, dataset.len(), device);
+        let optimizer = Optimizer::new(&config.optim, method.student());
         Ok(Self {
             config: config.clone(),
             dataset,
@@ -272,32 +274,43 @@ impl Trainer {
         let loaded = loader.next_batch()?;
         let (epoch, waited) = (loaded.epoch, loaded.waited);
         let batch = Batch::new(loaded, &self.device);
-        let step =
-            Step { index: self.step, total: self.schedule_steps(), seed: self.config.train.seed };
-        let (optim, train) = (&self.config.optim, &self.config.train);
-        let lr = learning_rate(optim, train, self.step, self.steps_per_epoch);
-
-        let output = self.method.loss(&batch, &step);
-        let loss = scalar(output.loss.clone());
-        if !loss.is_finite() {
-            return Err(self.non_finite(loss, run));
-        }
-        let gradients = output.loss.backward();
-        self.optimizer.step(self.method.student(), &gradients, lr);
-        self.method.after_update(&step);
+        let (rates, at) = (self.rates(), self.position());
+        let (method, parts) = (self.method.as_mut(), self.config.optim.accumulate);
+        let learnt = learn(method, &mut self.optimizer, batch, at, &rates, parts);
+        let Learnt { loss, metrics } =
+            learnt.map_err(|NotFinite(loss)| self.non_finite(loss, run))?;
 
         self.step += 1;
         self.epoch_loss += loss;
-        let metrics = output.metrics.into_iter().map(|(name, value)| (name, scalar(value)));
         Ok(StepReport {
             step: self.step,
             epoch,
             loss,
-            lr,
-            metrics: metrics.collect(),
+            lr: rates.lr,
+            metrics,
             seconds: begin.elapsed().as_secs_f64(),
             data_wait: waited.as_secs_f64(),
         })
+    }
+
+    fn position(&self) -> Step {
+        Step {
+            index: self.step,
+            total: self.schedule_steps(),
+            per_epoch: self.steps_per_epoch,
+            seed: self.config.train.seed,
+            part: 0,
+        }
+    }
+
+    fn rates(&self) -> Rates {
+        let (optim, train) = (&self.config.optim, &self.config.train);
+        let (step, per_epoch) = (self.step, self.steps_per_epoch);
+        Rates {
+            lr: schedule::learning_rate(optim, train, step, per_epoch),
+            fixed_lr: schedule::peak_rate(optim, train),
+            weight_decay: schedule::weight_decay(optim, train, step, per_epoch),
+        }
     }
 
     fn finish_epoch(
@@ -390,8 +403,4 @@ fn report_bad_files(loader: &Loader, known: &mut BTreeSet<usize>, observer: &mut
             observer.event(&Event::BadFile { name: file.name, reason: file.reason });
         }
     }
-}
-
-fn scalar(value: Tensor<1>) -> f64 {
-    f64::from(value.into_scalar::<f32>())
 }

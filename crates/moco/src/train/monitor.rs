@@ -4,6 +4,7 @@ use super::TrainError;
 use super::event::{Event, Observer};
 use crate::config::{FeatureKind, RunConfig};
 use crate::eval::{self, FrozenEncoder};
+use crate::methods;
 use crate::nn::Module;
 use burn::tensor::Device;
 use moco_data::Dataset;
@@ -46,7 +47,8 @@ impl KnnMonitor {
         if test.as_ref().is_some_and(|test| test.class_names() != train.class_names()) {
             return Err(TrainError::KnnClasses);
         }
-        let frozen = FrozenEncoder::untrained(config, device);
+        let encoder = methods::encoder(config, device);
+        let frozen = FrozenEncoder::new(encoder, config, device);
         Ok(Some(Self { frozen, train: train.clone(), test, threads }))
     }
 

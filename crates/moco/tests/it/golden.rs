@@ -4,7 +4,9 @@
 
 use burn::tensor::{Tensor, TensorData};
 use moco::batch::to_host;
+use moco::config::{FamilyConfig, ModelConfig, NormKind, ResNetConfig, StemKind};
 use moco::device::Device;
+use moco::models::NetworkSpec;
 use moco::nn::{Leaf, Module, for_each_leaf};
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
@@ -91,9 +93,31 @@ pub fn assert_close<const D: usize>(found: Tensor<D>, golden: &Golden, name: &st
 pub fn torch_name(name: &str, mlp: bool) -> String {
     match name.strip_prefix("backbone.") {
         Some(name) => name.to_string(),
-        None if mlp => name.replace("head.hidden", "fc.0").replace("head.output", "fc.2"),
-        None => name.replace("head.output", "fc"),
+        None if mlp => name.replace("head.1", "fc.2").replace("head.0", "fc.0"),
+        None => name.replace("head.0", "fc"),
     }
+}
+
+/// An ordinary residual network.
+pub fn resnet(backbone: &str, width: usize, stem: StemKind) -> NetworkSpec {
+    let resnet = ResNetConfig {
+        width,
+        stem,
+        norm: NormKind::Batch,
+        zero_init_residual: false,
+        bn_groups: 1,
+    };
+    let model = ModelConfig { backbone: backbone.into(), family: FamilyConfig::ResNet(resnet) };
+    NetworkSpec { model, size: [12, 12], seed: 0 }
+}
+
+/// What the trajectories train: a ResNet-18 of width 4 with the CIFAR stem.
+pub fn resnet18_w4(bn_groups: usize) -> NetworkSpec {
+    let mut network = resnet("resnet18", 4, StemKind::Cifar);
+    if let FamilyConfig::ResNet(resnet) = &mut network.model.family {
+        resnet.bn_groups = bn_groups;
+    }
+    network
 }
 
 /// Sets every tensor of `module` that `value` knows, by name.

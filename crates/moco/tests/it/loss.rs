@@ -18,7 +18,7 @@ fn loss_gradient_and_accuracy_match_torch() {
         let q = golden.tensor::<2>("q").autodiff().require_grad();
         let k = l2_normalize(golden.tensor("k"));
         let queue = golden.tensor::<2>("queue").transpose();
-        let contrast = info_nce(l2_normalize(q.clone()), k, queue, temperature);
+        let contrast = info_nce(l2_normalize(q.clone()), k, queue, None, temperature);
         assert_close(contrast.loss.clone(), &golden, &format!("{name}.loss"), TOLERANCE);
         assert_close(contrast.accuracy, &golden, &format!("{name}.top1"), 1e-6);
         let gradients = contrast.loss.backward();
@@ -38,7 +38,7 @@ fn unit_rows(rows: usize, dim: usize, position: u64) -> Tensor<2> {
 fn unrelated_vectors_give_the_chance_loss() {
     let (n, dim, queue, t) = (256, 128, 4096, 0.2);
     let contrast =
-        info_nce(unit_rows(n, dim, 0), unit_rows(n, dim, 1), unit_rows(queue, dim, 2), t);
+        info_nce(unit_rows(n, dim, 0), unit_rows(n, dim, 1), unit_rows(queue, dim, 2), None, t);
     let loss = f64::from(to_host(contrast.loss)[0]);
     let standard_error = 1.0 / (t * (dim as f64).sqrt() * (n as f64).sqrt());
     let chance = info_nce_chance(queue, dim, t);
@@ -53,7 +53,7 @@ fn perfect_keys_give_the_closed_form() {
     let q = tensor(vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0], [2, 3]);
     let queue = tensor([0.0, 0.0, 1.0].repeat(50), [50, 3]);
     for t in [0.07, 0.2, 1.0] {
-        let contrast = info_nce(q.clone(), q.clone(), queue.clone(), t);
+        let contrast = info_nce(q.clone(), q.clone(), queue.clone(), None, t);
         let expected = (50.0 * (-1.0 / t).exp()).ln_1p();
         let loss = f64::from(to_host(contrast.loss)[0]);
         // log-softmax in f32 resolves a loss near 0 to one rounding of the largest logit, 1/T.

@@ -1,10 +1,11 @@
-//! SGD and schedules against torch.
+//! Optimisers and schedules against torch.
 
 use crate::golden::{Golden, difference};
 use moco::batch::to_host;
-use moco::config::{Granularity, OptimConfig, ScheduleConfig, TrainConfig};
+use moco::config::{DecayScope, Granularity, OptimConfig, RuleConfig, ScheduleConfig, TrainConfig};
 use moco::nn::{Module, Param, Visitor, tensors};
-use moco::optim::{Sgd, learning_rate};
+use moco::optim::{NamedGradients, Optimizer};
+use moco::schedule::learning_rate;
 
 /// Three parameters of different rank.
 struct Three {
@@ -30,7 +31,8 @@ fn sgd_matches_torch_step_by_step() {
         p1: Param::new(golden.tensor::<1>("p1.initial").autodiff()),
         p2: Param::new(golden.tensor::<4>("p2.initial").autodiff()),
     };
-    let mut sgd = Sgd::new(0.9, 1e-2, &mut net);
+    let rule = RuleConfig::Sgd { momentum: 0.9 };
+    let mut sgd = Optimizer::of_rule(rule, DecayScope::All, None, &mut net);
     for (step, lr) in golden.values("lr").into_iter().enumerate() {
         let at = step as i32;
         // A loss whose gradient is the stored one.
@@ -39,11 +41,13 @@ fn sgd_matches_torch_step_by_step() {
         let g2 = golden.tensor::<5>("p2.grad").slice_dim(0, at..at + 1).squeeze_dim::<4>(0);
         let loss =
             (net.p0.val() * g0).sum() + (net.p1.val() * g1).sum() + (net.p2.val() * g2).sum();
-        sgd.step(&mut net, &loss.backward(), lr);
+        let gradients = NamedGradients::of(&mut net, &loss.backward());
+        sgd.step(&mut net, gradients, 1e-2, |_| Some(lr));
 
         for (state, what) in [(tensors(&mut net), "param"), (tensors(&mut sgd), "momentum")] {
             for (name, value) in state {
                 let value = to_host(value);
+                let name = name.trim_end_matches(".first");
                 let all = golden.values(&format!("{name}.{what}"));
                 let off = difference(&value, &all[step * value.len()..][..value.len()]);
                 assert!(off < 1e-6, "step {step}, {name}.{what}: off by {off:.1e}");
@@ -54,13 +58,17 @@ fn sgd_matches_torch_step_by_step() {
 
 fn configs(lr: f64, schedule: ScheduleConfig, epochs: usize) -> (OptimConfig, TrainConfig) {
     let optim = OptimConfig {
+        rule: RuleConfig::Sgd { momentum: 0.9 },
         lr,
         lr_batch: 256,
-        momentum: 0.9,
         weight_decay: 0.0,
+        weight_decay_end: None,
+        decay: DecayScope::All,
+        clip: None,
         schedule,
         granularity: Granularity::Epoch,
         warmup_epochs: 0.0,
+        accumulate: 1,
     };
     let train = TrainConfig {
         epochs,
@@ -92,7 +100,7 @@ fn check(table: &str, optim: &OptimConfig, train: &TrainConfig) {
 
 #[test]
 fn schedules_match_the_reference_formulas() {
-    let (mut optim, train) = configs(0.06, ScheduleConfig::Cosine, 200);
+    let (mut optim, train) = configs(0.06, ScheduleConfig::Cosine { end: 0.0 }, 200);
     check("cosine_epoch", &optim, &train);
     optim.granularity = Granularity::Step;
     let short = TrainConfig { epochs: 30, ..train.clone() };

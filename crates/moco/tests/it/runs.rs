@@ -5,6 +5,7 @@ use moco::config::{self, DataFacts, FeatureKind, RunConfig, load_recipe, resolve
 use moco::device::Device;
 use moco::eval::{FrozenEncoder, features, knn};
 use moco::export::{Names, save_encoder};
+use moco::methods;
 use moco::nn::tensors;
 use moco::train::{
     EpochReport, Event, Observer, RunDir, StepReport, TrainError, Trainer, TrainerOptions,
@@ -39,6 +40,11 @@ fn config(dataset: &Dataset, overrides: &[&str]) -> RunConfig {
         set_value(&mut tree, assignment).unwrap();
     }
     resolve(&tree, &DataFacts::of(dataset).unwrap()).expect("a valid configuration").config
+}
+
+fn untrained(config: &RunConfig) -> FrozenEncoder {
+    let device = Device::flex();
+    FrozenEncoder::new(methods::encoder(config, &device), config, &device)
 }
 
 fn options(threads: usize) -> TrainerOptions {
@@ -214,8 +220,12 @@ fn the_exported_encoder_gives_the_features_of_the_trained_one() {
     let encode =
         |mut frozen: FrozenEncoder, kind| features(&mut frozen, &data, kind, 2, &mut |_, _| ());
     let path = RunDir::at(dir.path()).encoder();
-    let load = || FrozenEncoder::load(&config, &path, &device).unwrap();
-    let mut copied = FrozenEncoder::untrained(&config, &device);
+    let load = || {
+        let mut frozen = untrained(&config);
+        frozen.load(&path).unwrap();
+        frozen
+    };
+    let mut copied = untrained(&config);
     copied.copy_from(trainer.method().encoder());
     let (loaded, copied) = (encode(load(), FeatureKind::Head), encode(copied, FeatureKind::Head));
     assert_eq!(loaded.values, copied.values);
@@ -235,10 +245,10 @@ fn torchvision_names_are_complete() {
     let mut expected: Vec<String> =
         reference.names().into_iter().filter(|name| !name.starts_with("fc.")).collect();
     let data = dataset(64);
-    let mut frozen = FrozenEncoder::untrained(&config(&data, &[]), &Device::flex());
+    let mut frozen = untrained(&config(&data, &[]));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("encoder.safetensors");
-    save_encoder(&mut frozen.encoder, &path, Names::Torchvision).unwrap();
+    save_encoder(frozen.encoder.as_mut(), &path, Names::Torchvision).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let mut found: Vec<String> = file.names().into_iter().map(String::from).collect();

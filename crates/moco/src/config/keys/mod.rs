@@ -4,21 +4,21 @@
 //! A TOML tree is held against the table before it is deserialised, because only here is the
 //! full dotted name at hand that a message needs. A test keeps table and structs in step.
 
+mod table;
+
+pub use table::{BACKBONES, METHODS};
+
 use super::ConfigError;
 use super::suggest::nearest;
+use table::KEYS;
 use toml::{Table, Value};
-
-/// Backbones by name, smallest first.
-pub const BACKBONES: [&str; 4] = ["resnet18", "resnet34", "resnet50", "resnet101"];
-
-/// Methods by name, in order of publication.
-pub const METHODS: [&str; 2] = ["moco-v1", "moco-v2"];
 
 /// One setting.
 pub(super) struct Key {
     /// Dotted name, e.g. `train.batch_size`.
     pub path: &'static str,
     kind: Kind,
+    when: When,
     /// Whether a complete configuration may leave it out.
     optional: bool,
 }
@@ -39,61 +39,45 @@ enum Kind {
     Texts,
     /// A list of whole numbers, none negative.
     Counts,
+    /// A list of numbers above 0.
+    Reals,
     /// One of these words.
     OneOf(&'static [&'static str]),
 }
 
-/// A number of things that fits no machine we know of, but still multiplies without overflow.
-const MANY: i64 = 1 << 40;
-
-/// The sections and the settings in them, in the order of [`super::RunConfig`].
-const KEYS: &[Key] = &[
-    required("method.name", Kind::OneOf(&METHODS)),
-    required("method.queue", Kind::Count(1, 1 << 24)),
-    required("method.momentum", Kind::Real(0.0, 1.0)),
-    required("method.temperature", Kind::Positive),
-    required("method.dim", Kind::Count(1, 1 << 16)),
-    required("method.head", Kind::OneOf(&["linear", "mlp"])),
-    required("method.symmetric", Kind::Flag),
-    required("method.shuffle_keys", Kind::Flag),
-    required("model.backbone", Kind::OneOf(&BACKBONES)),
-    required("model.width", Kind::Count(1, 1024)),
-    required("model.stem", Kind::OneOf(&["imagenet", "cifar"])),
-    required("model.zero_init_residual", Kind::Flag),
-    required("model.bn_groups", Kind::Count(1, 1 << 16)),
-    required("data.path", Kind::Text),
-    required("data.views", Kind::Texts),
-    required("data.eval_view", Kind::Text),
-    required("data.max_bad_share", Kind::Real(0.0, 1.0)),
-    required("optim.lr", Kind::Positive),
-    required("optim.lr_batch", Kind::Count(1, 1 << 24)),
-    required("optim.momentum", Kind::Real(0.0, 1.0)),
-    required("optim.weight_decay", Kind::Real(0.0, f64::MAX)),
-    required("optim.schedule.kind", Kind::OneOf(&["constant", "cosine", "step"])),
-    optional("optim.schedule.milestones", Kind::Counts),
-    optional("optim.schedule.gamma", Kind::Positive),
-    required("optim.granularity", Kind::OneOf(&["epoch", "step"])),
-    required("optim.warmup_epochs", Kind::Real(0.0, f64::MAX)),
-    required("train.epochs", Kind::Count(1, 1 << 24)),
-    required("train.batch_size", Kind::Count(1, 1 << 24)),
-    optional("train.max_steps", Kind::Count(1, MANY)),
-    required("train.seed", Kind::Count(0, i64::MAX)),
-    required("train.checkpoint_steps", Kind::Count(0, MANY)),
-    required("train.keep_checkpoints", Kind::Count(1, MANY)),
-    required("train.log_steps", Kind::Count(1, MANY)),
-    required("monitor.knn_epochs", Kind::Count(0, MANY)),
-    required("monitor.knn_k", Kind::Count(1, MANY)),
-    required("monitor.knn_temperature", Kind::Positive),
-    required("monitor.knn_feature", Kind::OneOf(&["backbone", "head"])),
-    optional("monitor.knn_test", Kind::Text),
-];
-
-const fn required(path: &'static str, kind: Kind) -> Key {
-    Key { path, kind, optional: false }
+/// What a setting depends on.
+pub(super) enum When {
+    /// Every run has it.
+    Always,
+    /// One of these methods has it.
+    Method(&'static [&'static str]),
+    /// Backbones whose name begins so have it.
+    Backbone(&'static str),
+    /// One of these optimisers has it.
+    Optimizer(&'static [&'static str]),
 }
 
-const fn optional(path: &'static str, kind: Kind) -> Key {
-    Key { path, kind, optional: true }
+impl When {
+    /// The setting that decides, and its value in `tree`.
+    fn decided_by<'a>(&self, tree: &'a Table) -> Option<(&'static str, &'a str)> {
+        let path = match self {
+            When::Always => return None,
+            When::Method(_) => "method.name",
+            When::Backbone(_) => "model.backbone",
+            When::Optimizer(_) => "optim.optimizer",
+        };
+        Some((path, get(tree, path)?.as_str()?))
+    }
+
+    /// Whether the setting has a meaning in `tree`; what is still open counts as yes.
+    fn holds(&self, tree: &Table) -> bool {
+        let Some((_, value)) = self.decided_by(tree) else { return true };
+        match self {
+            When::Always => true,
+            When::Method(names) | When::Optimizer(names) => names.contains(&value),
+            When::Backbone(family) => value.starts_with(family),
+        }
+    }
 }
 
 /// Looks a setting up by its dotted name.
@@ -110,13 +94,28 @@ pub(super) fn find(path: &str) -> Result<&'static Key, ConfigError> {
 /// Refuses unknown keys, wrong types and values out of range anywhere in `tree`, which may be
 /// incomplete.
 pub(super) fn check(tree: &Table) -> Result<(), ConfigError> {
-    check_table(tree, "")
+    check_table(tree, "")?;
+    let stray = |key: &&Key| !key.when.holds(tree) && get(tree, key.path).is_some();
+    match KEYS.iter().find(stray) {
+        Some(key) => Err(key.stray(tree)),
+        None => Ok(()),
+    }
+}
+
+/// Takes out of `tree` what has no meaning beside its method, backbone and optimiser.
+pub(super) fn drop_stray(tree: &mut Table) {
+    for key in
+        KEYS.iter().filter(|key| !key.when.holds(tree)).map(|key| key.path).collect::<Vec<_>>()
+    {
+        super::parse::remove(tree, key);
+    }
 }
 
 /// As [`check`], and refuses a tree that lacks a setting.
 pub(super) fn check_complete(tree: &Table) -> Result<(), ConfigError> {
     check(tree)?;
-    match KEYS.iter().find(|key| !key.optional && get(tree, key.path).is_none()) {
+    let lacks = |key: &&Key| !key.optional && key.when.holds(tree) && get(tree, key.path).is_none();
+    match KEYS.iter().find(lacks) {
         Some(key) => Err(ConfigError::Missing { key: key.path.to_owned() }),
         None => Ok(()),
     }
@@ -179,6 +178,23 @@ fn nearest_key(path: &str) -> Option<&'static str> {
 }
 
 impl Key {
+    /// The error for a setting that has no meaning in `tree`: it lists those that have.
+    fn stray(&self, tree: &Table) -> ConfigError {
+        let (by, value) = self.when.decided_by(tree).unwrap_or(("", ""));
+        let section = self.path.split_once('.').map_or("", |(section, _)| section);
+        let of_section =
+            |key: &&Key| key.path.starts_with(section) && !matches!(key.when, When::Always);
+        let known: Vec<_> =
+            KEYS.iter().filter(of_section).filter(|key| key.when.holds(tree)).collect();
+        let known: Vec<_> = known.iter().map(|key| key.path).collect();
+        ConfigError::Stray {
+            key: self.path.to_owned(),
+            owner: format!("{by} = {value}"),
+            nearest: nearest(self.path, known.iter().copied()).map(str::to_owned),
+            known: known.iter().map(|&key| key.to_owned()).collect(),
+        }
+    }
+
     /// Refuses a value of the wrong type or out of range.
     fn check(&self, value: &Value) -> Result<(), ConfigError> {
         let out_of_range = |must: String| ConfigError::out_of_range(self.path, value, must);
@@ -208,6 +224,12 @@ impl Key {
             (Kind::Texts, _) => Err(wrong_type("a list of texts")),
             (Kind::Counts, Value::Array(all)) if all.iter().all(is_count) => Ok(()),
             (Kind::Counts, _) => Err(wrong_type("a list of whole numbers")),
+            (Kind::Reals, Value::Array(all))
+                if all.iter().all(|value| number(value).is_some_and(|x| x > 0.0)) =>
+            {
+                Ok(())
+            }
+            (Kind::Reals, _) => Err(wrong_type("a list of numbers above 0")),
             (Kind::OneOf(words), Value::String(word)) if words.contains(&word.as_str()) => Ok(()),
             (Kind::OneOf(words), Value::String(word)) => {
                 Err(ConfigError::unknown_name(self.path, word, words))

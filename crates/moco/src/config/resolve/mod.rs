@@ -3,9 +3,14 @@
 //! Whatever a recipe, the flags and `--set` leave open gets a value here. Values that follow from
 //! the data come with a note that says why, so that a person can disagree.
 
+mod method;
+mod optim;
+mod views;
+
 use super::parse::{insert, run_from_tree};
 use super::validate::view;
 use super::{ConfigError, DataFacts, RunConfig, keys};
+use method::Sizes;
 use moco_data::View;
 use toml::{Table, Value};
 
@@ -46,9 +51,9 @@ pub fn resolve(given: &Table, facts: &DataFacts) -> Result<Resolved, ConfigError
     let method = draft.fill_text("method.name", "moco-v2");
     let size = draft.data(facts, &method)?;
     let batch = draft.train(facts);
-    draft.method(facts, &method, size, batch);
-    draft.model(size, batch);
-    draft.optim(facts, &method);
+    draft.model(&method, size, batch);
+    draft.method(facts, &method, &Sizes { pixels: size, batch });
+    draft.optim(facts, &method, size);
     draft.monitor(facts);
 
     let config = run_from_tree(draft.tree)?;
@@ -80,9 +85,8 @@ impl Draft {
             Some(first) => first.size().into_iter().min().unwrap_or(SIZES[0]),
             None => self.size_of(facts),
         };
-        let text = view_text(method, size);
-        self.fill("data.views", vec![text.clone(), text], None);
-        self.fill("data.eval_view", eval_view_text(size), None);
+        self.fill("data.views", views::views(method, size), None);
+        self.fill("data.eval_view", views::eval_view(size), None);
         self.fill("data.max_bad_share", 0.01, None);
         Ok(size)
     }
@@ -125,79 +129,56 @@ impl Draft {
         self.count("train.batch_size")
     }
 
-    /// Queue length, momentum and temperature follow the sizes at which they were published.
-    fn method(&mut self, facts: &DataFacts, method: &str, size: usize, batch: usize) {
-        let v2 = method == "moco-v2";
-        let symmetric = self.fill_flag("method.symmetric", false);
-        let at_least = if symmetric { 2 * batch } else { batch };
-        let quarter = facts.images / 4;
-        let queue = power_of_two_up_to(quarter).min(65_536).max(at_least);
-        let why = format!(
-            "a quarter of the {} images at most, but no less than a step's keys",
-            facts.images
-        );
-        self.fill("method.queue", queue as i64, Some(why));
-        if self.count("method.queue") > quarter.max(at_least) {
-            self.notes.push(format!(
-                "method.queue = {} is more than a quarter of the {} images, so that a query often \
-                 meets a key of its own image among the negatives: --set method.queue=auto takes \
-                 {queue}",
-                self.count("method.queue"),
-                facts.images
-            ));
-        }
-
-        let steps = self.count("train.epochs") * (facts.images / batch.max(1));
-        let (momentum, why) = if steps >= LONG_RUN {
-            (0.999, format!("as published for ImageNet, the run has {steps} steps"))
+    /// Completes `[model]`.
+    fn model(&mut self, method: &str, size: usize, batch: usize) {
+        let small = size <= SMALL;
+        let transformer = ["dino", "mae"].contains(&method);
+        let backbone = match (transformer, small) {
+            (false, _) => "resnet18",
+            (true, true) => "vit-micro",
+            (true, false) => "vit-tiny",
+        };
+        let why = format!("{method} is made for vision transformers");
+        self.fill("model.backbone", backbone, transformer.then_some(why));
+        if self.backbone().starts_with("vit") {
+            self.vit(method, small);
         } else {
-            (0.99, format!("as published for CIFAR-10, the run has only {steps} steps"))
-        };
-        self.fill("method.momentum", momentum, Some(why));
-        let temperature = match (v2, size > SMALL) {
-            (true, _) => 0.2,
-            (false, true) => 0.07,
-            (false, false) => 0.1,
-        };
-        self.fill("method.temperature", temperature, None);
-        self.fill("method.dim", 128, None);
-        self.fill("method.head", if v2 { "mlp" } else { "linear" }, None);
-        self.fill("method.shuffle_keys", true, None);
+            self.resnet(method, size, batch);
+        }
     }
 
-    fn model(&mut self, size: usize, batch: usize) {
+    fn resnet(&mut self, method: &str, size: usize, batch: usize) {
         let small = size <= SMALL;
-        self.fill("model.backbone", "resnet18", None);
         let why = format!("the stem for images of {size} pixels");
         self.fill("model.stem", if small { "cifar" } else { "imagenet" }, Some(why));
         let why = "half the published network, which a CPU trains in reasonable time; \
                    --set model.width=64 is the whole";
         self.fill("model.width", if small { 32 } else { 64 }, small.then(|| why.to_owned()));
-        self.fill("model.zero_init_residual", false, None);
-        // 32 images per group and at most 8 groups: the 8 GPUs of the published runs.
-        let most = (batch / 32).clamp(1, 8);
+        self.fill("model.norm", if method == "cpc" { "layer" } else { "batch" }, None);
+        self.fill("model.zero_init_residual", ["moco-v3", "simsiam"].contains(&method), None);
+        // 32 images per group and at most 8 groups: the 8 GPUs of the published runs of MoCo.
+        // The other methods were published with one statistic over all GPUs, or on one.
+        let split = method.starts_with("moco") && method != "moco-v3";
+        let most = if split { (batch / 32).clamp(1, 8) } else { 1 };
         let groups = (1..=most).rfind(|groups| batch.is_multiple_of(*groups)).unwrap_or(1);
         let why = format!("BatchNorm over {} images each, as on several GPUs", batch / groups);
         self.fill("model.bn_groups", groups as i64, (groups > 1).then_some(why));
     }
 
-    fn optim(&mut self, facts: &DataFacts, method: &str) {
-        self.fill("optim.lr", 0.03, None);
-        self.fill("optim.lr_batch", 256, None);
-        self.fill("optim.momentum", 0.9, None);
-        let many = facts.images >= 500_000;
-        let why = format!("as published for {}", if many { "ImageNet" } else { "CIFAR-10" });
-        self.fill("optim.weight_decay", if many { 1e-4 } else { 5e-4 }, Some(why));
-        let kind = if method == "moco-v2" { "cosine" } else { "step" };
-        if self.fill_text("optim.schedule.kind", kind) == "step" {
-            // 120 and 160 of 200 epochs, in proportion.
-            let epochs = self.count("train.epochs");
-            let drops = vec![(epochs * 3 / 5) as i64, (epochs * 4 / 5) as i64];
-            self.fill("optim.schedule.milestones", drops, None);
-            self.fill("optim.schedule.gamma", 0.1, None);
-        }
-        self.fill("optim.granularity", "epoch", None);
-        self.fill("optim.warmup_epochs", 0.0, None);
+    fn vit(&mut self, method: &str, small: bool) {
+        self.fill("model.patch", if small { 4 } else { 16 }, None);
+        let positions = if method == "dino" { "learned" } else { "sincos" };
+        self.fill("model.positions", positions, None);
+        self.fill("model.pool", "class", None);
+        self.fill("model.patch_stem", "linear", None);
+        self.fill("model.drop_path", if method == "dino" { 0.1 } else { 0.0 }, None);
+        self.fill("model.freeze_patch", method == "moco-v3", None);
+    }
+
+    /// The backbone's name, once it is given or filled in.
+    fn backbone(&self) -> String {
+        let name = keys::get(&self.tree, "model.backbone").and_then(Value::as_str);
+        name.unwrap_or_default().to_owned()
     }
 
     fn monitor(&mut self, facts: &DataFacts) {
@@ -241,33 +222,6 @@ impl Draft {
     fn count(&self, key: &str) -> usize {
         let value = keys::get(&self.tree, key).and_then(Value::as_integer);
         value.and_then(|value| usize::try_from(value).ok()).unwrap_or(0)
-    }
-}
-
-/// The augmentation of both views. Small images have that of the official CIFAR-10 demo, which
-/// leaves out v2's blur; large ones have v1 Sec. 4 or v2 Sec. 3.
-fn view_text(method: &str, size: usize) -> String {
-    if size <= SMALL {
-        format!(
-            "crop({size}, 0.08..1) flip jitter(0.4,0.4,0.4,0.1; p=0.8) gray(p=0.2) \
-             normalize(cifar10)"
-        )
-    } else if method == "moco-v1" {
-        format!("crop({size}, 0.2..1) gray(p=0.2) jitter(0.4,0.4,0.4,0.4) flip normalize(imagenet)")
-    } else {
-        format!(
-            "crop({size}, 0.2..1) jitter(0.4,0.4,0.4,0.1; p=0.8) gray(p=0.2) blur(0.1..2; p=0.5) \
-             flip normalize(imagenet)"
-        )
-    }
-}
-
-/// Resize to 8/7 of the size and cut out the middle, as in 256 and 224; small images whole.
-fn eval_view_text(size: usize) -> String {
-    if size <= SMALL {
-        format!("resize({size}) center({size}) normalize(cifar10)")
-    } else {
-        format!("resize({}) center({size}) normalize(imagenet)", size * 8 / 7)
     }
 }
 

@@ -1,0 +1,130 @@
+//! The backbone's settings.
+
+use serde::{Deserialize, Serialize};
+
+/// The backbone: its name, and the settings of its family.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// One of [`super::BACKBONES`].
+    pub backbone: String,
+    /// What can be chosen about it.
+    #[serde(flatten)]
+    pub family: FamilyConfig,
+}
+
+impl ModelConfig {
+    /// The settings of a residual network, if this is one.
+    pub fn resnet(&self) -> Option<&ResNetConfig> {
+        match &self.family {
+            FamilyConfig::ResNet(resnet) => Some(resnet),
+            FamilyConfig::Vit(_) => None,
+        }
+    }
+
+    /// The settings of a vision transformer, if this is one.
+    pub fn vit(&self) -> Option<&VitModelConfig> {
+        match &self.family {
+            FamilyConfig::Vit(vit) => Some(vit),
+            FamilyConfig::ResNet(_) => None,
+        }
+    }
+
+    /// BatchNorm groups within a training batch, in the backbone and in heads; 1 without.
+    pub fn bn_groups(&self) -> usize {
+        self.resnet().map_or(1, |resnet| resnet.bn_groups)
+    }
+}
+
+/// Settings by family of networks. The fields tell them apart, so the file needs no further tag.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FamilyConfig {
+    /// `resnet18` and its like.
+    ResNet(ResNetConfig),
+    /// `vit-small` and its like.
+    Vit(VitModelConfig),
+}
+
+/// Settings of a residual network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResNetConfig {
+    /// Channels of the first stage; 64 is the published network.
+    pub width: usize,
+    /// First layers: `imagenet` (7x7 stride 2, max-pool) or `cifar` (3x3 stride 1, no pool).
+    pub stem: StemKind,
+    /// Normalisation after each convolution.
+    pub norm: NormKind,
+    /// Start every residual branch at zero (its last normalisation's scale).
+    pub zero_init_residual: bool,
+    /// BatchNorm groups within a training batch; group g holds the samples n with n mod groups = g.
+    /// 1 is ordinary BatchNorm. Emulates one statistic per GPU on a single device.
+    pub bn_groups: usize,
+}
+
+/// First layers of a ResNet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StemKind {
+    /// 7x7 convolution with stride 2, then a 3x3 max-pool with stride 2.
+    Imagenet,
+    /// 3x3 convolution with stride 1, no pooling.
+    Cifar,
+}
+
+/// Normalisation after a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NormKind {
+    /// Over the batch, the published network.
+    Batch,
+    /// Over the channels of each position: CPC, whose patches must not see one another.
+    Layer,
+}
+
+/// Settings of a vision transformer. Width, depth and heads come with its name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VitModelConfig {
+    /// Side of a patch, in pixels.
+    pub patch: usize,
+    /// Position embedding.
+    pub positions: Positions,
+    /// What the feature is.
+    pub pool: TokenPool,
+    /// First layers.
+    pub patch_stem: PatchStem,
+    /// Chance of dropping a residual branch in the last block, 0..1; earlier blocks in proportion.
+    pub drop_path: f64,
+    /// Leave the patch projection as it was drawn: MoCo v3, Sec. 4.2.
+    pub freeze_patch: bool,
+}
+
+/// Position embeddings of a vision transformer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Positions {
+    /// Trained, and interpolated for images of another size.
+    Learned,
+    /// Fixed sines and cosines of the two coordinates.
+    Sincos,
+}
+
+/// What a vision transformer's feature is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenPool {
+    /// The class token.
+    Class,
+    /// The mean of the patch tokens.
+    Mean,
+}
+
+/// First layers of a vision transformer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PatchStem {
+    /// One linear projection of each patch.
+    Linear,
+    /// Convolutions of stride 2 with BatchNorm, and one transformer block less (Xiao et al. 2021,
+    /// arXiv 2106.14881); patches of 16 pixels.
+    Convolutions,
+}

@@ -1,0 +1,129 @@
+//! The optimiser's settings.
+
+use serde::{Deserialize, Serialize};
+
+/// Optimiser, learning rate, weight decay, and how they change over a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OptimConfig {
+    /// The update rule.
+    #[serde(flatten)]
+    pub rule: RuleConfig,
+    /// Learning rate for a batch of `lr_batch` images; the rate used is `lr * batch_size / lr_batch`.
+    pub lr: f64,
+    /// Batch size that `lr` is quoted for.
+    pub lr_batch: usize,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Weight decay at the end of the run, reached along a cosine; the same throughout without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_decay_end: Option<f64>,
+    /// What weight decay, and LARS's adaptation, apply to.
+    pub decay: DecayScope,
+    /// Largest norm of one parameter's gradient; longer ones are scaled down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// Shape of the learning rate over the run.
+    pub schedule: ScheduleConfig,
+    /// Whether the schedule moves once per epoch or at every step.
+    pub granularity: Granularity,
+    /// Epochs of linear warm-up.
+    pub warmup_epochs: f64,
+    /// Parts that a batch is computed in, one after the other, to save memory.
+    pub accumulate: usize,
+}
+
+/// The update rule and what belongs to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "optimizer", rename_all = "kebab-case")]
+pub enum RuleConfig {
+    /// Stochastic gradient descent with torch's momentum.
+    Sgd {
+        /// Share of the old velocity that is kept.
+        momentum: f64,
+    },
+    /// Layer-wise adaptive rates (You et al. 2017, arXiv 1708.03888).
+    Lars {
+        /// Share of the old velocity that is kept.
+        momentum: f64,
+        /// Trust coefficient, eta.
+        trust: f64,
+        /// Which of the published variants.
+        flavor: LarsFlavor,
+    },
+    /// Adam with weight decay in the gradient (Kingma & Ba 2015, arXiv 1412.6980).
+    Adam {
+        /// Decay of the mean.
+        beta1: f64,
+        /// Decay of the mean square.
+        beta2: f64,
+    },
+    /// Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101).
+    #[serde(rename = "adamw")]
+    AdamW {
+        /// Decay of the mean.
+        beta1: f64,
+        /// Decay of the mean square.
+        beta2: f64,
+    },
+}
+
+/// Where published LARS implementations differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LarsFlavor {
+    /// MoCo v3, MAE and BYOL: the learning rate is applied to the velocity.
+    Outside,
+    /// SimCLR: the learning rate is applied before the velocity.
+    Inside,
+    /// apex LARC without clipping, as in SwAV: outside, and weight decay within the adapted
+    /// gradient.
+    Larc,
+}
+
+/// Which parameters weight decay and adaptation apply to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecayScope {
+    /// All of them.
+    All,
+    /// Those of two or more dimensions: no biases, no scales of a normalisation.
+    Matrices,
+}
+
+/// Shape of the learning rate over the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ScheduleConfig {
+    /// The base rate throughout.
+    Constant,
+    /// Half a cosine from the base rate to `end`.
+    Cosine {
+        /// The rate at the end, as it is (not scaled by the batch).
+        #[serde(default)]
+        end: f64,
+    },
+    /// Multiply by `gamma` at each of the given epochs.
+    Step {
+        /// Epochs at which the rate drops, ascending.
+        milestones: Vec<usize>,
+        /// Factor of each drop.
+        gamma: f64,
+    },
+    /// From each of the given epochs on, a given share of the base rate.
+    Factors {
+        /// Epochs at which the rate changes, ascending.
+        milestones: Vec<usize>,
+        /// The share of the base rate from each of them on.
+        factors: Vec<f64>,
+    },
+}
+
+/// How often a schedule moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Granularity {
+    /// Once per epoch.
+    Epoch,
+    /// At every step.
+    Step,
+}

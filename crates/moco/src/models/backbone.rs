@@ -1,0 +1,87 @@
+//! Images to features: a residual network or a vision transformer.
+
+use super::ResNet;
+use crate::config::{FamilyConfig, ModelConfig, RunConfig};
+use crate::nn::{Mode, Module, Visitor};
+use crate::rng::{self, Purpose};
+use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+
+/// What determines a backbone and its first weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetworkSpec {
+    /// The architecture.
+    pub model: ModelConfig,
+    /// Height and width of the images it is made for, in pixels; transformers have a position
+    /// embedding for each patch.
+    pub size: [usize; 2],
+    /// Seed of the weights.
+    pub seed: u64,
+}
+
+impl NetworkSpec {
+    /// That of a run: made for the size of its first view.
+    ///
+    /// # Panics
+    /// If the configuration was not validated.
+    pub fn of(config: &RunConfig) -> Self {
+        let views = config.data.parse_views().expect("validated views");
+        Self {
+            model: config.model.clone(),
+            size: views.first().expect("one view at least").size(),
+            seed: config.train.seed,
+        }
+    }
+
+    /// The stream that the `part`-th network of a method draws its weights from.
+    pub fn weights(&self, part: u64) -> ChaCha8Rng {
+        rng::stream(self.seed, Purpose::Weights, part)
+    }
+}
+
+/// A network from images to features.
+#[derive(Debug)]
+pub enum Backbone {
+    /// Residual network.
+    ResNet(ResNet),
+}
+
+impl Backbone {
+    /// Draws a backbone for images of `channels` channels from `rng`.
+    ///
+    /// # Panics
+    /// If its name is unknown; configurations are validated before.
+    pub fn new(spec: &NetworkSpec, channels: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        let name = &spec.model.backbone;
+        match &spec.model.family {
+            FamilyConfig::ResNet(resnet) => {
+                let net = ResNet::new(name, resnet, channels, rng, device);
+                Backbone::ResNet(net.expect("a validated backbone name"))
+            }
+            FamilyConfig::Vit(_) => unimplemented!(),
+        }
+    }
+
+    /// Width of a feature.
+    pub fn features(&self) -> usize {
+        match self {
+            Backbone::ResNet(net) => net.features(),
+        }
+    }
+
+    /// # Shapes
+    /// `[N, H, W, channels]` to `[N, features]`.
+    pub fn forward(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
+        match self {
+            Backbone::ResNet(net) => net.forward(x, mode),
+        }
+    }
+}
+
+impl Module for Backbone {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        match self {
+            Backbone::ResNet(net) => net.visit(visitor),
+        }
+    }
+}
