@@ -28,6 +28,10 @@ pub enum Command {
     Views(ViewsArgs),
     /// Pretrain and evaluate on a small generated data set, in under 3 minutes
     Demo(DemoArgs),
+    /// List the methods: idea, paper, what each carries, what batch it wants
+    Methods,
+    /// Train several methods on the same images and measure them side by side
+    Compare(CompareArgs),
     /// List the devices of this build, and the kernels that the CPU runs with
     Devices,
     /// Time training steps on this machine
@@ -48,7 +52,7 @@ pub enum Bench {
 
 #[derive(Debug, Args)]
 pub struct BenchStepArgs {
-    /// resnet18, resnet34, resnet50 or resnet101
+    /// Network, e.g. resnet18, resnet50, vit-small; an unknown name lists them all
     #[arg(long, value_name = "NAME", default_value = "resnet18")]
     pub backbone: String,
     /// Height and width of the images
@@ -60,7 +64,7 @@ pub struct BenchStepArgs {
     /// First layers: cifar or imagenet; by default what suits the size
     #[arg(long, value_name = "NAME")]
     pub stem: Option<String>,
-    /// moco-v1 or moco-v2
+    /// Learning method; `moco methods` lists them
     #[arg(long, value_name = "NAME", default_value = "moco-v1")]
     pub method: String,
     /// Timed steps
@@ -114,10 +118,10 @@ pub struct RunArgs {
     /// Name of a recipe, or a .toml file such as the config.toml of another run
     #[arg(long, value_name = "NAME|FILE.toml")]
     pub recipe: Option<String>,
-    /// moco-v1 or moco-v2
+    /// Learning method; `moco methods` lists them
     #[arg(long, value_name = "NAME")]
     pub method: Option<String>,
-    /// resnet18, resnet34, resnet50 or resnet101
+    /// Network, e.g. resnet18, resnet50, vit-small; an unknown name lists them all
     #[arg(long, value_name = "NAME")]
     pub backbone: Option<String>,
     /// Passes over the images
@@ -303,6 +307,46 @@ pub struct DemoArgs {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Images to train on; with one folder per class, which the measurement needs
+    #[arg(long, value_name = "PATH")]
+    pub data: PathBuf,
+    /// Labelled test images of the same classes [default: every tenth image of --data]
+    #[arg(long, value_name = "PATH")]
+    pub test: Option<PathBuf>,
+    /// Methods to compare, e.g. moco-v2,simclr,byol [default: all]
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
+    pub methods: Vec<String>,
+    /// Folder for the runs and the table; a comparison that was stopped goes on there
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Which recipes: small (two CPU cores, 32 pixels), cifar10, imagenet, or derived from the images
+    #[arg(long, value_name = "KIND", default_value = "derived")]
+    pub recipes: RecipeKind,
+    /// Passes over the images, for all methods
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: Option<u32>,
+    /// Any setting that all methods share, e.g. --set model.width=16; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// Recipes of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RecipeKind {
+    /// Settings that follow from the images
+    Derived,
+    /// The -small recipes
+    Small,
+    /// The -cifar10 recipes
+    Cifar10,
+    /// The -imagenet recipes
+    Imagenet,
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -141,7 +141,8 @@ impl Bench {
     }
 }
 
-fn labelled(path: &Path) -> anyhow::Result<Dataset> {
+/// Opens images that have classes.
+pub fn labelled(path: &Path) -> anyhow::Result<Dataset> {
     let dataset = Dataset::open(path)?;
     if dataset.class_names().is_empty() {
         bail!("{} has no labels: put each class's images into a folder of its own", path.display());

@@ -11,6 +11,7 @@
 mod args;
 mod bench;
 mod check;
+mod compare;
 mod console;
 mod demo;
 mod devices;
@@ -19,9 +20,11 @@ mod eval;
 mod export;
 mod failure;
 mod memory;
+mod methods;
 mod pretrain;
 mod session;
 mod stop;
+mod summary;
 mod views;
 
 use args::{Cli, Command};
@@ -47,6 +50,11 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Views(args) => views::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Methods => {
+            methods::run();
+            Ok(())
+        }
+        Command::Compare(args) => compare::run(&args),
         Command::Devices => devices::run(),
         Command::Bench(args) => bench::run(&args),
     };

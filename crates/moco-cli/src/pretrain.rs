@@ -3,8 +3,10 @@
 use crate::args::{MachineArgs, PretrainArgs};
 use crate::console::Console;
 use crate::failure::RunFailed;
+use crate::memory::with_peak_memory;
 use crate::session::{Machine, Session, load_config};
 use crate::stop;
+use crate::summary::Gather;
 use anyhow::Context;
 use moco::config::{RunConfig, parse_run};
 use moco::report::{RunFiles, Tee, percent};
@@ -62,18 +64,24 @@ pub fn train(dir: &RunDir, trainer: &mut Trainer, notes: &[String]) -> anyhow::R
     let mut files = RunFiles::open(dir.path(), first_step, log_steps)?;
     let mut console = Console::new();
     let stop = stop::on_interrupt()?;
-    let finished = {
-        let mut observers = Tee(vec![&mut files, &mut console]);
+    let mut gather = Gather::default();
+    let (finished, peak) = with_peak_memory(|| {
+        let mut observers = Tee(vec![&mut files, &mut console, &mut gather]);
         for note in notes {
             observers.event(&Event::Note(note.clone()));
         }
         trainer.run(dir, &mut observers, stop)
-    };
+    });
     drop(console);
     for failed in files.failed() {
         eprintln!("warning: {failed}; that file ends early, the run does not");
     }
-    finished.map_err(RunFailed::from)
+    let finished = finished.map_err(RunFailed::from)?;
+    gather.summary.steps = finished.steps;
+    gather.summary.finished = !finished.stopped;
+    gather.summary.peak_memory_bytes = peak;
+    gather.summary.write(dir)?;
+    Ok(finished)
 }
 
 /// Writes the resolved configuration, which `--recipe` takes and a resume needs.

@@ -291,6 +291,14 @@ fn defaults_follow_the_data() {
 }
 
 #[test]
+fn runs_of_any_length_have_a_schedule() {
+    for epochs in 1..12 {
+        let sets = ["method.name=moco-v1".to_owned(), format!("train.epochs={epochs}")];
+        run("", &[&sets[0], &sets[1]], &facts(50_000, 32));
+    }
+}
+
+#[test]
 fn small_data_sets_get_small_batches_and_queues() {
     for images in [2, 3, 7, 10, 50, 100, 1000, 1023, 5000] {
         let config = run("", &[], &facts(images, 500));

@@ -22,8 +22,10 @@
 //! | schedules of momentum and temperature | [`Step::progress`], [`Step::epoch`] |
 //! | a batch computed in parts | [`Step::part`] |
 
+mod card;
 mod moco;
 
+pub use card::{CARDS, Card};
 pub use moco::Moco;
 
 use crate::batch::Batch;

@@ -22,6 +22,7 @@ impl Story {
             Event::Saved(path) => Some(format!("saved {}", path.display())),
             Event::BadFile { name, reason } => Some(format!("left out {name}: {reason}")),
             Event::Note(note) => Some(note.clone()),
+            Event::Warning(warning) => Some(format!("warning: {warning}")),
         }
     }
 

@@ -40,6 +40,8 @@ pub enum Event {
     },
     /// Something worth knowing that is not an error.
     Note(String),
+    /// Something that is probably wrong with the run.
+    Warning(String),
 }
 
 /// The frame of a run.

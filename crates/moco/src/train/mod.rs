@@ -3,6 +3,7 @@
 //! The only module that brings data, methods, optimisers, checkpoints and evaluation together.
 //! Nothing in the library imports it.
 
+mod collapse;
 pub mod event;
 mod monitor;
 mod run_dir;
@@ -21,6 +22,7 @@ use crate::nn::count_params;
 use crate::optim::Optimizer;
 use crate::schedule;
 use burn::tensor::Device;
+use collapse::CollapseWatch;
 use moco_data::{DataError, Dataset, Loader, LoaderConfig};
 use monitor::KnnMonitor;
 use std::collections::BTreeSet;
@@ -218,15 +220,19 @@ impl Trainer {
             KnnMonitor::new(&self.config, &self.dataset, self.options.threads, &self.device)?;
         let mut loader = self.loader()?;
         observer.event(&Event::Start(self.facts()));
-        observer.event(&Event::Note(self.method.expectation().advice));
+        self.explain(observer);
 
         let mut last_knn = None;
         let mut clock = EpochClock::default();
         let mut bad_files = BTreeSet::new();
+        let (mut collapse, expectation) = (CollapseWatch::default(), self.method.expectation());
         while self.step < self.total_steps() && !stop.load(Ordering::Relaxed) {
             let report = self.train_step(&mut loader, run)?;
             clock.add(&report);
             observer.event(&Event::Step(report.clone()));
+            if let Some(warning) = collapse.see(&report, &expectation) {
+                observer.event(&Event::Warning(warning));
+            }
             report_bad_files(&loader, &mut bad_files, observer);
 
             let epoch_ends = self.step.is_multiple_of(self.steps_per_epoch);
@@ -242,6 +248,18 @@ impl Trainer {
         }
         self.save(run, observer)?;
         Ok(Finished { steps: self.step, stopped: self.step < self.total_steps(), last_knn })
+    }
+
+    /// Says at the start what there is to know about the loss and about batches in parts.
+    fn explain(&self, observer: &mut dyn Observer) {
+        let expectation = self.method.expectation();
+        observer.event(&Event::Note(expectation.advice));
+        if let (2.., Some(why)) = (self.config.optim.accumulate, expectation.parts_differ) {
+            let parts = self.config.optim.accumulate;
+            observer.event(&Event::Note(format!(
+                "optim.accumulate = {parts}: a batch in parts is not the same as the whole, {why}"
+            )));
+        }
     }
 
     /// Wall times, in seconds, of `count` steps from the present state; for estimates.

@@ -134,7 +134,8 @@ impl Draft {
         match kind.as_str() {
             "step" => {
                 // 120 and 160 of 200 epochs, in proportion.
-                let drops = vec![(epochs * 3 / 5) as i64, (epochs * 4 / 5) as i64];
+                let mut drops = vec![(epochs * 3 / 5) as i64, (epochs * 4 / 5) as i64];
+                drops.dedup();
                 self.fill("optim.schedule.milestones", drops, None);
                 self.fill("optim.schedule.gamma", 0.1, None);
             }

@@ -1,0 +1,88 @@
+//! Accuracy of an encoder's features on the labelled images of a comparison.
+
+use crate::args::CompareArgs;
+use crate::eval::{encode, labelled};
+use crate::session::{Machine, load_encoder};
+use anyhow::ensure;
+use moco::config::FeatureKind;
+use moco::eval::{Features, FrozenEncoder, Logistic, knn, logistic, pixel_features};
+use moco::methods;
+use moco::train::RunDir;
+use moco_data::{Dataset, View};
+
+/// Neighbours and temperature of kNN, the usual ones.
+const NEIGHBOURS: usize = 200;
+const TEMPERATURE: f64 = 0.1;
+/// Every so many images are test images when there are no others.
+const HOLD_OUT: usize = 10;
+
+/// Top-1 accuracies of one kind of features, 0..=1.
+#[derive(Clone, Copy, Debug)]
+pub struct Accuracies {
+    /// Weighted nearest neighbours.
+    pub knn: f64,
+    /// Logistic regression.
+    pub linear: f64,
+}
+
+/// The labelled images, and how features of them are scored.
+pub struct Judge {
+    train: Dataset,
+    test: Option<Dataset>,
+    machine: Machine,
+}
+
+impl Judge {
+    /// Opens the images.
+    pub fn open(args: &CompareArgs, machine: Machine) -> anyhow::Result<Judge> {
+        let train = labelled(&args.data)?;
+        let test = args.test.as_deref().map(labelled).transpose()?;
+        ensure!(
+            test.as_ref().is_none_or(|test| test.class_names() == train.class_names()),
+            "the class folders of --test differ from those of --data: give test images of the same \
+             classes, or leave --test out"
+        );
+        Ok(Judge { train, test, machine })
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.train.class_names().len()
+    }
+
+    /// Accuracy of the pixels themselves, at 32 pixels a side.
+    pub fn pixels(&self) -> Accuracies {
+        let view: View = "resize(32) center(32) normalize(cifar10)".parse().expect("a view");
+        let of = |set: &Dataset| pixel_features(set, &view, self.machine.options.threads);
+        self.score(of(&self.train), self.test.as_ref().map(of))
+    }
+
+    /// Accuracies of a run's encoder, trained and as it was drawn.
+    pub fn measure(&self, run: &RunDir) -> anyhow::Result<(Accuracies, Accuracies)> {
+        let device = &self.machine.device;
+        let (trained, config) = load_encoder(run.path(), device)?;
+        let untrained = FrozenEncoder::new(methods::encoder(&config, device), &config, device);
+        Ok((self.encoded(trained)?, self.encoded(untrained)?))
+    }
+
+    fn encoded(&self, mut encoder: FrozenEncoder) -> anyhow::Result<Accuracies> {
+        let threads = self.machine.options.threads;
+        let mut of =
+            |set: &Dataset, stage| encode(&mut encoder, set, FeatureKind::Backbone, threads, stage);
+        let train = of(&self.train, "training images")?;
+        let test = self.test.as_ref().map(|test| of(test, "test images")).transpose()?;
+        Ok(self.score(train, test))
+    }
+
+    fn score(&self, train: Features, test: Option<Features>) -> Accuracies {
+        let held_out = |row: usize| row.is_multiple_of(HOLD_OUT);
+        let (train, test) = match test {
+            Some(test) => (train, test),
+            None => (train.filter(|row| !held_out(row)), train.filter(held_out)),
+        };
+        Accuracies {
+            knn: knn(&train, &test, NEIGHBOURS.min(train.len()), TEMPERATURE).top1,
+            linear: logistic(&train, &test, Logistic::default()).top1,
+        }
+    }
+}

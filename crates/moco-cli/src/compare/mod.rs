@@ -1,0 +1,113 @@
+//! `moco compare`: several methods on the same images, trained and measured one after the other.
+//!
+//! Each method is a run of `moco pretrain` in a process of its own, so that its memory can be
+//! told from that of the others. The table is written anew after each, and a comparison that was
+//! stopped goes on where it was.
+
+mod measure;
+mod table;
+
+use crate::args::{CompareArgs, RecipeKind};
+use crate::session::Machine;
+use crate::summary::Summary;
+use anyhow::{Context, bail};
+use measure::Judge;
+use moco::config::{METHODS, Recipe};
+use moco::train::RunDir;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::process::Command;
+use table::{Row, Table};
+
+/// Trains, measures, and prints the table.
+pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
+    let methods = methods(args)?;
+    let machine = Machine::open(&args.machine)?;
+    let judge = Judge::open(args, machine)?;
+    fs::create_dir_all(&args.out)
+        .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
+    let mut table = Table::new(args.out.clone());
+    table.baseline("raw pixels", judge.pixels());
+    table.chance(judge.classes());
+    for (number, method) in methods.iter().enumerate() {
+        eprintln!("\n{method}, {} of {}", number + 1, methods.len());
+        let run = RunDir::at(&args.out.join(method));
+        let summary = trained(args, method, &run)?;
+        let (trained, untrained) = judge.measure(&run)?;
+        table.add(Row { method: method.clone(), trained, untrained, summary })?;
+    }
+    println!("{}", table.text());
+    println!("written to {}", args.out.join("compare.md").display());
+    Ok(())
+}
+
+/// The methods asked for, all of them without a list.
+fn methods(args: &CompareArgs) -> anyhow::Result<Vec<String>> {
+    let all = METHODS.map(str::to_owned).to_vec();
+    let wanted = if args.methods.is_empty() { all } else { args.methods.clone() };
+    for method in &wanted {
+        moco::config::set_value(&mut toml::Table::new(), &format!("method.name={method}"))?;
+    }
+    Ok(wanted)
+}
+
+/// Trains a method to the end, unless that was done before.
+fn trained(args: &CompareArgs, method: &str, run: &RunDir) -> anyhow::Result<Summary> {
+    if let Some(summary) = Summary::read(run).filter(|summary| summary.finished) {
+        eprintln!("already trained in {}", run.path().display());
+        return Ok(summary);
+    }
+    let program = env::current_exe().context("cannot find this program to start it again")?;
+    let status = Command::new(program)
+        .args(arguments(args, method, run)?)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .context("cannot start a run")?;
+    match Summary::read(run).filter(|summary| status.success() && summary.finished) {
+        Some(summary) => Ok(summary),
+        None => bail!(
+            "{method} did not end: mend what it says above and give the same command again, or \
+             leave it out of --methods"
+        ),
+    }
+}
+
+/// The command line of one method's run.
+fn arguments(args: &CompareArgs, method: &str, run: &RunDir) -> anyhow::Result<Vec<OsString>> {
+    let mut words: Vec<OsString> = vec!["pretrain".into()];
+    let mut say = |name: &str, value: OsString| words.extend([name.into(), value]);
+    if run.config().exists() {
+        say("--resume", run.path().into());
+    } else {
+        say("--out", run.path().into());
+        say("--data", args.data.clone().into());
+        match recipe(args.recipes, method)? {
+            Some(recipe) => say("--recipe", recipe.into()),
+            None => say("--method", method.into()),
+        }
+        if let Some(epochs) = args.epochs {
+            say("--epochs", epochs.to_string().into());
+        }
+        for set in &args.set {
+            say("--set", set.into());
+        }
+        // Measured once, at the end.
+        say("--set", "monitor.knn_epochs=0".into());
+    }
+    say("--device", args.machine.device.clone().into());
+    if let Some(threads) = args.machine.threads {
+        say("--threads", threads.to_string().into());
+    }
+    Ok(words)
+}
+
+fn recipe(kind: RecipeKind, method: &str) -> anyhow::Result<Option<&'static str>> {
+    let suffix = match kind {
+        RecipeKind::Derived => return Ok(None),
+        RecipeKind::Small => "small",
+        RecipeKind::Cifar10 => "cifar10",
+        RecipeKind::Imagenet => "imagenet",
+    };
+    Ok(Some(Recipe::named(&format!("{method}-{suffix}"))?.name))
+}

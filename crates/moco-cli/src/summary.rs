@@ -1,0 +1,76 @@
+//! `summary.json`: what a finished run cost and came to, for programs.
+
+use anyhow::Context;
+use moco::train::{EpochReport, Event, Observer, RunDir};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::PathBuf;
+
+/// What a run cost and came to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Method name.
+    pub method: String,
+    /// Steps finished.
+    pub steps: usize,
+    /// Whether the run went to its end.
+    pub finished: bool,
+    /// Trained parameters.
+    pub parameters: usize,
+    /// Mean wall time of an epoch in this process, without monitors.
+    pub seconds_per_epoch: Option<f64>,
+    /// Largest physical memory of this process.
+    pub peak_memory_bytes: Option<usize>,
+    /// Mean loss of the last epoch.
+    pub loss: Option<f64>,
+    /// Last kNN accuracy while training, 0..=1.
+    pub knn: Option<f64>,
+    /// What was warned of, e.g. a collapse.
+    pub warnings: Vec<String>,
+}
+
+impl Summary {
+    /// Where a run keeps it.
+    pub fn path(run: &RunDir) -> PathBuf {
+        run.path().join("summary.json")
+    }
+
+    /// Reads that of a run; `None` if there is none yet.
+    pub fn read(run: &RunDir) -> Option<Summary> {
+        serde_json::from_str(&fs::read_to_string(Self::path(run)).ok()?).ok()
+    }
+
+    /// Writes it into the run's folder.
+    pub fn write(&self, run: &RunDir) -> anyhow::Result<()> {
+        let path = Self::path(run);
+        let text = serde_json::to_string_pretty(self)?;
+        fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Gathers a summary from a run's events.
+#[derive(Default)]
+pub struct Gather {
+    pub summary: Summary,
+    epochs: Vec<EpochReport>,
+}
+
+impl Observer for Gather {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Start(start) => {
+                self.summary.method.clone_from(&start.method);
+                self.summary.parameters = start.parameters;
+            }
+            Event::Warning(warning) => self.summary.warnings.push(warning.clone()),
+            Event::Epoch(epoch) => {
+                self.epochs.push(epoch.clone());
+                self.summary.loss = Some(epoch.loss);
+                self.summary.knn = epoch.knn.or(self.summary.knn);
+                let seconds: f64 = self.epochs.iter().map(|epoch| epoch.seconds).sum();
+                self.summary.seconds_per_epoch = Some(seconds / self.epochs.len() as f64);
+            }
+            _ => {}
+        }
+    }
+}
