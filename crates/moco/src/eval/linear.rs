@@ -3,14 +3,13 @@
 //! A linear classifier on frozen backbone features of augmented images, by SGD. The backbone stays
 //! in evaluation mode, so neither its weights nor its BatchNorm statistics move.
 
+use super::classifier::{classifier, cross_entropy};
 use super::{Accuracy, Features, FrozenEncoder};
 use crate::batch::{Batch, to_host};
 use crate::config::{DecayScope, FeatureKind, RuleConfig};
-use crate::nn::{Linear, Mode, Param, init};
+use crate::nn::Mode;
 use crate::optim::{NamedGradients, Optimizer};
-use crate::rng::{self, Purpose};
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use moco_data::{DataError, Dataset, Loader, LoaderConfig, View};
 use std::sync::Arc;
 
@@ -81,7 +80,7 @@ pub fn linear_sgd(
         let labels: Vec<u32> = batch.indices.iter().filter_map(|&i| train.label(i)).collect();
         let images = Batch::new(batch, &device).views.remove(0);
         let features = frozen.encoder.embed(images, FeatureKind::Backbone, Mode::Eval);
-        let loss = cross_entropy(classifier.forward(features), &labels);
+        let loss = cross_entropy(classifier.forward(features), &labels, 0.0);
         let lr = config.lr * decay(step, total);
         let gradients = NamedGradients::of(&mut classifier, &loss.backward());
         sgd.step(&mut classifier, gradients, 0.0, |_| Some(lr));
@@ -102,21 +101,4 @@ fn decay(step: usize, total: usize) -> f64 {
         6..=7 => 0.1,
         _ => 0.01,
     }
-}
-
-/// Weights from N(0, 0.01), biases zero, as the reference starts its probe.
-fn classifier(inputs: usize, classes: usize, seed: u64, device: &Device) -> Linear {
-    let mut rng = rng::stream(seed, Purpose::Probe, 0);
-    Linear {
-        weight: Param::new(init::normal([classes, inputs], 0.01, &mut rng, device)),
-        bias: Some(Param::new(Tensor::zeros([classes], device))),
-    }
-}
-
-fn cross_entropy(logits: Tensor<2>, labels: &[u32]) -> Tensor<1> {
-    let labels: Vec<i32> = labels.iter().map(|&label| label as i32).collect();
-    let n = labels.len();
-    let labels =
-        Tensor::<2, Int>::from_data(TensorData::new(labels, [n, 1]), &logits.device().inner());
-    log_softmax(logits, 1).gather(1, labels).mean().neg()
 }

@@ -1,11 +1,14 @@
 //! How good a frozen encoder is. Needs models and data; knows no methods and no training.
 
+mod classifier;
 mod features;
+mod finetune;
 mod knn;
 mod linear;
 mod logistic;
 
 pub use features::{Features, FrozenEncoder, features, pixel_features};
+pub use finetune::{FineTune, fine_tune};
 pub use knn::knn;
 pub use linear::{LinearProbe, linear_sgd};
 pub use logistic::{Logistic, logistic};

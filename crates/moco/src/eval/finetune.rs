@@ -1,0 +1,231 @@
+//! Fine-tuning: the whole network goes on learning, with labels.
+//!
+//! A linear layer is put on the backbone and both are trained, the layers near the image at lower
+//! rates (Clark et al. 2020, arXiv 2003.10555, Sec. 3.2; Bao et al. 2022, arXiv 2106.08254), as
+//! MAE does. With few labels this is what tells encoders apart.
+
+use super::classifier::{classifier, cross_entropy};
+use super::{Accuracy, FrozenEncoder};
+use crate::batch::{Batch, pixels_to_tensor, to_host};
+use crate::config::{DecayScope, FeatureKind, RuleConfig};
+use crate::models::Encode;
+use crate::nn::{Linear, Mode, Module, Visitor};
+use crate::optim::{NamedGradients, Optimizer};
+use crate::schedule::cosine;
+use burn::tensor::{Device, Tensor};
+use moco_data::{DataError, Dataset, Loader, LoaderConfig, View, for_each_batch};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Batches that wait for the network.
+const PREFETCH: usize = 4;
+/// Test images per forward pass.
+const TEST_BATCH: usize = 128;
+
+/// Settings of fine-tuning; the defaults are MAE's for ViT-B, without its stronger augmentation.
+#[derive(Clone, Debug)]
+pub struct FineTune {
+    /// Augmentation of training images.
+    pub view: View,
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Epochs of linear warm-up.
+    pub warmup_epochs: f64,
+    /// Images per step.
+    pub batch_size: usize,
+    /// Learning rate of the new layer, for this batch size; falls along a cosine to 0.
+    pub lr: f64,
+    /// Factor on the rate from one layer to the one below it; 1 trains all alike.
+    pub layer_decay: f64,
+    /// Decoupled weight decay of matrices.
+    pub weight_decay: f64,
+    /// Share of each target that all classes share.
+    pub smoothing: f64,
+    /// Seed of order, augmentation and the new layer.
+    pub seed: u64,
+    /// Threads that decode and augment.
+    pub threads: usize,
+}
+
+impl FineTune {
+    /// The usual settings on images augmented by `view`: 5e-4 per 256 images, 5 % warm-up.
+    pub fn new(view: View, epochs: usize, batch_size: usize, seed: u64, threads: usize) -> Self {
+        Self {
+            view,
+            epochs,
+            warmup_epochs: 0.05 * epochs as f64,
+            batch_size,
+            lr: 5e-4 * batch_size as f64 / 256.0,
+            layer_decay: 0.65,
+            weight_decay: 0.05,
+            smoothing: 0.1,
+            seed,
+            threads,
+        }
+    }
+
+    /// The rate of a step, for the new layer.
+    fn rate(&self, step: usize, per_epoch: usize) -> f64 {
+        let at = step as f64 / per_epoch as f64;
+        if at < self.warmup_epochs {
+            return self.lr * at / self.warmup_epochs;
+        }
+        let rest = self.epochs as f64 - self.warmup_epochs;
+        cosine(self.lr, 0.0, (at - self.warmup_epochs) / rest)
+    }
+}
+
+/// Trains the encoder of `start` and a new layer on `train`, and scores them on `test`.
+///
+/// `encoder` is a network of the same shape on the autodiff side of the device; it is given the
+/// weights of `start`. `progress` hears (steps done, steps in all).
+///
+/// # Errors
+/// [`DataError`] when the training images cannot be read.
+pub fn fine_tune(
+    start: &mut FrozenEncoder,
+    mut encoder: Box<dyn Encode>,
+    train: Arc<Dataset>,
+    test: &Dataset,
+    config: &FineTune,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Accuracy, DataError> {
+    let device = start.device().clone();
+    crate::nn::copy_tensors(start.encoder.as_mut(), encoder.as_mut());
+    let classes = train.class_names().len();
+    let width = encoder.width(FeatureKind::Backbone);
+    let head = classifier(width, classes, config.seed, &device.clone().autodiff());
+    let mut net = Classifier { encoder, head };
+
+    let mut loader = loader(&train, config)?;
+    let rule = RuleConfig::AdamW { beta1: 0.9, beta2: 0.999 };
+    let mut optimizer = Optimizer::of_rule(rule, DecayScope::Matrices, None, &mut net);
+    let layers = Layers::of(&mut net);
+    let per_epoch = loader.steps_per_epoch();
+    let total = config.epochs * per_epoch;
+    for step in 0..total {
+        let batch = loader.next_batch()?;
+        let labels: Vec<u32> = batch.indices.iter().filter_map(|&i| train.label(i)).collect();
+        let images = Batch::new(batch, &device).views.remove(0);
+        let loss = cross_entropy(net.forward(images, Mode::Train), &labels, config.smoothing);
+        let gradients = NamedGradients::of(&mut net, &loss.backward());
+        let lr = config.rate(step, per_epoch);
+        optimizer.step(&mut net, gradients, config.weight_decay, |name| {
+            Some(lr * config.layer_decay.powi(layers.below_top(name)))
+        });
+        progress(step + 1, total);
+    }
+    Ok(score(&mut net, test, &start.view, classes, config.threads, &device))
+}
+
+fn loader(train: &Arc<Dataset>, config: &FineTune) -> Result<Loader, DataError> {
+    let settings = LoaderConfig {
+        batch_size: config.batch_size.min(train.len()),
+        views: vec![config.view.clone()],
+        seed: config.seed,
+        threads: config.threads,
+        prefetch: PREFETCH,
+        max_bad_share: 1.0,
+        cache_mb: 0,
+    };
+    Loader::start(train.clone(), settings, 0)
+}
+
+/// Backbone and new layer.
+struct Classifier {
+    encoder: Box<dyn Encode>,
+    head: Linear,
+}
+
+impl Module for Classifier {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        visitor.child("backbone", self.encoder.backbone());
+        visitor.child("head", &mut self.head);
+    }
+}
+
+impl Classifier {
+    /// # Shapes
+    /// `[N, H, W, 3]` to `[N, classes]`.
+    fn forward(&mut self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
+        self.head.forward(self.encoder.embed(images, FeatureKind::Backbone, mode))
+    }
+}
+
+/// Which layer of a network a parameter belongs to, counted from the image.
+struct Layers {
+    top: i32,
+}
+
+impl Layers {
+    fn of(net: &mut Classifier) -> Self {
+        let mut top = 0;
+        crate::nn::for_each_param(net, |name, _| top = top.max(Self::number(name).unwrap_or(0)));
+        Self { top: top + 1 }
+    }
+
+    /// Blocks of a transformer and stages of a residual network count from 1; what comes before
+    /// them is 0. `None` is what comes after them.
+    fn number(name: &str) -> Option<i32> {
+        let mut parts = name.split('.').peekable();
+        while let Some(part) = parts.next() {
+            let digits = part.strip_prefix("layer").or_else(|| {
+                (part == "blocks").then(|| parts.peek().copied().unwrap_or_default())
+            });
+            if let Some(number) = digits.and_then(|digits| digits.parse::<i32>().ok()) {
+                return Some(if part == "blocks" { number + 1 } else { number });
+            }
+        }
+        let before = ["conv1", "bn1", "patch_embed", "cls_token", "pos_embed"];
+        before.iter().any(|start| name.split('.').any(|part| part == *start)).then_some(0)
+    }
+
+    /// Layers between a parameter's and the new layer.
+    fn below_top(&self, name: &str) -> i32 {
+        self.top - Self::number(name).unwrap_or(self.top)
+    }
+}
+
+fn score(
+    net: &mut Classifier,
+    test: &Dataset,
+    view: &View,
+    classes: usize,
+    threads: usize,
+    device: &Device,
+) -> Accuracy {
+    let all: Vec<usize> = (0..test.len()).collect();
+    let [height, width] = view.size();
+    let (mut scores, mut labels) = (Vec::new(), Vec::new());
+    for_each_batch(test, &all, view, TEST_BATCH, threads, &mut |batch| {
+        let n = batch.indices.len();
+        let images = pixels_to_tensor(batch.pixels, [n, height, width], device);
+        scores.extend(to_host(net.forward(images, Mode::Eval)));
+        labels.extend(batch.indices.iter().filter_map(|&i| test.label(i)));
+        ControlFlow::Continue(())
+    });
+    Accuracy::from_scores(&scores, classes, &labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_counted_from_the_image() {
+        let number = |name: &str| Layers::number(name);
+        assert_eq!(number("backbone.conv1.weight"), Some(0));
+        assert_eq!(number("backbone.layer1.0.conv1.weight"), Some(1));
+        assert_eq!(number("backbone.layer4.1.bn2.bias"), Some(4));
+        assert_eq!(number("backbone.patch_embed.proj.weight"), Some(0));
+        assert_eq!(number("backbone.blocks.0.attn.qkv.weight"), Some(1));
+        assert_eq!(number("backbone.blocks.11.mlp.fc1.bias"), Some(12));
+        assert_eq!(number("backbone.norm.weight"), None);
+        assert_eq!(number("head.weight"), None);
+        let layers = Layers { top: 13 };
+        assert_eq!(layers.below_top("head.weight"), 0);
+        assert_eq!(layers.below_top("backbone.norm.bias"), 0);
+        assert_eq!(layers.below_top("backbone.blocks.11.norm1.bias"), 1);
+        assert_eq!(layers.below_top("backbone.cls_token"), 13);
+    }
+}
