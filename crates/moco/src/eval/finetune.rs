@@ -169,9 +169,9 @@ impl Layers {
     fn number(name: &str) -> Option<i32> {
         let mut parts = name.split('.').peekable();
         while let Some(part) = parts.next() {
-            let digits = part.strip_prefix("layer").or_else(|| {
-                (part == "blocks").then(|| parts.peek().copied().unwrap_or_default())
-            });
+            let digits = part
+                .strip_prefix("layer")
+                .or_else(|| (part == "blocks").then(|| parts.peek().copied().unwrap_or_default()));
             if let Some(number) = digits.and_then(|digits| digits.parse::<i32>().ok()) {
                 return Some(if part == "blocks" { number + 1 } else { number });
             }

@@ -23,14 +23,18 @@
 //! | a batch computed in parts | [`Step::part`] |
 
 mod card;
+mod dino;
 mod moco;
+mod swav;
 
 pub use card::{CARDS, Card};
+pub use dino::Dino;
 pub use moco::Moco;
+pub use swav::SwAv;
 
 use crate::batch::Batch;
 use crate::config::{MethodConfig, RunConfig};
-use crate::models::{Encode, NetworkSpec};
+use crate::models::{DinoEncoder, Encode, NetworkSpec};
 use crate::nn::Module;
 use burn::tensor::{Device, Tensor};
 
@@ -149,6 +153,8 @@ pub fn build(config: &RunConfig, images: usize, device: &Device) -> Box<dyn Meth
         MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => {
             Box::new(Moco::new(moco, &network, device))
         }
+        MethodConfig::SwAv(swav) => Box::new(SwAv::new(swav, &network, device)),
+        MethodConfig::Dino(dino) => Box::new(Dino::new(dino, &network, device)),
         _ => {
             let _ = images;
             unimplemented!()
@@ -163,6 +169,8 @@ pub fn encoder(config: &RunConfig, device: &Device) -> Box<dyn Encode> {
         MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => {
             Box::new(Moco::new_encoder(moco, &network, device))
         }
+        MethodConfig::SwAv(swav) => Box::new(SwAv::new_encoder(swav, &network, device)),
+        MethodConfig::Dino(dino) => Box::new(DinoEncoder::new(dino, &network, device)),
         _ => unimplemented!(),
     }
 }

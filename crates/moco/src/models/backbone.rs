@@ -33,6 +33,14 @@ impl NetworkSpec {
         }
     }
 
+    /// The same without drop-path: what a teacher is.
+    pub fn without_drop_path(mut self) -> Self {
+        if let FamilyConfig::Vit(vit) = &mut self.model.family {
+            vit.drop_path = 0.0;
+        }
+        self
+    }
+
     /// The stream that the `part`-th network of a method draws its weights from.
     pub fn weights(&self, part: u64) -> ChaCha8Rng {
         rng::stream(self.seed, Purpose::Weights, part)
@@ -75,6 +83,21 @@ impl Backbone {
         match self {
             Backbone::ResNet(net) => net.forward(x, mode),
         }
+    }
+
+    /// Views, which may differ in size; neighbours of one size go through in one pass, so that
+    /// they share the statistics of a BatchNorm, as in multi-crop (Caron et al. 2020, arXiv
+    /// 2006.09882, App. A).
+    ///
+    /// # Shapes
+    /// V views of `[N, H, W, channels]` to `[V N, features]`, view by view.
+    pub fn forward_views(&mut self, views: &[Tensor<4>], mode: Mode) -> Tensor<2> {
+        let same_size = |a: &Tensor<4>, b: &Tensor<4>| a.dims() == b.dims();
+        let features = views
+            .chunk_by(same_size)
+            .map(|views| self.forward(Tensor::cat(views.to_vec(), 0), mode))
+            .collect();
+        Tensor::cat(features, 0)
     }
 }
 

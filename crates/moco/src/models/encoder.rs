@@ -53,6 +53,15 @@ impl Encoder {
         let features = self.backbone.forward(x, mode);
         self.head.forward(features, mode)
     }
+
+    /// Views, which may differ in size, to the space of the loss.
+    ///
+    /// # Shapes
+    /// V views of `[N, H, W, 3]` to `[V N, outputs]`, view by view, not normalised.
+    pub fn forward_views(&mut self, views: &[Tensor<4>], mode: Mode) -> Tensor<2> {
+        let features = self.backbone.forward_views(views, mode);
+        self.head.forward(features, mode)
+    }
 }
 
 impl Encode for Encoder {

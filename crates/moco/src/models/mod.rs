@@ -1,11 +1,13 @@
 //! Networks: backbones, projection heads, and the two together.
 
 mod backbone;
+mod dino_head;
 mod encoder;
 mod mlp;
 pub mod resnet;
 
 pub use backbone::{Backbone, NetworkSpec};
+pub use dino_head::{DinoEncoder, DinoHead};
 pub use encoder::{Encode, Encoder};
 pub use mlp::{Mlp, MlpSpec};
 pub use resnet::ResNet;

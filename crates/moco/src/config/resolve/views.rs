@@ -37,6 +37,31 @@ pub(super) fn views(method: &str, size: usize) -> Vec<String> {
             };
             vec![view(&blur("1"), ""), view(&blur("0.1"), "solarize(128; p=0.2) ")]
         }
+        "swav" => {
+            let jitter = if small {
+                "jitter(0.4,0.4,0.4,0.1; p=0.8)"
+            } else {
+                "jitter(0.8,0.8,0.8,0.2; p=0.8)"
+            };
+            let crop = |size: usize, area: &str| {
+                format!("crop({size}, {area}) flip {jitter} gray(p=0.2) {}{end}", blur("0.5"))
+            };
+            let (large, little) =
+                if small { ("0.3..1", "0.1..0.3") } else { ("0.14..1", "0.05..0.14") };
+            multi_crop([crop(size, large), crop(size, large)], crop(local(size), little), 6)
+        }
+        "dino" => {
+            let crop = |size: usize, area: &str, rest: &str| {
+                format!(
+                    "crop({size}, {area}) flip jitter(0.4,0.4,0.2,0.1; p=0.8) gray(p=0.2) {rest}{end}"
+                )
+            };
+            let large = [
+                crop(size, "0.4..1", &blur("1")),
+                crop(size, "0.4..1", &format!("{}solarize(128; p=0.2) ", blur("0.1"))),
+            ];
+            multi_crop(large, crop(local(size), "0.05..0.4", &blur("0.5")), 8)
+        }
         _ if small => both(format!(
             "crop({size}, 0.08..1) flip jitter(0.4,0.4,0.4,0.1; p=0.8) gray(p=0.2) {end}"
         )),
@@ -45,6 +70,16 @@ pub(super) fn views(method: &str, size: usize) -> Vec<String> {
             blur("0.5")
         )),
     }
+}
+
+/// Two large crops and `count` small ones.
+fn multi_crop(large: [String; 2], small: String, count: usize) -> Vec<String> {
+    large.into_iter().chain(std::iter::repeat_n(small, count)).collect()
+}
+
+/// Side of the small crops: 96 for 224, half the side of small images.
+fn local(size: usize) -> usize {
+    if size <= SMALL { size / 2 } else { size * 3 / 7 }
 }
 
 /// Resize to 8/7 of the size and cut out the middle, as in 256 and 224; small images whole.

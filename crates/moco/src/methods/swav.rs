@@ -1,0 +1,145 @@
+//! SwAV: Caron, Misra, Mairal, Goyal, Bojanowski & Joulin 2020, "Unsupervised Learning of Visual
+//! Features by Contrasting Cluster Assignments" (arXiv 2006.09882).
+//!
+//! Each view is assigned to prototypes, with all prototypes used alike over the batch; the
+//! assignment of one view is to be predicted from every other view. Small crops only predict.
+//!
+//! As in the reference code: prototypes are scaled to unit length before each step; the queue of a
+//! view is filled from a given epoch on and used once it is full, its scores before the batch's.
+
+use super::{Expectation, Method, Step, StepOutput, Treatment};
+use crate::batch::Batch;
+use crate::config::SwAvConfig;
+use crate::loss::{channel_std, l2_normalize};
+use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
+use crate::nn::{Mode, Module};
+use crate::parts::{Prototypes, RecentFeatures, sinkhorn};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Tensor, s};
+
+/// Views that are assigned; the others only predict.
+const ASSIGNED: usize = 2;
+
+/// State of SwAV.
+pub struct SwAv {
+    student: Student,
+    /// One per assigned view.
+    queues: Vec<RecentFeatures>,
+    config: SwAvConfig,
+    /// Features of the assigned views of the current step, part by part.
+    fresh: [Vec<Tensor<2>>; ASSIGNED],
+}
+
+/// What is trained.
+struct Student {
+    encoder: Encoder,
+    prototypes: Prototypes,
+}
+
+crate::module!(Student { encoder, prototypes });
+crate::module!(SwAv { student, queues });
+
+impl SwAv {
+    /// Everything is a function of the network's seed.
+    pub fn new(config: &SwAvConfig, network: &NetworkSpec, device: &Device) -> Self {
+        let on_graph = device.clone().autodiff();
+        let encoder = Self::new_encoder(config, network, &on_graph);
+        let mut rng = network.weights(1);
+        let prototypes = Prototypes::new(config.prototypes, config.dim, &mut rng, &on_graph);
+        let queue = |_| RecentFeatures::new(config.queue, config.dim, device);
+        Self {
+            student: Student { encoder, prototypes },
+            queues: (0..ASSIGNED).map(queue).collect(),
+            config: config.clone(),
+            fresh: Default::default(),
+        }
+    }
+
+    /// Projector of two layers with biases, BatchNorm after the first.
+    pub fn new_encoder(config: &SwAvConfig, network: &NetworkSpec, device: &Device) -> Encoder {
+        let head = |_| MlpSpec {
+            hidden_norm: true,
+            bn_groups: network.model.bn_groups(),
+            ..MlpSpec::plain(vec![config.hidden], config.dim)
+        };
+        Encoder::new(network, head, device)
+    }
+
+    /// Assignment of the `view`-th assigned view: its rows among those of the queue (Sec. 3.1).
+    fn assign(&self, view: usize, z: Tensor<2>) -> Tensor<2> {
+        let [n, _] = z.dims();
+        let z = match self.queues[view].full() {
+            Some(queue) => Tensor::cat(vec![queue, z], 0), // [L + N, D], the batch last
+            None => z,
+        };
+        let scores = self.student.prototypes.scores_without_gradient(z);
+        let q = sinkhorn(scores, self.config.epsilon, self.config.sinkhorn_iterations);
+        let [rows, _] = q.dims();
+        q.slice(s![rows - n..rows, ..]) // [N, K]
+    }
+}
+
+impl Method for SwAv {
+    fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
+        if step.is_first_part() {
+            self.student.prototypes.normalize();
+        }
+        let (n, views) = (batch.indices.len(), batch.views.len());
+        let z = l2_normalize(self.student.encoder.forward_views(&batch.views, Mode::Train));
+        let scores = self.student.prototypes.scores(z.clone()); // z·c  [V N, K]
+        let log_p = log_softmax(scores / self.config.temperature, 1); // log of Eq. 2's softmax
+        let of_view = |x: &Tensor<2>, v: usize| x.clone().slice(s![v * n..(v + 1) * n, ..]);
+
+        let mut loss = Tensor::zeros([1], &log_p.device());
+        for i in 0..ASSIGNED {
+            let z_i = of_view(&z, i).without_autodiff();
+            let q = self.assign(i, z_i.clone()); // q_i  [N, K], no gradient
+            self.fresh[i].push(z_i);
+            for v in (0..views).filter(|v| *v != i) {
+                // Eq. 1 and 2: the assignment of view i, predicted from view v.
+                let cross_entropy = (q.clone() * of_view(&log_p, v)).sum_dim(1).mean().neg();
+                loss = loss + cross_entropy;
+            }
+        }
+        let loss = loss / (ASSIGNED * (views - 1)) as f64;
+        StepOutput { loss, metrics: vec![("feature_std", channel_std(of_view(&z, 0)))] }
+    }
+
+    fn student(&mut self) -> &mut dyn Module {
+        &mut self.student
+    }
+
+    fn treatment(&self, step: &Step) -> Treatment {
+        let rests = step.index < self.config.freeze_prototypes_steps;
+        Treatment { frozen: if rests { &["prototypes"] } else { &[] }, ..Treatment::default() }
+    }
+
+    fn after_update(&mut self, step: &Step) {
+        for (queue, fresh) in self.queues.iter_mut().zip(&mut self.fresh) {
+            let fresh = std::mem::take(fresh);
+            if self.config.queue > 0 && step.epoch() >= self.config.queue_from_epoch {
+                queue.push(Tensor::cat(fresh, 0));
+            }
+        }
+    }
+
+    fn encoder(&mut self) -> &mut dyn Encode {
+        &mut self.student.encoder
+    }
+
+    fn expectation(&self) -> Expectation {
+        let chance = (self.config.prototypes as f64).ln();
+        Expectation {
+            chance,
+            collapse: Some(chance),
+            mend: "lower method.epsilon to 0.03, raise method.freeze_prototypes_steps, or set \
+                   method.queue",
+            dim: self.config.dim,
+            advice: format!(
+                "A loss that stays at {chance:.2}, the logarithm of the number of prototypes, is \
+                 that of assignments without information."
+            ),
+            parts_differ: Some("since prototypes are shared out within each part"),
+        }
+    }
+}
