@@ -87,7 +87,8 @@ pub fn linear_sgd(
     }
 
     let rows = test.len();
-    let features = Tensor::from_data(TensorData::new(test.values.clone(), [rows, width]), &device);
+    let features = TensorData::new(test.values.clone(), [rows, width]);
+    let features = Tensor::<2>::from_data(features, &device);
     let scores = to_host(classifier.forward(features));
     Ok(Accuracy::from_scores(&scores, classes, &test.labels))
 }
@@ -106,7 +107,7 @@ fn classifier(inputs: usize, classes: usize, seed: u64, device: &Device) -> Line
     let mut rng = rng::stream(seed, Purpose::Probe, 0);
     Linear {
         weight: Param::new(init::normal([classes, inputs], 0.01, &mut rng, device)),
-        bias: Param::new(Tensor::zeros([classes], device)),
+        bias: Some(Param::new(Tensor::zeros([classes], device))),
     }
 }
 

@@ -2,16 +2,16 @@
 
 use super::init;
 use super::param::Param;
-use burn::tensor::{Device, Tensor, module::linear};
+use burn::tensor::{Device, Tensor, module};
 use rand_chacha::ChaCha8Rng;
 
-/// `y = x Wᵀ + b`, with torch's layout and default initialisation.
+/// `y = x Wᵀ + b` over the last dimension, with torch's layout and default initialisation.
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// `[out, in]`.
     pub weight: Param<2>,
-    /// `[out]`.
-    pub bias: Param<1>,
+    /// `[out]`, or none.
+    pub bias: Option<Param<1>>,
 }
 
 crate::module!(Linear { weight, bias });
@@ -19,15 +19,37 @@ crate::module!(Linear { weight, bias });
 impl Linear {
     /// Draws a layer from `rng`.
     pub fn new(inputs: usize, outputs: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
-        Self {
-            weight: Param::new(init::linear_uniform([outputs, inputs], inputs, rng, device)),
-            bias: Param::new(init::linear_uniform([outputs], inputs, rng, device)),
-        }
+        let weights = Self::without_bias(inputs, outputs, rng, device);
+        let bias = init::linear_uniform([outputs], inputs, rng, device);
+        Self { bias: Some(Param::new(bias)), ..weights }
+    }
+
+    /// Draws a layer without bias from `rng`.
+    pub fn without_bias(
+        inputs: usize,
+        outputs: usize,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Self {
+        let weight = init::linear_uniform([outputs, inputs], inputs, rng, device);
+        Self { weight: Param::new(weight), bias: None }
     }
 
     /// # Shapes
-    /// `[N, in]` to `[N, out]`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        linear(x, self.weight.val().transpose(), Some(self.bias.val()))
+    /// `[..., in]` to `[..., out]`: rows `[N, in]`, tokens `[N, T, in]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
+}
+
+/// `y = x Wᵀ + b` over the last dimension.
+///
+/// # Shapes
+/// `x` is `[..., in]`, `weight` `[out, in]`, `bias` `[out]`; the output `[..., out]`.
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    module::linear(x, weight.transpose(), bias)
 }
