@@ -1,16 +1,17 @@
 //! Backbone and projection head.
 
-use super::{ProjectionHead, ResNet};
+use super::{Backbone, ProjectionHead, ResNet};
 use crate::config::{FeatureKind, HeadKind, ModelConfig};
 use crate::nn::Mode;
 use crate::rng::{self, Purpose};
 use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
 
 /// An image encoder: the backbone that is kept, and the head that is used for training only.
 #[derive(Debug)]
 pub struct Encoder {
     /// Images to features.
-    pub backbone: ResNet,
+    pub backbone: Backbone,
     /// Features to the space of the loss.
     pub head: ProjectionHead,
     dim: usize,
@@ -32,7 +33,18 @@ impl Encoder {
     ) -> Self {
         let mut rng = rng::stream(seed, Purpose::Weights, 0);
         let backbone = ResNet::new(model, &mut rng, device).expect("a validated backbone name");
-        let head = ProjectionHead::new(head, backbone.features(), dim, &mut rng, device);
+        Self::of_backbone(Backbone::ResNet(backbone), head, dim, &mut rng, device)
+    }
+
+    /// Draws the head of a given backbone from `rng`.
+    pub fn of_backbone(
+        backbone: Backbone,
+        head: HeadKind,
+        dim: usize,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Self {
+        let head = ProjectionHead::new(head, backbone.features(), dim, rng, device);
         Self { backbone, head, dim }
     }
 
@@ -44,7 +56,7 @@ impl Encoder {
         self.head.forward(self.backbone.forward(x, mode))
     }
 
-    /// Frozen features, with running BatchNorm statistics.
+    /// Frozen features, in evaluation mode.
     ///
     /// # Shapes
     /// `[N, H, W, 3]` to `[N, F]`, F as [`Encoder::width`] says; not normalised.

@@ -9,3 +9,4 @@ mod optim;
 mod probes;
 mod resnet;
 mod runs;
+mod vit;
