@@ -3,6 +3,7 @@
 mod backbone;
 mod encoder;
 mod head;
+pub mod mae;
 pub mod resnet;
 pub mod vit;
 

@@ -3,6 +3,7 @@
 mod golden;
 mod layers;
 mod loss;
+mod mae;
 mod moco_method;
 mod norm;
 mod optim;

@@ -16,11 +16,13 @@ pub use config::{PatchStem, Pool, Positions, VitConfig, VitError, VitInit};
 pub use patch::{patchify, unpatchify};
 pub use position::resize_positions;
 
+pub(super) use block::{Block, BlockShape};
+pub(super) use init::tokens;
+pub(super) use position::PositionEmbedding;
+
 use crate::nn::{DropPath, LayerNorm, Mode, Module, Param, Visitor, drop_path};
-use block::{Block, BlockShape};
 use burn::tensor::{Device, Tensor};
 use patch::PatchEmbed;
-use position::PositionEmbedding;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
