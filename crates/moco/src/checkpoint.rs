@@ -122,7 +122,7 @@ pub fn load(
     let header = read_header(path, &bytes)?;
     let tensors = parse(path, &bytes)?;
     for (part, module) in parts {
-        restore(path, part, *module, &tensors, &header.counters, device)?;
+        restore(path, part, *module, &tensors, Some(&header.counters), device)?;
     }
     Ok(header.meta)
 }
@@ -192,14 +192,15 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Checkpoi
     write().map_err(|source| CheckpointError::Io { action: "write", path: path.into(), source })
 }
 
-/// Restores a module from a file of plain names, e.g. `encoder.safetensors`.
+/// Restores a module from a file of plain names, e.g. `encoder.safetensors`, which holds tensors
+/// only: counters stay as they are.
 pub(crate) fn load_plain(
     path: &Path,
     module: &mut dyn Module,
     device: &Device,
 ) -> Result<(), CheckpointError> {
     let bytes = read_file(path)?;
-    restore(path, "", module, &parse(path, &bytes)?, &BTreeMap::new(), device)
+    restore(path, "", module, &parse(path, &bytes)?, None, device)
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, CheckpointError> {
@@ -240,7 +241,7 @@ fn restore(
     part: &str,
     module: &mut dyn Module,
     tensors: &SafeTensors<'_>,
-    counters: &BTreeMap<String, u64>,
+    counters: Option<&BTreeMap<String, u64>>,
     device: &Device,
 ) -> Result<(), CheckpointError> {
     let mut problem = None;
@@ -251,10 +252,12 @@ fn restore(
                 read_values(tensors, &name, &tensor.shape())
                     .map(|values| tensor.set_flat(Tensor::from_data(values.as_slice(), device)))
             }
-            Leaf::Counter(value) => counters
-                .get(&name)
-                .map(|saved| *value = *saved)
-                .ok_or_else(|| format!("it lacks the counter `{name}`")),
+            Leaf::Counter(value) => counters.map_or(Ok(()), |counters| {
+                let saved = counters.get(&name);
+                saved
+                    .map(|saved| *value = *saved)
+                    .ok_or_else(|| format!("it lacks the counter `{name}`"))
+            }),
         };
         if let Err(reason) = result {
             problem.get_or_insert(reason);
@@ -274,4 +277,33 @@ fn read_values(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result
     }
     let values = view.data().chunks_exact(4);
     Ok(values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::to_host;
+    use crate::nn::Buffer;
+
+    struct Part {
+        tensor: Buffer<1>,
+        counter: u64,
+    }
+
+    crate::module!(Part { tensor, counter });
+
+    #[test]
+    fn plain_files_fill_tensors_and_leave_counters() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plain.safetensors");
+        let device = Device::flex();
+        let part = |value: f32, counter| Part {
+            tensor: Buffer::new(Tensor::from_data([value, 1.0], &device)),
+            counter,
+        };
+        write_tensors(&path, &host_tensors(&mut part(5.0, 7)), HashMap::new()).unwrap();
+        let mut loaded = part(0.0, 3);
+        load_plain(&path, &mut loaded, &device).unwrap();
+        assert_eq!((to_host(loaded.tensor.val()), loaded.counter), (vec![5.0, 1.0], 3));
+    }
 }

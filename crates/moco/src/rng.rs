@@ -19,6 +19,10 @@ pub enum Purpose {
     KeyShuffle,
     /// Order and initial weights in evaluation probes.
     Probe,
+    /// Residual branches that drop-path leaves out.
+    DropPath,
+    /// Patches that a masked autoencoder hides.
+    Mask,
 }
 
 /// The stream for `purpose` at `position` (a step, an epoch, or 0).

@@ -139,8 +139,8 @@ fn bad_assignments_name_key_and_mend() {
     unset(
         "model.backbone=resnet-18",
         "unknown model.backbone `resnet-18` (did you mean `resnet18`?): choose one of \
-         resnet18, resnet34, resnet50, resnet101, vit-nano, vit-micro, vit-tiny, vit-small, \
-         vit-small-12, vit-base, vit-large, vit-huge",
+         resnet18, resnet34, resnet50, resnet101, vit-micro, vit-tiny, vit-small, \
+         vit-small-moco, vit-base, vit-large",
     );
     unset(
         "train.epochs",

@@ -1,8 +1,8 @@
 //! What must hold between settings, beyond the range of each.
 
 use super::{
-    ConfigError, DataConfig, FeatureKind, MethodConfig, MocoConfig, NormKind, RuleConfig,
-    RunConfig, ScheduleConfig, SwAvConfig, keys,
+    ConfigError, DataConfig, FeatureKind, MethodConfig, MocoConfig, NormKind, PatchStem,
+    RuleConfig, RunConfig, ScheduleConfig, SwAvConfig, keys,
 };
 use moco_data::View;
 
@@ -115,6 +115,15 @@ impl RunConfig {
         mut views: impl Iterator<Item = &'a View>,
     ) -> Result<(), ConfigError> {
         let Some(vit) = self.model.vit() else { return Ok(()) };
+        if vit.patch_stem == PatchStem::Convolutions
+            && !(vit.patch.is_power_of_two() && (2..=64).contains(&vit.patch))
+        {
+            return invalid(format!(
+                "model.patch = {}: a stem of convolutions halves its way to the patch, so set it to \
+                 a power of two from 2 to 64",
+                vit.patch
+            ));
+        }
         let fits = |side: usize| side >= vit.patch && side.is_multiple_of(vit.patch);
         match views.find(|view| !view.size().into_iter().all(fits)) {
             Some(view) => {

@@ -1,7 +1,11 @@
 //! Images to features: a residual network or a vision transformer.
 
 use super::ResNet;
-use crate::config::{FamilyConfig, ModelConfig, RunConfig};
+use super::vit::{self, Vit, VitConfig, VitInit};
+use crate::config::{
+    FamilyConfig, MethodConfig, ModelConfig, PatchStem, Positions, RunConfig, TokenPool,
+    VitModelConfig,
+};
 use crate::nn::{Mode, Module, Visitor};
 use crate::rng::{self, Purpose};
 use burn::tensor::{Device, Tensor};
@@ -15,6 +19,8 @@ pub struct NetworkSpec {
     /// Height and width of the images it is made for, in pixels; transformers have a position
     /// embedding for each patch.
     pub size: [usize; 2],
+    /// How a transformer's weights are drawn, which differs between papers.
+    pub init: VitInit,
     /// Seed of the weights.
     pub seed: u64,
 }
@@ -29,6 +35,11 @@ impl NetworkSpec {
         Self {
             model: config.model.clone(),
             size: views.first().expect("one view at least").size(),
+            init: match config.method {
+                MethodConfig::MocoV3(_) => VitInit::MocoV3,
+                MethodConfig::Mae(_) => VitInit::Mae,
+                _ => VitInit::Normal,
+            },
             seed: config.train.seed,
         }
     }
@@ -41,6 +52,45 @@ impl NetworkSpec {
         self
     }
 
+    /// The transformer in full, if this is one.
+    ///
+    /// # Panics
+    /// If its name is unknown; configurations are validated before.
+    pub fn vit(&self) -> Option<VitConfig> {
+        let vit = self.model.vit()?;
+        let named = VitConfig::named(&self.model.backbone).expect("a validated backbone name");
+        Some(self.chosen(named, vit))
+    }
+
+    /// `named` with the run's choices and those that come with the paper's way of drawing weights.
+    fn chosen(&self, named: VitConfig, vit: &VitModelConfig) -> VitConfig {
+        let mae = self.init == VitInit::Mae;
+        let chosen = VitConfig {
+            patch: vit.patch,
+            image: self.size,
+            pool: match vit.pool {
+                TokenPool::Class => vit::Pool::Class,
+                TokenPool::Mean => vit::Pool::Mean,
+            },
+            positions: match vit.positions {
+                Positions::Learned => vit::Positions::Learned,
+                Positions::Sincos if mae => vit::Positions::SincosColumnFirst,
+                Positions::Sincos => vit::Positions::SincosRowFirst,
+            },
+            stem: match vit.freeze_patch {
+                true => vit::PatchStem::FrozenLinear,
+                false => vit::PatchStem::Linear,
+            },
+            drop_path: vit.drop_path,
+            init: self.init,
+            ..named
+        };
+        match vit.patch_stem {
+            PatchStem::Linear => chosen,
+            PatchStem::Convolutions => chosen.with_conv_stem(),
+        }
+    }
+
     /// The stream that the `part`-th network of a method draws its weights from.
     pub fn weights(&self, part: u64) -> ChaCha8Rng {
         rng::stream(self.seed, Purpose::Weights, part)
@@ -49,9 +99,12 @@ impl NetworkSpec {
 
 /// A network from images to features.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per encoder, never moved in a loop")]
 pub enum Backbone {
     /// Residual network.
     ResNet(ResNet),
+    /// Vision transformer.
+    Vit(Vit),
 }
 
 impl Backbone {
@@ -60,13 +113,15 @@ impl Backbone {
     /// # Panics
     /// If its name is unknown; configurations are validated before.
     pub fn new(spec: &NetworkSpec, channels: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
-        let name = &spec.model.backbone;
-        match &spec.model.family {
-            FamilyConfig::ResNet(resnet) => {
-                let net = ResNet::new(name, resnet, channels, rng, device);
+        match (&spec.model.family, spec.vit()) {
+            (FamilyConfig::ResNet(resnet), _) => {
+                let net = ResNet::new(&spec.model.backbone, resnet, channels, rng, device);
                 Backbone::ResNet(net.expect("a validated backbone name"))
             }
-            FamilyConfig::Vit(_) => unimplemented!(),
+            (FamilyConfig::Vit(_), vit) => {
+                let vit = vit.expect("a transformer's configuration");
+                Backbone::Vit(Vit::new(&vit, rng, device).expect("a validated transformer"))
+            }
         }
     }
 
@@ -74,6 +129,7 @@ impl Backbone {
     pub fn features(&self) -> usize {
         match self {
             Backbone::ResNet(net) => net.features(),
+            Backbone::Vit(net) => net.features(),
         }
     }
 
@@ -82,6 +138,7 @@ impl Backbone {
     pub fn forward(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
         match self {
             Backbone::ResNet(net) => net.forward(x, mode),
+            Backbone::Vit(net) => net.forward(x, mode),
         }
     }
 
@@ -105,6 +162,7 @@ impl Module for Backbone {
     fn visit(&mut self, visitor: &mut Visitor<'_>) {
         match self {
             Backbone::ResNet(net) => net.visit(visitor),
+            Backbone::Vit(net) => net.visit(visitor),
         }
     }
 }

@@ -3,11 +3,14 @@
 mod backbone;
 mod dino_head;
 mod encoder;
+pub mod mae;
 mod mlp;
 pub mod resnet;
+pub mod vit;
 
 pub use backbone::{Backbone, NetworkSpec};
 pub use dino_head::{DinoEncoder, DinoHead};
 pub use encoder::{Encode, Encoder};
 pub use mlp::{Mlp, MlpSpec};
 pub use resnet::ResNet;
+pub use vit::{Vit, VitConfig};

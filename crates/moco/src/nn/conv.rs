@@ -39,6 +39,11 @@ impl Conv {
         Self { weight: Param::new(init::kaiming_normal_fan_out(shape, rng, device)), stride }
     }
 
+    /// A layer of the given weight, `[out, in, kernel, kernel]`.
+    pub fn of_weight(weight: Tensor<4>, stride: usize) -> Self {
+        Self { weight: Param::new(weight), stride }
+    }
+
     /// Step between output positions.
     pub fn stride(&self) -> usize {
         self.stride

@@ -1,4 +1,4 @@
-//! Initial weights, as torchvision draws them, from the run's own random streams.
+//! Initial weights, as torchvision and timm draw them, from the run's own random streams.
 //!
 //! Drawn on the host by [`crate::rng`], so the same seed gives the same network on every device.
 
@@ -27,7 +27,25 @@ pub fn linear_uniform<const D: usize>(
     rng: &mut ChaCha8Rng,
     device: &Device,
 ) -> Tensor<D> {
-    let bound = 1.0 / (fan_in as f64).sqrt();
+    uniform(shape, 1.0 / (fan_in as f64).sqrt(), rng, device)
+}
+
+/// Uniform in `±sqrt(6 / (fan_in + fan_out))`: Glorot & Bengio 2010, Eq. 16.
+pub fn xavier_uniform<const D: usize>(
+    shape: [usize; D],
+    [fan_in, fan_out]: [usize; 2],
+    rng: &mut ChaCha8Rng,
+    device: &Device,
+) -> Tensor<D> {
+    uniform(shape, (6.0 / (fan_in + fan_out) as f64).sqrt(), rng, device)
+}
+
+fn uniform<const D: usize>(
+    shape: [usize; D],
+    bound: f64,
+    rng: &mut ChaCha8Rng,
+    device: &Device,
+) -> Tensor<D> {
     from_fn(shape, device, || rng.random_range(-bound..bound) as f32)
 }
 

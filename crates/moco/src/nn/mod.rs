@@ -2,19 +2,27 @@
 //!
 //! Knows nothing of methods, data or training.
 
+mod attention;
 mod conv;
+mod drop_path;
 mod feature_norm;
 mod fused;
 mod fused_pool;
+mod gelu;
 pub mod init;
+mod layer_norm;
 mod linear;
 mod module;
 mod norm;
 mod param;
 pub mod update;
 
+pub use attention::{Attention, attention};
 pub use conv::{Conv, Then, conv_bn_act, global_average_pool, max_pool};
+pub use drop_path::{DropPath, drop_path};
 pub use feature_norm::{Affine, FeatureNorm};
+pub use gelu::{Gelu, gelu};
+pub use layer_norm::{LayerNorm, layer_norm};
 pub use linear::{Linear, linear};
 pub use module::{
     Leaf, Module, TensorLeaf, Visitor, copy_tensors, count_params, for_each_leaf, for_each_param,

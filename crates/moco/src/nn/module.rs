@@ -71,6 +71,20 @@ impl Visitor<'_> {
         self.name.truncate(parent);
     }
 
+    /// Walks `module` under `name` with its parameters shown as buffers: saved and copied, but
+    /// neither trained nor averaged. Draw such a module on the plain device, where it costs no
+    /// gradient.
+    pub fn frozen_child(&mut self, name: &str, module: &mut dyn Module) {
+        let see = &mut *self.see;
+        let mut as_buffer = |name: &str, leaf: Leaf<'_>| match leaf {
+            Leaf::Param(tensor) => see(name, Leaf::Buffer(tensor)),
+            leaf => see(name, leaf),
+        };
+        let mut inner = Visitor { name: std::mem::take(&mut self.name), see: &mut as_buffer };
+        inner.child(name, module);
+        self.name = inner.name;
+    }
+
     /// Shows a leaf that carries the current name.
     pub fn leaf(&mut self, leaf: Leaf<'_>) {
         (self.see)(&self.name, leaf);

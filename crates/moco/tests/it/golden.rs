@@ -7,6 +7,7 @@ use moco::batch::to_host;
 use moco::config::{FamilyConfig, ModelConfig, NormKind, ResNetConfig, StemKind};
 use moco::device::Device;
 use moco::models::NetworkSpec;
+use moco::models::vit::VitInit;
 use moco::nn::{Leaf, Module, for_each_leaf};
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
@@ -108,7 +109,7 @@ pub fn resnet(backbone: &str, width: usize, stem: StemKind) -> NetworkSpec {
         bn_groups: 1,
     };
     let model = ModelConfig { backbone: backbone.into(), family: FamilyConfig::ResNet(resnet) };
-    NetworkSpec { model, size: [12, 12], seed: 0 }
+    NetworkSpec { model, size: [12, 12], init: VitInit::Normal, seed: 0 }
 }
 
 /// What the trajectories train: a ResNet-18 of width 4 with the CIFAR stem.
@@ -130,4 +131,31 @@ pub fn set_tensors(module: &mut dyn Module, value: impl Fn(&str) -> Option<Vec<f
             tensor.set_flat(self::tensor(values, [n]));
         }
     });
+}
+
+/// Element `j` of the hash that both sides compute weights from (golden/resnet.py, `formula`).
+pub fn formula(stream: u64, count: usize, scale: f64, shift: f64) -> Vec<f32> {
+    let u = |j: u64| {
+        let mut z = ((stream << 32) + j).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        2.0 * ((z ^ (z >> 31)) >> 40) as f64 / f64::from(1 << 24) - 1.0
+    };
+    (0..count as u64).map(|j| (shift + scale * u(j)) as f32).collect()
+}
+
+/// `expected` is [L2 norm, sum, 16 samples]; errors are measured against the norm, and the sum's
+/// against the norm times sqrt(n), the size of a sum of n errors that all point one way.
+pub fn check_digest(values: &[f32], expected: &[f64], tolerance: f64, name: &str) {
+    let n = values.len();
+    let norm = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    let sum: f64 = values.iter().map(|v| f64::from(*v)).sum();
+    let off_norm = (norm - expected[0]).abs() / expected[0];
+    let off_sum = (sum - expected[1]).abs() / (expected[0] * (n as f64).sqrt());
+    assert!(off_norm <= tolerance, "{name}: norm off by {off_norm:.1e}");
+    assert!(off_sum <= tolerance, "{name}: sum off by {off_sum:.1e}");
+    let samples: Vec<f32> = (0..16).map(|k| values[k * 7919 % n]).collect();
+    let scale = expected[2..].iter().fold(0f64, |m, v| m.max(v.abs()));
+    let off = difference(&samples, &expected[2..]) * scale / expected[0];
+    assert!(off <= tolerance, "{name}: a sample is off by {off:.1e} of the norm");
 }

@@ -3,9 +3,11 @@
 mod golden;
 mod layers;
 mod loss;
+mod mae;
 mod moco_method;
 mod norm;
 mod optim;
 mod probes;
 mod resnet;
 mod runs;
+mod vit;

@@ -4,7 +4,9 @@
 //! 3e-6 (outputs) and 2.4e-5 (gradients) away from its f64 (golden/MANIFEST.json). Ours sums in
 //! another order, and its Winograd convolutions round two to three times as much: 2e-5 and 1e-4.
 
-use crate::golden::{self, Golden, assert_close, difference, set_tensors, tensor, torch_name};
+use crate::golden::{
+    self, Golden, assert_close, check_digest, formula, set_tensors, tensor, torch_name,
+};
 use burn::tensor::Tensor;
 use moco::batch::to_host;
 use moco::config::{FamilyConfig, StemKind};
@@ -57,17 +59,6 @@ fn narrow_resnet50_matches_torchvision() {
     check_narrow("resnet50", StemKind::Imagenet);
 }
 
-/// Element `j` of the hash that both sides compute weights from (golden/resnet.py, `formula`).
-fn formula(stream: u64, count: usize, scale: f64, shift: f64) -> Vec<f32> {
-    let u = |j: u64| {
-        let mut z = ((stream << 32) + j).wrapping_add(0x9E37_79B9_7F4A_7C15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        2.0 * ((z ^ (z >> 31)) >> 40) as f64 / f64::from(1 << 24) - 1.0
-    };
-    (0..count as u64).map(|j| (shift + scale * u(j)) as f32).collect()
-}
-
 /// Parameter number `i` in torchvision's order (golden/resnet.py, `formula_parameter`).
 fn formula_parameter(i: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     let count = shape.iter().product();
@@ -109,24 +100,8 @@ fn check_full_width(backbone: &str, stem: StemKind, size: usize, input_stream: u
     for_each_param(&mut net, |name, param| {
         let gradient = to_host(param.gradient(&gradients).expect("a gradient"));
         let name = format!("grad.{}", torch_name(name, false));
-        check_digest(&gradient, &golden.values(&name), &name);
+        check_digest(&gradient, &golden.values(&name), GRADIENT_TOLERANCE, &name);
     });
-}
-
-/// `expected` is [L2 norm, sum, 16 samples]; errors are measured against the norm, and the sum's
-/// against the norm times sqrt(n), the size of a sum of n errors that all point one way.
-fn check_digest(gradient: &[f32], expected: &[f64], name: &str) {
-    let n = gradient.len();
-    let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-    let sum: f64 = gradient.iter().map(|g| f64::from(*g)).sum();
-    let off_norm = (norm - expected[0]).abs() / expected[0];
-    let off_sum = (sum - expected[1]).abs() / (expected[0] * (n as f64).sqrt());
-    assert!(off_norm <= GRADIENT_TOLERANCE, "{name}: norm off by {off_norm:.1e}");
-    assert!(off_sum <= GRADIENT_TOLERANCE, "{name}: sum off by {off_sum:.1e}");
-    let samples: Vec<f32> = (0..16).map(|k| gradient[k * 7919 % n]).collect();
-    let scale = expected[2..].iter().fold(0f64, |m, v| m.max(v.abs()));
-    let off = difference(&samples, &expected[2..]) * scale / expected[0];
-    assert!(off <= GRADIENT_TOLERANCE, "{name}: a sample is off by {off:.1e} of the norm");
 }
 
 #[test]

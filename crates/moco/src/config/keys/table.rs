@@ -3,19 +3,17 @@
 use super::{Key, Kind, When};
 
 /// Backbones by name, smallest first within a family.
-pub const BACKBONES: [&str; 12] = [
+pub const BACKBONES: [&str; 10] = [
     "resnet18",
     "resnet34",
     "resnet50",
     "resnet101",
-    "vit-nano",
     "vit-micro",
     "vit-tiny",
     "vit-small",
-    "vit-small-12",
+    "vit-small-moco",
     "vit-base",
     "vit-large",
-    "vit-huge",
 ];
 
 /// Methods by name, in order of publication.

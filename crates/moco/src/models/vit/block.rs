@@ -1,0 +1,77 @@
+//! The transformer block. Dosovitskiy et al. 2020 (arXiv 2010.11929), Eq. 2 and 3.
+
+use super::config::VitInit;
+use crate::nn::{Attention, Gelu, LayerNorm, Linear, gelu};
+use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+
+/// Sizes of a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockShape {
+    pub width: usize,
+    pub heads: usize,
+    pub mlp_ratio: usize,
+    pub qkv_bias: bool,
+}
+
+/// Attention, then an MLP, each on a LayerNorm of its input and added to it.
+#[derive(Debug)]
+pub(crate) struct Block {
+    norm1: LayerNorm,
+    attn: Attention,
+    norm2: LayerNorm,
+    mlp: Mlp,
+}
+
+crate::module!(Block { norm1, attn, norm2, mlp });
+
+#[derive(Debug)]
+struct Mlp {
+    fc1: Linear,
+    fc2: Linear,
+}
+
+crate::module!(Mlp { fc1, fc2 });
+
+impl Block {
+    pub(crate) fn new(
+        shape: BlockShape,
+        init: VitInit,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Self {
+        let BlockShape { width, heads, mlp_ratio, qkv_bias } = shape;
+        let hidden = mlp_ratio * width;
+        let qkv = init.qkv(width, qkv_bias, rng, device);
+        let proj = init.linear([width, width], rng, device);
+        let fc1 = init.linear([width, hidden], rng, device);
+        let fc2 = init.linear([hidden, width], rng, device);
+        Self {
+            norm1: LayerNorm::new(width, device),
+            attn: Attention::new(qkv, proj, heads),
+            norm2: LayerNorm::new(width, device),
+            mlp: Mlp { fc1, fc2 },
+        }
+    }
+
+    /// `branch` is applied to what each of the two residual branches adds: drop-path, or nothing.
+    ///
+    /// # Shapes
+    /// `[N, T, D]` to the same.
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<3>,
+        mut branch: impl FnMut(Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let attended = self.attn.forward(self.norm1.forward(x.clone()));
+        let x = x + branch(attended); // Eq. 2
+        let mixed = self.mlp.forward(self.norm2.forward(x.clone()));
+        x + branch(mixed) // Eq. 3
+    }
+}
+
+impl Mlp {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.fc2.forward(gelu(self.fc1.forward(x), Gelu::Erf))
+    }
+}

@@ -1,0 +1,235 @@
+//! Vision Transformers: Dosovitskiy et al. 2020 (arXiv 2010.11929), in timm's arrangement.
+//!
+//! Parameter names are timm's, so `timm.create_model(..., num_classes=0)` loads an exported
+//! backbone. With learned positions at 224 pixels and patches of 16 there are 5.52 M parameters as
+//! `vit-tiny`, 21.67 M as `-small`, 85.80 M as `-base` and 303.30 M as `-large`. GELU is exact and
+//! LayerNorm has an epsilon of 1e-6. Fixed positions, and a frozen patch projection, are buffers of
+//! the module walk: saved and copied, but neither trained nor averaged.
+
+mod block;
+mod config;
+mod init;
+mod patch;
+mod position;
+
+pub use config::{PatchStem, Pool, Positions, VitConfig, VitError, VitInit};
+pub use patch::{patchify, unpatchify};
+pub use position::resize_positions;
+
+pub(super) use block::{Block, BlockShape};
+pub(super) use init::tokens;
+pub(super) use position::PositionEmbedding;
+
+use crate::nn::{DropPath, LayerNorm, Mode, Module, Param, Visitor, drop_path};
+use burn::tensor::{Device, Tensor};
+use patch::PatchEmbed;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+/// A Vision Transformer up to and including the final LayerNorm.
+#[derive(Debug)]
+pub struct Vit {
+    cls_token: Option<Param<3>>,
+    pos_embed: PositionEmbedding,
+    patch_embed: PatchEmbed,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    drop_path: Option<DropPath>,
+    config: VitConfig,
+}
+
+impl Vit {
+    /// Draws a network from `rng`.
+    ///
+    /// # Errors
+    /// Those of [`VitConfig::check`].
+    pub fn new(
+        config: &VitConfig,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Result<Self, VitError> {
+        config.check()?;
+        let VitConfig { width, depth, heads, mlp_ratio, qkv_bias, init, .. } = *config;
+        let shape = BlockShape { width, heads, mlp_ratio, qkv_bias };
+        let class_token = config.class_token.then(|| init.class_token(width, rng, device));
+        Ok(Self {
+            cls_token: class_token.map(Param::new),
+            pos_embed: PositionEmbedding::new(config, rng, device),
+            patch_embed: PatchEmbed::new(config, rng, device),
+            blocks: (0..depth).map(|_| Block::new(shape, init, rng, device)).collect(),
+            norm: LayerNorm::new(width, device),
+            drop_path: (config.drop_path > 0.0).then(|| DropPath::new(rng.random())),
+            config: config.clone(),
+        })
+    }
+
+    /// What the network was made from.
+    pub fn config(&self) -> &VitConfig {
+        &self.config
+    }
+
+    /// Width of the pooled output.
+    pub fn features(&self) -> usize {
+        self.config.width
+    }
+
+    /// The feature of each image, as [`Pool`] says.
+    ///
+    /// # Shapes
+    /// `[N, H, W, 3]` to `[N, D]`.
+    ///
+    /// # Panics
+    /// If the patch size does not divide H and W; see [`VitConfig::check_image`].
+    pub fn forward(&mut self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
+        let patches = self.embed(images, mode);
+        let x = self.run(patches, mode, |_, _| ());
+        let first = usize::from(self.config.class_token);
+        match self.config.pool {
+            Pool::Class => class_token(self.norm.forward(x)),
+            Pool::Mean => mean(self.norm.forward(x), first),
+            Pool::MeanBeforeNorm => self.norm.forward(mean(x, first)),
+        }
+    }
+
+    /// All tokens after the final LayerNorm, the class token first.
+    ///
+    /// # Shapes
+    /// `[N, H, W, 3]` to `[N, T, D]`, with T = (H / p) (W / p), and 1 more for a class token.
+    ///
+    /// # Panics
+    /// As [`Vit::forward`].
+    pub fn forward_tokens(&mut self, images: Tensor<4>, mode: Mode) -> Tensor<3> {
+        let patches = self.embed(images, mode);
+        self.encode(patches, mode)
+    }
+
+    /// All tokens after each of the last `n` blocks, every one through the final LayerNorm.
+    ///
+    /// # Shapes
+    /// `[N, H, W, 3]` to `n` times `[N, T, D]`.
+    ///
+    /// # Panics
+    /// As [`Vit::forward`].
+    pub fn last_blocks(&mut self, images: Tensor<4>, n: usize, mode: Mode) -> Vec<Tensor<3>> {
+        let patches = self.embed(images, mode);
+        let first = self.blocks.len().saturating_sub(n);
+        let mut outputs = Vec::with_capacity(n);
+        self.run(patches, mode, |block, x| {
+            if block >= first {
+                outputs.push(x.clone());
+            }
+        });
+        outputs.into_iter().map(|x| self.norm.forward(x)).collect()
+    }
+
+    /// Class tokens of the last `n` blocks side by side, in evaluation mode: the features of
+    /// DINO's linear probe, with n = 4 for ViT-S (Caron et al. 2021, arXiv 2104.14294).
+    ///
+    /// # Shapes
+    /// `[N, H, W, 3]` to `[N, n D]`.
+    ///
+    /// # Panics
+    /// As [`Vit::forward`], and if there is no class token.
+    pub fn last_class_tokens(&mut self, images: Tensor<4>, n: usize) -> Tensor<2> {
+        assert!(self.config.class_token, "a network with a class token");
+        let blocks = self.last_blocks(images, n, Mode::Eval);
+        Tensor::cat(blocks.into_iter().map(class_token).collect(), 1)
+    }
+
+    /// Tokens of the patches, with their positions.
+    ///
+    /// # Shapes
+    /// `[N, H, W, 3]` to `[N, (H / p) (W / p), D]`.
+    pub(super) fn embed(&mut self, images: Tensor<4>, mode: Mode) -> Tensor<3> {
+        let [_, height, width, _] = images.dims();
+        self.config.check_image([height, width]).unwrap_or_else(|error| panic!("{error}"));
+        let grid = [height, width].map(|side| side / self.config.patch);
+        self.patch_embed.forward(images, mode) + self.pos_embed.patches(grid)
+    }
+
+    /// Class token, blocks and final LayerNorm, on any subset of the patches.
+    ///
+    /// # Shapes
+    /// `[N, L, D]` to `[N, T, D]`.
+    pub(super) fn encode(&mut self, patches: Tensor<3>, mode: Mode) -> Tensor<3> {
+        let x = self.run(patches, mode, |_, _| ());
+        self.norm.forward(x)
+    }
+
+    /// Class token and blocks; shows every block's index and output to `after`.
+    fn run(
+        &mut self,
+        patches: Tensor<3>,
+        mode: Mode,
+        after: impl FnMut(usize, &Tensor<3>),
+    ) -> Tensor<3> {
+        let dropping = self.drop_path.as_mut().filter(|_| mode == Mode::Train);
+        let Some(mut rng) = dropping.map(DropPath::next_pass) else {
+            return self.run_blocks(patches, |_, branch| branch, after);
+        };
+        let VitConfig { drop_path: rate, depth, .. } = self.config;
+        let dropped = |i, branch| drop_path(branch, block_rate(rate, i, depth), &mut rng);
+        self.run_blocks(patches, dropped, after)
+    }
+
+    /// As [`Vit::run`]; what block `i` adds to its input goes through `branch(i, _)`.
+    fn run_blocks(
+        &self,
+        patches: Tensor<3>,
+        mut branch: impl FnMut(usize, Tensor<3>) -> Tensor<3>,
+        mut after: impl FnMut(usize, &Tensor<3>),
+    ) -> Tensor<3> {
+        let n = patches.dims()[0];
+        let mut x = match &self.cls_token {
+            Some(token) => {
+                let token = token.val() + self.pos_embed.class_token();
+                Tensor::cat(vec![token.repeat_dim(0, n), patches], 1)
+            }
+            None => patches,
+        };
+        for (i, block) in self.blocks.iter().enumerate() {
+            x = block.forward(x, |added| branch(i, added));
+            after(i, &x);
+        }
+        x
+    }
+}
+
+impl Module for Vit {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        let norm = match self.config.pool {
+            Pool::Class | Pool::Mean => "norm",
+            Pool::MeanBeforeNorm => "fc_norm",
+        };
+        visitor.child("cls_token", &mut self.cls_token);
+        visitor.child("pos_embed", &mut self.pos_embed);
+        visitor.child("patch_embed", &mut self.patch_embed);
+        visitor.child("blocks", &mut self.blocks);
+        visitor.child(norm, &mut self.norm);
+        visitor.child("drop_path", &mut self.drop_path);
+    }
+}
+
+/// Drop-path's rate in block `index` of `depth`: from 0, linearly, to the whole rate.
+fn block_rate(rate: f64, index: usize, depth: usize) -> f64 {
+    rate * index as f64 / (depth - 1).max(1) as f64
+}
+
+/// Mean over the patches, which begin at token `first`.
+///
+/// # Shapes
+/// `[N, T, D]` to `[N, D]`.
+fn mean(tokens: Tensor<3>, first: usize) -> Tensor<2> {
+    let [n, t, d] = tokens.dims();
+    tokens.narrow(1, first, t - first).mean_dim(1).reshape([n, d])
+}
+
+/// # Shapes
+/// `[N, T, D]` to `[N, D]`.
+fn class_token(tokens: Tensor<3>) -> Tensor<2> {
+    let [n, _, d] = tokens.dims();
+    tokens.narrow(1, 0, 1).reshape([n, d])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! Multi-head self-attention. Vaswani et al. 2017 (arXiv 1706.03762), Sec. 3.2.
+
+use super::Linear;
+use burn::tensor::{Tensor, activation::softmax};
+
+/// Self-attention with its four projections; names are timm's.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    /// Queries, keys and values in one, `[3 D, D]`.
+    pub qkv: Linear,
+    /// Of the concatenated heads, `[D, D]`.
+    pub proj: Linear,
+    heads: usize,
+}
+
+crate::module!(Attention { qkv, proj });
+
+impl Attention {
+    /// `heads` must divide the width D.
+    pub fn new(qkv: Linear, proj: Linear, heads: usize) -> Self {
+        Self { qkv, proj, heads }
+    }
+
+    /// # Shapes
+    /// `[N, T, D]` to the same.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.proj.forward(attention(self.qkv.forward(x), self.heads))
+    }
+}
+
+/// `softmax(q kᵀ / sqrt(d)) v` (Eq. 1) for every head, of width d.
+///
+/// # Shapes
+/// `[N, T, 3 H d]`, packed as (q | k | v), each head by head, to `[N, T, H d]`.
+pub fn attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
+    let [n, t, packed] = qkv.dims();
+    let width = packed / 3;
+    let d = width / heads;
+    let [q, k, v] = std::array::from_fn(|i| {
+        let part = qkv.clone().narrow(2, i * width, width);
+        part.reshape([n, t, heads, d]).swap_dims(1, 2) // [N, H, T, d]
+    });
+    let q = q * (d as f64).powf(-0.5); // cheaper than to scale the T x T scores
+    let weights = softmax(q.matmul(k.transpose()), 3); // [N, H, T, T]
+    weights.matmul(v).swap_dims(1, 2).reshape([n, t, width])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::to_host;
+    use crate::device::Device;
+    use crate::nn::init;
+    use crate::rng::{Purpose, stream};
+
+    /// Eq. 1 by loops, in f64.
+    fn by_loops(qkv: &[f32], [n, t, heads, d]: [usize; 4]) -> Vec<f64> {
+        let width = heads * d;
+        let mut out = vec![0.0; n * t * width];
+        for index in 0..n * heads * t {
+            let (i, h, row) = (index / (heads * t), index / t % heads, index % t);
+            let at = |token: usize, part: usize, c: usize| {
+                f64::from(qkv[((i * t + token) * 3 + part) * width + h * d + c])
+            };
+            let score = |k: usize| (0..d).map(|c| at(row, 0, c) * at(k, 1, c)).sum::<f64>();
+            let weights: Vec<f64> = (0..t).map(|k| (score(k) / (d as f64).sqrt()).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            for c in 0..d {
+                let mixed: f64 = (0..t).map(|k| weights[k] / total * at(k, 2, c)).sum();
+                out[(i * t + row) * width + h * d + c] = mixed;
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn every_head_attends_as_equation_1_says() {
+        for [n, t, heads, d] in [[2, 5, 3, 4], [1, 1, 1, 7], [3, 17, 2, 8]] {
+            let rng = &mut stream(5, Purpose::Weights, t as u64);
+            let qkv = init::normal([n, t, 3 * heads * d], 1.0, rng, &Device::flex());
+            let expected = by_loops(&to_host(qkv.clone()), [n, t, heads, d]);
+            for (found, expected) in to_host(attention(qkv, heads)).iter().zip(expected) {
+                // A mean of normal values: the error of an f32 exponent, 1e-7 of a score near 10.
+                assert!((f64::from(*found) - expected).abs() < 5e-6, "{found} {expected}");
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Layer normalisation. Ba et al. 2016 (arXiv 1607.06450).
+
+use super::param::Param;
+use burn::tensor::{Device, Tensor, module};
+
+/// Added to variances in every Vision Transformer here; torch's own default is 1e-5.
+const EPSILON: f64 = 1e-6;
+
+/// Layer normalisation over the last dimension, with scale and shift.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    /// Scale, `[C]`.
+    pub weight: Param<1>,
+    /// Shift, `[C]`.
+    pub bias: Param<1>,
+}
+
+crate::module!(LayerNorm { weight, bias });
+
+impl LayerNorm {
+    /// Scale 1 and shift 0.
+    pub fn new(channels: usize, device: &Device) -> Self {
+        Self {
+            weight: Param::new(Tensor::ones([channels], device)),
+            bias: Param::new(Tensor::zeros([channels], device)),
+        }
+    }
+
+    /// # Shapes
+    /// `[..., C]` to the same.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        layer_norm(x, self.weight.val(), self.bias.val(), EPSILON)
+    }
+}
+
+/// `(x - mean) / sqrt(var + epsilon) * weight + bias` over the last dimension; `var` is biased.
+///
+/// # Shapes
+/// `[..., C]` to the same; `weight` and `bias` are `[C]`.
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    module::layer_norm(x, weight, Some(bias), epsilon)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::to_host;
+
+    #[test]
+    fn the_variance_is_biased_and_epsilon_is_inside_the_root() {
+        let device = Device::flex();
+        let norm = LayerNorm::new(2, &device);
+        // Two values ±s have mean 0 and variance s², the size of epsilon here.
+        let x = Tensor::<2>::from_data([[2.001, 1.999], [1e-3, -1e-3]], &device);
+        let expected = std::f32::consts::FRAC_1_SQRT_2;
+        let found = to_host(norm.forward(x));
+        for (value, sign) in found.iter().zip([1.0, -1.0, 1.0, -1.0]) {
+            // 2.001 is rounded to 1.2e-7, a ten-thousandth of s.
+            assert!((value - sign * expected).abs() < 2e-4, "{value}");
+        }
+    }
+}

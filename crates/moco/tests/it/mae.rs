@@ -1,0 +1,134 @@
+//! Masked autoencoders against the published arrangement in PyTorch.
+//!
+//! torch's own f32 is up to 3e-7 (tokens, predictions) and 2e-6 (gradients) away from its f64
+//! (golden/MANIFEST.json); ours sums in another order.
+
+use crate::golden::{Golden, assert_close, difference, tensor};
+use burn::tensor::Tensor;
+use moco::batch::to_host;
+use moco::device::Device;
+use moco::models::mae::{DecoderConfig, MaskedAutoencoder, Masking, kept_patches, pixel_targets};
+use moco::models::vit::{Positions, VitConfig, VitError, VitInit, patchify};
+use moco::nn::{Leaf, Mode, for_each_leaf, for_each_param};
+use moco::rng::{Purpose, stream};
+
+const TOLERANCE: f64 = 3e-6;
+const GRADIENT_TOLERANCE: f64 = 1e-5;
+
+fn encoder() -> VitConfig {
+    VitConfig {
+        positions: Positions::SincosColumnFirst,
+        init: VitInit::Mae,
+        ..VitConfig::of_size([24, 2, 3], 4, [16, 16])
+    }
+}
+
+const DECODER: DecoderConfig = DecoderConfig { width: 16, depth: 2, heads: 2 };
+
+/// Our name for a tensor of the published code's, or the other way round.
+fn published(name: &str) -> String {
+    match name.strip_prefix("encoder.") {
+        Some(name) => name.to_string(),
+        None if name == "decoder.mask_token" => "mask_token".to_string(),
+        None => name.replace("decoder.", "decoder_"),
+    }
+}
+
+fn network(golden: &Golden) -> MaskedAutoencoder {
+    let rng = &mut stream(0, Purpose::Weights, 0);
+    let device = Device::flex().autodiff();
+    let mut net = MaskedAutoencoder::new(&encoder(), &DECODER, rng, &device).unwrap();
+    for_each_leaf(&mut net, |name, leaf| match leaf {
+        Leaf::Param(param) => {
+            let values = golden.f32(&format!("state.{}", published(name)));
+            let n = values.len();
+            param.set_flat(tensor(values, [n]));
+        }
+        Leaf::Buffer(_) => assert!(name.ends_with("pos_embed"), "{name} is trained"),
+        Leaf::Counter(_) => {}
+    });
+    net
+}
+
+#[test]
+fn network_matches_torch_with_all_gradients() {
+    let golden = Golden::open("mae_network");
+    let mut net = network(&golden);
+    let masking = Masking::from_noise(&golden.f32("noise"), 16, 0.75);
+    let x: Tensor<4> = golden.tensor("x");
+    let latent = net.encoder.forward_visible(x.clone(), &masking, Mode::Train);
+    assert_close(latent, &golden, "latent", TOLERANCE);
+    let pred = net.forward(x.clone(), &masking, Mode::Train);
+    assert_close(pred.clone(), &golden, "pred", TOLERANCE);
+
+    // He et al. 2021, Sec. 3: mean squared error, over the hidden patches only.
+    let error = (pred - pixel_targets(x.clone(), 4, true)).square().mean_dim(2);
+    let hidden = masking.hidden(&Device::flex());
+    let loss = (error.reshape([4, 16]) * hidden.clone()).sum() / hidden.sum();
+    assert_close(loss.clone(), &golden, "loss", TOLERANCE);
+    let gradients = loss.backward();
+    for_each_param(&mut net, |name, param| {
+        let gradient = param.gradient(&gradients).expect("a gradient for every parameter");
+        let name = format!("grad.{}", published(name));
+        assert_close(gradient, &golden, &name, GRADIENT_TOLERANCE);
+    });
+    let all = net.encoder.forward_tokens(x, Mode::Eval);
+    assert_close(all, &golden, "latent_all", TOLERANCE);
+}
+
+#[test]
+fn masking_and_targets_match_torch() {
+    let golden = Golden::open("mae_loss");
+    let x: Tensor<4> = golden.tensor("x");
+    assert_close(pixel_targets(x.clone(), 4, false), &golden, "patches", 0.0);
+    assert_close(pixel_targets(x, 4, true), &golden, "target", TOLERANCE);
+
+    let masking = Masking::from_noise(&golden.f32("noise"), 16, 0.75);
+    assert_close(masking.hidden(&Device::flex()), &golden, "mask", 0.0);
+    let numbers = tensor((0..4 * 16).map(|i| (i % 16) as f32).collect(), [4, 16, 1]);
+    assert_close(masking.visible(numbers.clone()), &golden, "ids_keep", 0.0);
+    assert_close(masking.restore(numbers), &golden, "ids_restore", 0.0);
+}
+
+/// METHODS 1.0.10: a predictor of zeros has the error (n - 1) / n on normalised pixels.
+#[test]
+fn normalised_targets_have_unit_variance() {
+    let targets = pixel_targets(Golden::open("mae_loss").tensor("x"), 4, true);
+    let found = to_host(targets.square().mean_dim(2));
+    assert!(difference(&found, &vec![47.0 / 48.0; 4 * 16]) < TOLERANCE);
+}
+
+#[test]
+fn hidden_pixels_change_no_prediction() {
+    let golden = Golden::open("mae_network");
+    let mut net = network(&golden);
+    let masking = Masking::from_noise(&golden.f32("noise"), 16, 0.75);
+    let x: Tensor<4> = golden.tensor("x");
+    let hidden = masking.hidden(&Device::flex()).reshape([4, 16, 1]);
+    let inverted = patchify(x.clone(), 4) * (hidden * -2.0 + 1.0);
+    let inverted = moco::models::vit::unpatchify(inverted, [4, 4], 4);
+    let mut predict = |x| to_host(net.forward(x, &masking, Mode::Eval));
+    assert_ne!(to_host(inverted.clone()), to_host(x.clone()));
+    assert_eq!(predict(inverted), predict(x.clone()));
+    assert_ne!(predict(x.clone() * 0.5), predict(x));
+}
+
+#[test]
+fn a_quarter_of_the_patches_is_visible() {
+    assert_eq!(kept_patches(196, 0.75), 49);
+    assert_eq!(kept_patches(64, 0.75), 16);
+    assert_eq!(kept_patches(10, 0.75), 2);
+}
+
+#[test]
+fn what_cannot_be_built_is_named() {
+    let new = |encoder: &VitConfig, decoder: &DecoderConfig| {
+        let rng = &mut stream(0, Purpose::Weights, 0);
+        MaskedAutoencoder::new(encoder, decoder, rng, &Device::flex()).map(|_| ()).unwrap_err()
+    };
+    let pool = moco::models::vit::Pool::Mean;
+    let no_token = VitConfig { class_token: false, pool, ..encoder() };
+    assert_eq!(new(&no_token, &DECODER), VitError::NoClassToken { who: "a masked autoencoder" });
+    let odd = DecoderConfig { heads: 3, ..DECODER };
+    assert_eq!(new(&encoder(), &odd), VitError::Heads { heads: 3, width: 16 });
+}
