@@ -44,6 +44,17 @@ impl Batch {
         (0..parts).map(part).collect()
     }
 
+    /// The view of a method that looks at each image once.
+    ///
+    /// # Panics
+    /// If there is not exactly one; configurations are validated before.
+    pub fn single(&self) -> &Tensor<4> {
+        match self.views.as_slice() {
+            [view] => view,
+            views => panic!("a method of one view was given {}", views.len()),
+        }
+    }
+
     /// The two views of a method that compares pairs.
     ///
     /// # Panics

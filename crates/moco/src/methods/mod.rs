@@ -24,11 +24,13 @@
 
 mod card;
 mod dino;
+mod mae;
 mod moco;
 mod swav;
 
 pub use card::{CARDS, Card};
 pub use dino::Dino;
+pub use mae::Mae;
 pub use moco::Moco;
 pub use swav::SwAv;
 
@@ -155,6 +157,7 @@ pub fn build(config: &RunConfig, images: usize, device: &Device) -> Box<dyn Meth
         }
         MethodConfig::SwAv(swav) => Box::new(SwAv::new(swav, &network, device)),
         MethodConfig::Dino(dino) => Box::new(Dino::new(dino, &network, device)),
+        MethodConfig::Mae(mae) => Box::new(Mae::new(mae, &network, device)),
         _ => {
             let _ = images;
             unimplemented!()
@@ -171,6 +174,7 @@ pub fn encoder(config: &RunConfig, device: &Device) -> Box<dyn Encode> {
         }
         MethodConfig::SwAv(swav) => Box::new(SwAv::new_encoder(swav, &network, device)),
         MethodConfig::Dino(dino) => Box::new(DinoEncoder::new(dino, &network, device)),
+        MethodConfig::Mae(_) => Box::new(Mae::new_encoder(&network, device)),
         _ => unimplemented!(),
     }
 }

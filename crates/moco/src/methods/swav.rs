@@ -59,7 +59,7 @@ impl SwAv {
     pub fn new_encoder(config: &SwAvConfig, network: &NetworkSpec, device: &Device) -> Encoder {
         let head = |_| MlpSpec {
             hidden_norm: true,
-            bn_groups: network.model.bn_groups(),
+            bn_groups: network.bn_groups(),
             ..MlpSpec::plain(vec![config.hidden], config.dim)
         };
         Encoder::new(network, head, device)

@@ -3,7 +3,7 @@
 use super::ResNet;
 use super::vit::{self, Vit, VitConfig, VitInit};
 use crate::config::{
-    FamilyConfig, MethodConfig, ModelConfig, PatchStem, Positions, RunConfig, TokenPool,
+    FamilyConfig, MethodConfig, PatchStem, Positions, ResNetConfig, RunConfig, TokenPool,
     VitModelConfig,
 };
 use crate::nn::{Mode, Module, Visitor};
@@ -15,14 +15,18 @@ use rand_chacha::ChaCha8Rng;
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetworkSpec {
     /// The architecture.
-    pub model: ModelConfig,
-    /// Height and width of the images it is made for, in pixels; transformers have a position
-    /// embedding for each patch.
-    pub size: [usize; 2],
-    /// How a transformer's weights are drawn, which differs between papers.
-    pub init: VitInit,
+    pub architecture: Architecture,
     /// Seed of the weights.
     pub seed: u64,
+}
+
+/// The architecture of a backbone, in full.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Architecture {
+    /// Residual network of a name that [`ResNet::new`] knows.
+    ResNet(String, ResNetConfig),
+    /// Vision transformer.
+    Vit(VitConfig),
 }
 
 impl NetworkSpec {
@@ -31,69 +35,79 @@ impl NetworkSpec {
     /// # Panics
     /// If the configuration was not validated.
     pub fn of(config: &RunConfig) -> Self {
-        let views = config.data.parse_views().expect("validated views");
-        Self {
-            model: config.model.clone(),
-            size: views.first().expect("one view at least").size(),
-            init: match config.method {
-                MethodConfig::MocoV3(_) => VitInit::MocoV3,
-                MethodConfig::Mae(_) => VitInit::Mae,
-                _ => VitInit::Normal,
-            },
-            seed: config.train.seed,
+        let name = config.model.backbone.clone();
+        let architecture = match &config.model.family {
+            FamilyConfig::ResNet(resnet) => Architecture::ResNet(name, resnet.clone()),
+            FamilyConfig::Vit(vit) => Architecture::Vit(transformer(&name, vit, config)),
+        };
+        Self { architecture, seed: config.train.seed }
+    }
+
+    /// The transformer, if this is one.
+    pub fn vit(&self) -> Option<&VitConfig> {
+        match &self.architecture {
+            Architecture::Vit(vit) => Some(vit),
+            Architecture::ResNet(..) => None,
+        }
+    }
+
+    /// BatchNorm groups within a training batch, in the backbone and in heads; 1 in transformers.
+    pub fn bn_groups(&self) -> usize {
+        match &self.architecture {
+            Architecture::Vit(vit) => vit.bn_groups,
+            Architecture::ResNet(_, resnet) => resnet.bn_groups,
         }
     }
 
     /// The same without drop-path: what a teacher is.
+    #[must_use]
     pub fn without_drop_path(mut self) -> Self {
-        if let FamilyConfig::Vit(vit) = &mut self.model.family {
+        if let Architecture::Vit(vit) = &mut self.architecture {
             vit.drop_path = 0.0;
         }
         self
     }
 
-    /// The transformer in full, if this is one.
-    ///
-    /// # Panics
-    /// If its name is unknown; configurations are validated before.
-    pub fn vit(&self) -> Option<VitConfig> {
-        let vit = self.model.vit()?;
-        let named = VitConfig::named(&self.model.backbone).expect("a validated backbone name");
-        Some(self.chosen(named, vit))
-    }
-
-    /// `named` with the run's choices and those that come with the paper's way of drawing weights.
-    fn chosen(&self, named: VitConfig, vit: &VitModelConfig) -> VitConfig {
-        let mae = self.init == VitInit::Mae;
-        let chosen = VitConfig {
-            patch: vit.patch,
-            image: self.size,
-            pool: match vit.pool {
-                TokenPool::Class => vit::Pool::Class,
-                TokenPool::Mean => vit::Pool::Mean,
-            },
-            positions: match vit.positions {
-                Positions::Learned => vit::Positions::Learned,
-                Positions::Sincos if mae => vit::Positions::SincosColumnFirst,
-                Positions::Sincos => vit::Positions::SincosRowFirst,
-            },
-            stem: match vit.freeze_patch {
-                true => vit::PatchStem::FrozenLinear,
-                false => vit::PatchStem::Linear,
-            },
-            drop_path: vit.drop_path,
-            init: self.init,
-            ..named
-        };
-        match vit.patch_stem {
-            PatchStem::Linear => chosen,
-            PatchStem::Convolutions => chosen.with_conv_stem(),
-        }
-    }
-
     /// The stream that the `part`-th network of a method draws its weights from.
     pub fn weights(&self, part: u64) -> ChaCha8Rng {
         rng::stream(self.seed, Purpose::Weights, part)
+    }
+}
+
+/// A named transformer with the run's choices, and with those that come with a paper: how weights
+/// are drawn, which coordinate comes first among the positions, how they are interpolated.
+fn transformer(name: &str, vit: &VitModelConfig, config: &RunConfig) -> VitConfig {
+    let views = config.data.parse_views().expect("validated views");
+    let named = VitConfig::named(name).expect("a validated backbone name");
+    let mae = matches!(config.method, MethodConfig::Mae(_));
+    let chosen = VitConfig {
+        patch: vit.patch,
+        image: views.first().expect("one view at least").size(),
+        pool: match vit.pool {
+            TokenPool::Class => vit::Pool::Class,
+            TokenPool::Mean => vit::Pool::Mean,
+        },
+        positions: match vit.positions {
+            Positions::Learned => vit::Positions::Learned,
+            Positions::Sincos if mae => vit::Positions::SincosColumnFirst,
+            Positions::Sincos => vit::Positions::SincosRowFirst,
+        },
+        position_nudge: if matches!(config.method, MethodConfig::Dino(_)) { 0.1 } else { 0.0 },
+        stem: match vit.freeze_patch {
+            true => vit::PatchStem::FrozenLinear,
+            false => vit::PatchStem::Linear,
+        },
+        drop_path: vit.drop_path,
+        init: match config.method {
+            MethodConfig::MocoV3(_) => VitInit::MocoV3,
+            MethodConfig::Mae(_) => VitInit::Mae,
+            _ => VitInit::Normal,
+        },
+        ..named
+    };
+    match vit.patch_stem {
+        PatchStem::Linear => chosen,
+        PatchStem::Convolutions => chosen.with_conv_stem(),
     }
 }
 
@@ -113,14 +127,13 @@ impl Backbone {
     /// # Panics
     /// If its name is unknown; configurations are validated before.
     pub fn new(spec: &NetworkSpec, channels: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
-        match (&spec.model.family, spec.vit()) {
-            (FamilyConfig::ResNet(resnet), _) => {
-                let net = ResNet::new(&spec.model.backbone, resnet, channels, rng, device);
+        match &spec.architecture {
+            Architecture::ResNet(name, resnet) => {
+                let net = ResNet::new(name, resnet, channels, rng, device);
                 Backbone::ResNet(net.expect("a validated backbone name"))
             }
-            (FamilyConfig::Vit(_), vit) => {
-                let vit = vit.expect("a transformer's configuration");
-                Backbone::Vit(Vit::new(&vit, rng, device).expect("a validated transformer"))
+            Architecture::Vit(vit) => {
+                Backbone::Vit(Vit::new(vit, rng, device).expect("a validated transformer"))
             }
         }
     }

@@ -122,7 +122,7 @@ impl DinoEncoder {
     pub fn new(config: &DinoConfig, network: &NetworkSpec, device: &Device) -> Self {
         let mut rng = network.weights(0);
         let backbone = Backbone::new(network, 3, &mut rng, device);
-        let groups = network.model.bn_groups();
+        let groups = network.bn_groups();
         let head = DinoHead::new(config, backbone.features(), groups, &mut rng, device);
         Self { backbone, head }
     }

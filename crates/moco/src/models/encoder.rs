@@ -1,6 +1,6 @@
 //! Backbone and projection head, and what evaluation asks of any encoder.
 
-use super::{Backbone, Mlp, MlpSpec, NetworkSpec};
+use super::{Backbone, Mlp, MlpSpec, NetworkSpec, Vit};
 use crate::config::FeatureKind;
 use crate::nn::{Mode, Module};
 use burn::tensor::{Device, Tensor};
@@ -81,5 +81,20 @@ impl Encode for Encoder {
 
     fn backbone(&mut self) -> &mut dyn Module {
         &mut self.backbone
+    }
+}
+
+/// A transformer without a head, as MAE leaves it: its feature is all there is.
+impl Encode for Vit {
+    fn embed(&mut self, x: Tensor<4>, _: FeatureKind, mode: Mode) -> Tensor<2> {
+        self.forward(x, mode)
+    }
+
+    fn width(&self, _: FeatureKind) -> usize {
+        self.features()
+    }
+
+    fn backbone(&mut self) -> &mut dyn Module {
+        self
     }
 }

@@ -8,7 +8,7 @@ mod mlp;
 pub mod resnet;
 pub mod vit;
 
-pub use backbone::{Backbone, NetworkSpec};
+pub use backbone::{Architecture, Backbone, NetworkSpec};
 pub use dino_head::{DinoEncoder, DinoHead};
 pub use encoder::{Encode, Encoder};
 pub use mlp::{Mlp, MlpSpec};

@@ -4,11 +4,10 @@
 
 use burn::tensor::{Tensor, TensorData};
 use moco::batch::to_host;
-use moco::config::{FamilyConfig, ModelConfig, NormKind, ResNetConfig, StemKind};
+use moco::config::{NormKind, ResNetConfig, StemKind};
 use moco::device::Device;
-use moco::models::NetworkSpec;
-use moco::models::vit::VitInit;
-use moco::nn::{Leaf, Module, for_each_leaf};
+use moco::models::{Architecture, NetworkSpec};
+use moco::nn::{Leaf, Module, for_each_leaf, for_each_param};
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
 
@@ -108,17 +107,34 @@ pub fn resnet(backbone: &str, width: usize, stem: StemKind) -> NetworkSpec {
         zero_init_residual: false,
         bn_groups: 1,
     };
-    let model = ModelConfig { backbone: backbone.into(), family: FamilyConfig::ResNet(resnet) };
-    NetworkSpec { model, size: [12, 12], init: VitInit::Normal, seed: 0 }
+    NetworkSpec { architecture: Architecture::ResNet(backbone.into(), resnet), seed: 0 }
 }
 
 /// What the trajectories train: a ResNet-18 of width 4 with the CIFAR stem.
 pub fn resnet18_w4(bn_groups: usize) -> NetworkSpec {
     let mut network = resnet("resnet18", 4, StemKind::Cifar);
-    if let FamilyConfig::ResNet(resnet) = &mut network.model.family {
+    if let Architecture::ResNet(_, resnet) = &mut network.architecture {
         resnet.bn_groups = bn_groups;
     }
     network
+}
+
+/// Sets every parameter of `module` to the values of its name.
+pub fn set_params(module: &mut dyn Module, value: impl Fn(&str) -> Vec<f32>) {
+    for_each_param(module, |name, param| {
+        let values = value(name);
+        let n = values.len();
+        param.set_flat(self::tensor(values, [n]));
+    });
+}
+
+/// Step `step` of the stored bytes `[steps, N, H, W, 3]`: (byte - 128) / 64, exact in f32.
+pub fn stored_view(golden: &Golden, name: &str, step: usize) -> Tensor<4> {
+    let shape = golden.shape(name);
+    let count: usize = shape[1..].iter().product();
+    let bytes = golden.values(name);
+    let pixels = bytes[step * count..][..count].iter().map(|b| ((b - 128.0) / 64.0) as f32);
+    tensor(pixels.collect(), shape[1..].try_into().expect("images"))
 }
 
 /// Sets every tensor of `module` that `value` knows, by name.

@@ -9,9 +9,9 @@ use crate::golden::{
 };
 use burn::tensor::Tensor;
 use moco::batch::to_host;
-use moco::config::{FamilyConfig, StemKind};
+use moco::config::StemKind;
 use moco::device::Device;
-use moco::models::{Encoder, MlpSpec};
+use moco::models::{Architecture, Encoder, MlpSpec};
 use moco::nn::{Leaf, Mode, for_each_leaf, for_each_param};
 
 const TOLERANCE: f64 = 2e-5;
@@ -136,7 +136,7 @@ fn parameter_counts_are_the_published_ones() {
 #[test]
 fn zero_init_residual_makes_every_block_start_as_its_skip() {
     let mut network = golden::resnet("resnet50", 4, StemKind::Cifar);
-    if let FamilyConfig::ResNet(resnet) = &mut network.model.family {
+    if let Architecture::ResNet(_, resnet) = &mut network.architecture {
         resnet.zero_init_residual = true;
     }
     let mut net = Encoder::new(&network, |_| MlpSpec::linear(8), &Device::flex());

@@ -9,12 +9,12 @@ use crate::golden::{Golden, assert_close, check_digest, formula, set_tensors, te
 use burn::tensor::{Gradients, Tensor};
 use moco::batch::to_host;
 use moco::checkpoint::{self, Meta};
-use moco::config::{self, FeatureKind, ModelConfig, TokenPool, VitModelConfig};
+use moco::config::FeatureKind;
 use moco::device::Device;
 use moco::models::vit::{
     PatchStem, Pool, Positions, VitError, VitInit, patchify, resize_positions, unpatchify,
 };
-use moco::models::{Encode, Encoder, MlpSpec, NetworkSpec, Vit, VitConfig};
+use moco::models::{Architecture, Encode, Encoder, MlpSpec, NetworkSpec, Vit, VitConfig};
 use moco::nn::{
     Leaf, Linear, Mode, Module, Param, TensorLeaf, count_params, for_each_leaf, for_each_param,
 };
@@ -386,27 +386,18 @@ fn what_cannot_be_built_is_named() {
 
 #[test]
 fn an_encoder_takes_a_transformer() {
-    let vit = VitModelConfig {
-        patch: 4,
-        positions: config::Positions::Learned,
-        pool: TokenPool::Mean,
-        patch_stem: config::PatchStem::Linear,
-        drop_path: 0.0,
-        freeze_patch: false,
-    };
-    let model =
-        ModelConfig { backbone: "vit-micro".into(), family: config::FamilyConfig::Vit(vit) };
-    let network = NetworkSpec { model, size: [16, 16], init: VitInit::Normal, seed: 3 };
+    let vit = VitConfig { class_token: false, pool: Pool::Mean, ..tiny() };
+    let network = NetworkSpec { architecture: Architecture::Vit(vit), seed: 3 };
     let head = |features| MlpSpec::plain(vec![features], 8);
     let mut encoder = Encoder::new(&network, head, &Device::flex());
-    assert_eq!(encoder.width(FeatureKind::Backbone), 128);
+    assert_eq!(encoder.width(FeatureKind::Backbone), 24);
     let x: Tensor<4> = Golden::open("vit_tiny_expected").tensor("x");
     let features = encoder.embed(x.clone(), FeatureKind::Backbone, Mode::Eval);
-    assert_eq!(features.dims(), [3, 128]);
+    assert_eq!(features.dims(), [3, 24]);
     assert_eq!(encoder.forward(x, Mode::Train).dims(), [3, 8]);
     let mut names = Vec::new();
     for_each_param(&mut encoder, |name, _| names.push(name.to_string()));
-    assert_eq!(names[0], "backbone.cls_token");
+    assert_eq!(names[0], "backbone.pos_embed");
     assert_eq!(names.last().unwrap(), "head.1.bias");
 }
 
