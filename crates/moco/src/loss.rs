@@ -1,7 +1,7 @@
 //! Losses: pure functions of embeddings.
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Int, Tensor, TensorData};
 
 /// Stands for minus infinity among similarities: its exponential is 0 at any temperature in use.
 const NO_LOGIT: f64 = -1e9;
@@ -53,6 +53,18 @@ pub fn info_nce(
     let logits = Tensor::cat(vec![positive, negative], 1) / temperature;
     let loss = log_softmax(logits, 1).slice([0..n, 0..1]).mean().neg();
     Contrast { loss, accuracy: wins.float().mean() }
+}
+
+/// Mean cross-entropy of rows of logits with the index of the right column in each.
+///
+/// # Shapes
+/// `logits` is `[N, K]`, `own` gives N columns; the result is `[1]`.
+pub fn cross_entropy_at(logits: Tensor<2>, own: impl Iterator<Item = usize>) -> Tensor<1> {
+    let own: Vec<i32> = own.map(|column| column as i32).collect();
+    let n = own.len();
+    let plain = logits.device().without_autodiff();
+    let own = Tensor::<2, Int>::from_data(TensorData::new(own, [n, 1]), &plain);
+    log_softmax(logits, 1).gather(1, own).mean().neg()
 }
 
 /// Loss of [`info_nce`] for unrelated unit vectors: `ln(K+1) + 1/(2 D T²)`.

@@ -52,6 +52,8 @@ pub struct ResNetConfig {
     pub width: usize,
     /// First layers: `imagenet` (7x7 stride 2, max-pool) or `cifar` (3x3 stride 1, no pool).
     pub stem: StemKind,
+    /// Stages of residual blocks, 1..=4; each after the first halves the map and doubles the width.
+    pub stages: usize,
     /// Normalisation after each convolution.
     pub norm: NormKind,
     /// Start every residual branch at zero (its last normalisation's scale).
@@ -79,6 +81,8 @@ pub enum NormKind {
     Batch,
     /// Over the channels of each position: CPC, whose patches must not see one another.
     Layer,
+    /// None: CPC v1.
+    Nothing,
 }
 
 /// Settings of a vision transformer. Width, depth and heads come with its name.

@@ -198,7 +198,7 @@ fn keys_of_another_method_backbone_or_optimiser_are_refused() {
         "",
         &["model.backbone=resnet18", "model.patch=4"],
         "`model.patch` has no meaning with model.backbone = resnet18: it has model.width, \
-         model.stem, model.norm, model.zero_init_residual, model.bn_groups",
+         model.stem, model.stages, model.norm, model.zero_init_residual, model.bn_groups",
     );
     refused(
         "moco-v1-small",

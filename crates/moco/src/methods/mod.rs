@@ -23,12 +23,14 @@
 //! | a batch computed in parts | [`Step::part`] |
 
 mod card;
+mod cpc;
 mod dino;
 mod mae;
 mod moco;
 mod swav;
 
 pub use card::{CARDS, Card};
+pub use cpc::{Cpc, PatchEncoder};
 pub use dino::Dino;
 pub use mae::Mae;
 pub use moco::Moco;

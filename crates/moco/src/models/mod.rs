@@ -1,6 +1,7 @@
 //! Networks: backbones, projection heads, and the two together.
 
 mod backbone;
+mod context;
 mod dino_head;
 mod encoder;
 pub mod mae;
@@ -9,6 +10,7 @@ pub mod resnet;
 pub mod vit;
 
 pub use backbone::{Architecture, Backbone, NetworkSpec};
+pub use context::Context;
 pub use dino_head::{DinoEncoder, DinoHead};
 pub use encoder::{Encode, Encoder};
 pub use mlp::{Mlp, MlpSpec};

@@ -5,9 +5,10 @@
 //! (without `fc`) has 11.18 M parameters as ResNet-18, 21.28 M as -34, 23.51 M as -50 and 42.50 M
 //! as -101. The CIFAR stem is that of He et al., Sec. 4.2: one 3x3 convolution, no pooling.
 
-use crate::config::{ResNetConfig, StemKind};
+use crate::config::{NormKind, ResNetConfig, StemKind};
 use crate::nn::{
-    BatchNorm, Conv, Mode, Module, Then, Visitor, conv_bn_act, global_average_pool, max_pool,
+    BatchNorm, Conv, ConvNorm, LayerNorm, Mode, Module, Then, Visitor, conv_norm_act,
+    for_each_param, global_average_pool, max_pool,
 };
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
@@ -31,7 +32,7 @@ const DEPTHS: [(&str, Depth); 4] = [
 #[derive(Debug)]
 pub struct ResNet {
     conv1: Conv,
-    bn1: BatchNorm,
+    bn1: ConvNorm,
     layer1: Vec<Block>,
     layer2: Vec<Block>,
     layer3: Vec<Block>,
@@ -59,7 +60,7 @@ impl ResNet {
             StemKind::Cifar => (3, 1),
         };
         let conv1 = Conv::new(channels, width, kernel, stride, rng, device);
-        let bn1 = BatchNorm::new(width, config.bn_groups, device);
+        let bn1 = norm(width, config, device);
 
         let mut channels = width;
         let mut stage = |index: usize| {
@@ -68,6 +69,9 @@ impl ResNet {
                 stride: if index == 0 { 1 } else { 2 },
                 bottleneck: depth.bottleneck,
             };
+            if index >= config.stages {
+                return Vec::new();
+            }
             let blocks = stage(depth.blocks[index], channels, shape, config, rng, device);
             channels = shape.outputs();
             blocks
@@ -93,7 +97,7 @@ impl ResNet {
     /// # Shapes
     /// `[N, H, W, channels]` to `[N, features]`.
     pub fn forward(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
-        let mut x = conv_bn_act(x, &self.conv1, &mut self.bn1, Then::Relu, mode);
+        let mut x = conv_norm_act(x, &self.conv1, &mut self.bn1, Then::Relu, mode);
         if self.stem == StemKind::Imagenet {
             x = max_pool(x);
         }
@@ -102,6 +106,15 @@ impl ResNet {
             x = block.forward(x, mode);
         }
         global_average_pool(x)
+    }
+}
+
+/// The configured normalisation of so many channels.
+fn norm(channels: usize, config: &ResNetConfig, device: &Device) -> ConvNorm {
+    match config.norm {
+        NormKind::Batch => ConvNorm::Batch(BatchNorm::new(channels, config.bn_groups, device)),
+        NormKind::Layer => ConvNorm::Layer(LayerNorm::new(channels, device)),
+        NormKind::Nothing => ConvNorm::Nothing,
     }
 }
 
@@ -139,11 +152,11 @@ fn stage(
 #[derive(Debug)]
 struct Block {
     conv1: Conv,
-    bn1: BatchNorm,
+    bn1: ConvNorm,
     conv2: Conv,
-    bn2: BatchNorm,
+    bn2: ConvNorm,
     conv3: Option<Conv>,
-    bn3: Option<BatchNorm>,
+    bn3: Option<ConvNorm>,
     downsample: Option<Projection>,
 }
 
@@ -159,7 +172,7 @@ impl Block {
     ) -> Self {
         let BlockShape { width, stride, bottleneck } = shape;
         let outputs = shape.outputs();
-        let norm = |channels| BatchNorm::new(channels, config.bn_groups, device);
+        let norm = |channels| norm(channels, config, device);
         let (first, second) =
             if bottleneck { ((1, 1), (3, stride)) } else { ((3, stride), (3, 1)) };
         let mut block = Self {
@@ -176,23 +189,28 @@ impl Block {
             block.downsample = Some(Projection { conv, norm: norm(outputs) });
         }
         if config.zero_init_residual {
-            block.bn3.as_mut().unwrap_or(&mut block.bn2).zero_scale();
+            let last = block.bn3.as_mut().unwrap_or(&mut block.bn2);
+            for_each_param(last, |name, param| {
+                if name == "weight" {
+                    param.set_flat(param.flat().zeros_like());
+                }
+            });
         }
         block
     }
 
     fn forward(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
         let skip = match &mut self.downsample {
-            Some(p) => conv_bn_act(x.clone(), &p.conv, &mut p.norm, Then::Nothing, mode),
+            Some(p) => conv_norm_act(x.clone(), &p.conv, &mut p.norm, Then::Nothing, mode),
             None => x.clone(),
         };
-        let y = conv_bn_act(x, &self.conv1, &mut self.bn1, Then::Relu, mode);
+        let y = conv_norm_act(x, &self.conv1, &mut self.bn1, Then::Relu, mode);
         match (&self.conv3, &mut self.bn3) {
             (Some(conv3), Some(bn3)) => {
-                let y = conv_bn_act(y, &self.conv2, &mut self.bn2, Then::Relu, mode);
-                conv_bn_act(y, conv3, bn3, Then::AddRelu(skip), mode)
+                let y = conv_norm_act(y, &self.conv2, &mut self.bn2, Then::Relu, mode);
+                conv_norm_act(y, conv3, bn3, Then::AddRelu(skip), mode)
             }
-            _ => conv_bn_act(y, &self.conv2, &mut self.bn2, Then::AddRelu(skip), mode),
+            _ => conv_norm_act(y, &self.conv2, &mut self.bn2, Then::AddRelu(skip), mode),
         }
     }
 }
@@ -201,7 +219,7 @@ impl Block {
 #[derive(Debug)]
 struct Projection {
     conv: Conv,
-    norm: BatchNorm,
+    norm: ConvNorm,
 }
 
 impl Module for Projection {

@@ -6,6 +6,8 @@
 use super::fused::{self, Layer};
 use super::fused_pool;
 use super::init;
+use super::layer_norm::LayerNorm;
+use super::module::{Module, Visitor};
 use super::norm::{BatchNorm, EPSILON, Mode};
 use super::param::Param;
 use burn::tensor::activation::relu;
@@ -90,6 +92,78 @@ pub fn conv_bn_act(
     }
 }
 
+/// What normalises the output of a convolution.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "most networks have nothing but the large one")]
+pub enum ConvNorm {
+    /// Over the batch.
+    Batch(BatchNorm),
+    /// Over the channels of each position.
+    Layer(LayerNorm),
+    /// Nothing.
+    Nothing,
+}
+
+impl Module for ConvNorm {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        match self {
+            ConvNorm::Batch(norm) => norm.visit(visitor),
+            ConvNorm::Layer(norm) => norm.visit(visitor),
+            ConvNorm::Nothing => {}
+        }
+    }
+}
+
+/// As [`conv_bn_act`], with any normalisation.
+///
+/// # Shapes
+/// As [`conv_bn_act`].
+///
+/// # Panics
+/// As [`conv_bn_act`].
+pub fn conv_norm_act(
+    x: Tensor<4>,
+    conv: &Conv,
+    norm: &mut ConvNorm,
+    then: Then,
+    mode: Mode,
+) -> Tensor<4> {
+    match norm {
+        ConvNorm::Batch(norm) => conv_bn_act(x, conv, norm, then, mode),
+        ConvNorm::Nothing => conv_act(x, conv, None, then),
+        ConvNorm::Layer(norm) => {
+            let y = norm.forward(conv_act(x, conv, None, Then::Nothing));
+            match then {
+                Then::Nothing => y,
+                Then::Relu => relu(y),
+                Then::AddRelu(skip) => relu(y + skip),
+            }
+        }
+    }
+}
+
+/// Convolution, bias, and what [`Then`] says, without normalisation.
+///
+/// # Shapes
+/// As [`conv_bn_act`]; `bias` is `[out]`.
+pub fn conv_act(x: Tensor<4>, conv: &Conv, bias: Option<Tensor<1>>, then: Then) -> Tensor<4> {
+    let weight = conv.weight.val();
+    let Some(isa) = fused::isa(&weight.device()) else {
+        let y = conv.forward_nchw(nhwc_to_nchw(x));
+        let y = match bias {
+            Some(bias) => y + bias.reshape([1, -1, 1, 1]),
+            None => y,
+        };
+        return finish(y, then);
+    };
+    let relu = !matches!(then, Then::Nothing);
+    let skip = if let Then::AddRelu(skip) = then { Some(skip) } else { None };
+    let plain = weight.device().without_autodiff();
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([weight.dims()[0]], &plain));
+    let layer = Layer { stride: conv.stride, groups: None, eps: 0.0, relu, isa };
+    fused::without_norm(x, weight, bias, skip, layer)
+}
+
 /// With our CPU kernels.
 fn run_fused(
     x: Tensor<4>,
@@ -107,7 +181,7 @@ fn run_fused(
     let relu = !matches!(then, Then::Nothing);
     let skip = if let Then::AddRelu(skip) = then { Some(skip) } else { None };
     let layer =
-        Layer { stride: conv.stride, groups: norm.groups(), eps: EPSILON as f32, relu, isa };
+        Layer { stride: conv.stride, groups: Some(norm.groups()), eps: EPSILON as f32, relu, isa };
     let affine = [norm.weight.val(), norm.bias.val()];
     if mode == Mode::Eval {
         let statistics = [norm.running_mean.val(), norm.running_var.val()];
@@ -116,14 +190,18 @@ fn run_fused(
     norm.check_batch(x.dims()[0]);
     let (out, [mean, variance]) = fused::with_batch_statistics(x, weight, affine, skip, layer);
     let [n, h, w, _] = out.dims();
-    norm.track(mean, variance, n / layer.groups * h * w);
+    norm.track(mean, variance, n / norm.groups() * h * w);
     out
 }
 
 /// With stock operations, on any device.
 fn compose(x: Tensor<4>, conv: &Conv, norm: &mut BatchNorm, then: Then, mode: Mode) -> Tensor<4> {
     // Permuting is free: between two of these calls the memory simply stays NCHW.
-    let y = norm.forward_nchw(conv.forward_nchw(nhwc_to_nchw(x)), mode);
+    finish(norm.forward_nchw(conv.forward_nchw(nhwc_to_nchw(x)), mode), then)
+}
+
+/// From NCHW to NHWC, by way of what [`Then`] says.
+fn finish(y: Tensor<4>, then: Then) -> Tensor<4> {
     match then {
         Then::Nothing => nchw_to_nhwc(y),
         Then::Relu => nchw_to_nhwc(relu(y)),
@@ -305,6 +383,35 @@ mod tests {
             for isa in Isa::ALL.into_iter().filter(|isa| isa.is_supported()) {
                 let fused = run(&|x| fused_pool::max_pool(x, isa));
                 assert_eq!(fused, composed, "{n} maps of {side}x{side}x{channels}, {isa:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn layers_without_batch_norm_equal_their_composition() {
+        for sizes in SIZES {
+            let Case { x, skip, conv, norm, cotangent } = case(3, sizes);
+            let bias = norm.bias.val();
+            let y =
+                conv.forward_nchw(nhwc_to_nchw(x.clone())) + bias.clone().reshape([1, -1, 1, 1]);
+            let expected = finish(y, Then::AddRelu(skip.clone()));
+            let found = conv_act(x.clone(), &conv, Some(bias.clone()), Then::AddRelu(skip.clone()));
+            let of = |out: Tensor<4>| {
+                let gradients = (out.clone() * cotangent.clone()).sum().backward();
+                let gradient = |g: Option<Vec<f32>>| g.expect("a gradient");
+                [
+                    to_host(out.without_autodiff()),
+                    gradient(x.grad(&gradients).map(to_host)),
+                    gradient(skip.grad(&gradients).map(to_host)),
+                    gradient(conv.weight.val().grad(&gradients).map(to_host)),
+                    gradient(bias.grad(&gradients).map(to_host)),
+                ]
+            };
+            for (found, expected) in of(found).iter().zip(&of(expected)) {
+                let scale = expected.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
+                let off = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+                let off = off.fold(0.0, f32::max) / scale;
+                assert!(off < 2e-5, "{sizes:?}: off by {off:.1e}");
             }
         }
     }

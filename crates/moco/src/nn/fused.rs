@@ -27,11 +27,18 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layer {
     pub stride: usize,
-    /// BatchNorm groups in training.
-    pub groups: usize,
+    /// BatchNorm groups in training; `None` for a layer without BatchNorm, whose shift is a bias.
+    pub groups: Option<usize>,
     pub eps: f32,
     pub relu: bool,
     pub isa: Isa,
+}
+
+impl Layer {
+    /// What normalises it in training.
+    fn norm(&self) -> Norm<'static> {
+        self.groups.map_or(Norm::None, |groups| Norm::Batch { groups })
+    }
 }
 
 /// The instruction set that fused layers run with on `device`; `None` where there are none.
@@ -53,6 +60,18 @@ pub(super) fn with_batch_statistics(
     let (out, mean, variance) =
         <Dispatch as TrainOps>::conv_bn_act(x, weight, gamma, beta, Skip::of(skip), layer);
     (Tensor::from_dispatch(out), [mean, variance].map(Tensor::from_dispatch))
+}
+
+/// Without BatchNorm: the output of convolution, bias, skip connection and ReLU.
+pub(super) fn without_norm(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    skip: Option<Tensor<4>>,
+    layer: Layer,
+) -> Tensor<4> {
+    let unused = bias.clone().without_autodiff();
+    with_batch_statistics(x, weight, [unused, bias], skip, Layer { groups: None, ..layer }).0
 }
 
 /// With running statistics. No gradient flows; every tensor must be on the plain device.
@@ -122,7 +141,7 @@ impl TrainOps for Flex {
         let skip = skip.contiguous();
         let forward = Forward::new(x, weight, layer);
         let BnActOutput { out, mean, var, .. } =
-            forward.run(&gamma, &beta, Norm::Batch { groups: layer.groups }, skip.as_ref(), false);
+            forward.run(&gamma, &beta, layer.norm(), skip.as_ref(), false);
         (forward.output(out), vector(mean), vector(var))
     }
 }
@@ -160,7 +179,7 @@ impl<C: CheckpointStrategy> TrainOps for Autodiff<Flex, C> {
         let ((gamma, gamma_node), (beta, beta_node)) = (gamma.into_parts(), beta.into_parts());
         let nodes = [x_node, weight_node, gamma_node, beta_node];
         let forward = Forward::new(x, weight, layer);
-        let norm = Norm::Batch { groups: layer.groups };
+        let norm = layer.norm();
         match skip {
             Skip::Absent => {
                 let prepared = ConvBnAct.prepare::<C>(nodes).compute_bound().stateful();
@@ -204,7 +223,8 @@ impl Forward {
         keep: bool,
     ) -> BnActOutput {
         let (gamma, beta) = (contiguous(gamma.clone()), contiguous(beta.clone()));
-        let bn = BnParams { gamma: slice(&gamma), beta: slice(&beta), eps: self.layer.eps, norm };
+        let gamma = if matches!(norm, Norm::None) { &[] } else { slice(&gamma) };
+        let bn = BnParams { gamma, beta: slice(&beta), eps: self.layer.eps, norm };
         conv_bn_act_forward(
             self.layer.isa,
             &self.shape,

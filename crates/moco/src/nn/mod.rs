@@ -18,7 +18,9 @@ mod param;
 pub mod update;
 
 pub use attention::{Attention, attention};
-pub use conv::{Conv, Then, conv_bn_act, global_average_pool, max_pool};
+pub use conv::{
+    Conv, ConvNorm, Then, conv_act, conv_bn_act, conv_norm_act, global_average_pool, max_pool,
+};
 pub use drop_path::{DropPath, drop_path};
 pub use feature_norm::{Affine, FeatureNorm};
 pub use gelu::{Gelu, gelu};

@@ -103,6 +103,7 @@ pub fn resnet(backbone: &str, width: usize, stem: StemKind) -> NetworkSpec {
     let resnet = ResNetConfig {
         width,
         stem,
+        stages: 4,
         norm: NormKind::Batch,
         zero_init_residual: false,
         bn_groups: 1,

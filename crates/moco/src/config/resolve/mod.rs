@@ -154,6 +154,8 @@ impl Draft {
         let why = "half the published network, which a CPU trains in reasonable time; \
                    --set model.width=64 is the whole";
         self.fill("model.width", if small { 32 } else { 64 }, small.then(|| why.to_owned()));
+        // CPC sees patches, which are too small for a fourth stage (v1, Sec. 3.2).
+        self.fill("model.stages", if method == "cpc" { 3 } else { 4 }, None);
         self.fill("model.norm", if method == "cpc" { "layer" } else { "batch" }, None);
         self.fill("model.zero_init_residual", ["moco-v3", "simsiam"].contains(&method), None);
         // 32 images per group and at most 8 groups: the 8 GPUs of the published runs of MoCo.

@@ -1,0 +1,193 @@
+//! CPC: van den Oord, Li & Vinyals 2018, "Representation Learning with Contrastive Predictive
+//! Coding" (arXiv 1807.03748), Sec. 3.2; and its second version, Hénaff et al. 2020, "Data-Efficient
+//! Image Recognition with Contrastive Predictive Coding" (arXiv 1905.09272).
+//!
+//! An image is a grid of overlapping patches, each encoded alone. From a place and all rows above
+//! it, the encodings of places further down are told from those of all other places and images.
+//! The second version predicts in four directions.
+//!
+//! Dot products, without normalisation and without temperature. Neighbouring patches share pixels,
+//! so the first row predicted is a setting; the papers' figures start at the second one below.
+
+use super::{Expectation, Method, Step, StepOutput};
+use crate::batch::Batch;
+use crate::config::{CpcConfig, FeatureKind};
+use crate::loss::{channel_std, cross_entropy_at, l2_normalize};
+use crate::models::{Backbone, Context, Encode, NetworkSpec};
+use crate::nn::{Linear, Mode, Module, Visitor};
+use burn::tensor::{Device, Tensor, s};
+
+/// State of CPC.
+pub struct Cpc {
+    student: Student,
+    config: CpcConfig,
+    /// Images whose patches are compared.
+    batch: usize,
+}
+
+/// What is trained.
+struct Student {
+    encoder: PatchEncoder,
+    /// Features to the width of the predictions; none where the two are equal.
+    target: Option<Linear>,
+    directions: Vec<Direction>,
+}
+
+/// Context and predictions in one direction.
+struct Direction {
+    context: Context,
+    /// W_k, one per row predicted.
+    predict: Vec<Linear>,
+}
+
+crate::module!(Cpc { student });
+crate::module!(Student { encoder, target, directions });
+crate::module!(Direction { context, predict });
+
+impl Cpc {
+    /// Everything is a function of the network's seed. `grid` is rows and columns of patches,
+    /// `batch` the number of images whose patches are compared.
+    pub fn new(
+        config: &CpcConfig,
+        network: &NetworkSpec,
+        grid: [usize; 2],
+        batch: usize,
+        device: &Device,
+    ) -> Self {
+        let device = device.clone().autodiff();
+        let encoder = PatchEncoder::new(network, grid, &device);
+        let rng = &mut network.weights(1);
+        let (features, dim) = (encoder.backbone.features(), config.dim);
+        let target = (features != dim).then(|| Linear::new(features, dim, rng, &device));
+        let directions = (0..config.directions).map(|_| Direction {
+            context: Context::new(dim, config.context_width, config.context_blocks, rng, &device),
+            predict: (0..config.steps)
+                .map(|_| Linear::without_bias(dim, dim, rng, &device))
+                .collect(),
+        });
+        let directions = directions.collect();
+        Self { student: Student { encoder, target, directions }, config: config.clone(), batch }
+    }
+
+    /// The sum over rows of InfoNCE, predicting downwards (v1 Eq. 4).
+    ///
+    /// `z` is `[N, rows, columns, D]`.
+    fn predict_down(&self, direction: &Direction, z: &Tensor<4>) -> Tensor<1> {
+        let [n, rows, columns, dim] = z.dims();
+        let c = direction.context.forward(z.clone()); // [N, rows, columns, D]
+        let all = z.clone().reshape([n * rows * columns, dim]);
+        let mut loss = Tensor::zeros([1], &z.device());
+        for (k, w) in direction.predict.iter().enumerate() {
+            let offset = self.config.first_offset + k;
+            let seen = rows - offset;
+            // ẑ_{i+k,j} = W_k c_{i,j}
+            let c = c.clone().slice(s![.., 0..seen, .., ..]).reshape([n * seen * columns, dim]);
+            let predicted = w.forward(c) * self.config.prediction_scale;
+            let logits = predicted.matmul(all.clone().transpose()); // [N seen columns, N rows columns]
+            let own = (0..n * seen * columns).map(|at| {
+                let (image, place) = (at / (seen * columns), at % (seen * columns));
+                image * rows * columns + place + offset * columns
+            });
+            loss = loss + cross_entropy_at(logits, own);
+        }
+        loss
+    }
+}
+
+/// `z` turned so that predicting in the `number`-th direction is predicting downwards.
+fn turned(z: Tensor<4>, number: usize) -> Tensor<4> {
+    match number {
+        0 => z,                           // down
+        1 => z.flip([1]),                 // up
+        2 => z.swap_dims(1, 2),           // right
+        _ => z.swap_dims(1, 2).flip([1]), // left
+    }
+}
+
+impl Method for Cpc {
+    fn loss(&mut self, batch: &Batch, _: &Step) -> StepOutput {
+        let z = self.student.encoder.encode(batch.single().clone(), Mode::Train);
+        let z = match &self.student.target {
+            Some(target) => target.forward(z),
+            None => z,
+        };
+        let [n, rows, columns, dim] = z.dims();
+        let mut loss = Tensor::zeros([1], &z.device());
+        for (number, direction) in self.student.directions.iter().enumerate() {
+            loss = loss + self.predict_down(direction, &turned(z.clone(), number));
+        }
+        let flat = l2_normalize(z.without_autodiff().reshape([n * rows * columns, dim]));
+        StepOutput { loss, metrics: vec![("feature_std", channel_std(flat))] }
+    }
+
+    fn student(&mut self) -> &mut dyn Module {
+        &mut self.student
+    }
+
+    fn encoder(&mut self) -> &mut dyn Encode {
+        &mut self.student.encoder
+    }
+
+    fn expectation(&self) -> Expectation {
+        let terms = self.config.steps * self.config.directions;
+        let places: usize = self.student.encoder.grid.into_iter().product();
+        let chance = terms as f64 * ((self.batch * places) as f64).ln();
+        Expectation {
+            chance,
+            collapse: Some(chance),
+            mend: "lower optim.lr",
+            dim: self.config.dim,
+            advice: format!(
+                "The loss is a sum of {terms} terms, each the logarithm of the number of patches in \
+                 a batch for predictions without information: {chance:.2} in all."
+            ),
+            parts_differ: Some("since the negatives are the patches of a part"),
+        }
+    }
+}
+
+/// A backbone that sees each patch of an image alone.
+#[derive(Debug)]
+pub struct PatchEncoder {
+    backbone: Backbone,
+    grid: [usize; 2],
+}
+
+impl Module for PatchEncoder {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        self.backbone.visit(visitor);
+    }
+}
+
+impl PatchEncoder {
+    /// Draws a backbone for images of `grid` rows and columns of patches.
+    pub fn new(network: &NetworkSpec, grid: [usize; 2], device: &Device) -> Self {
+        Self { backbone: Backbone::new(network, 3, &mut network.weights(0), device), grid }
+    }
+
+    /// # Shapes
+    /// `[N rows columns, h, w, 3]`, image by image and row by row, to `[N, rows, columns, F]`.
+    fn encode(&mut self, patches: Tensor<4>, mode: Mode) -> Tensor<4> {
+        let [rows, columns] = self.grid;
+        let z = self.backbone.forward(patches, mode);
+        let [all, features] = z.dims();
+        z.reshape([all / (rows * columns), rows, columns, features])
+    }
+}
+
+/// The feature of an image is the mean over its patches (v1 Sec. 3.2).
+impl Encode for PatchEncoder {
+    fn embed(&mut self, x: Tensor<4>, _: FeatureKind, mode: Mode) -> Tensor<2> {
+        let z = self.encode(x, mode);
+        let [n, rows, columns, features] = z.dims();
+        z.reshape([n, rows * columns, features]).mean_dim(1).reshape([n, features])
+    }
+
+    fn width(&self, _: FeatureKind) -> usize {
+        self.backbone.features()
+    }
+
+    fn backbone(&mut self) -> &mut dyn Module {
+        &mut self.backbone
+    }
+}

@@ -1,0 +1,111 @@
+//! CPC's context network: what the rows above say about a place.
+//!
+//! van den Oord et al. 2018 (arXiv 1807.03748), Sec. 3.2, with the masked convolutions of
+//! Hénaff et al. 2020 (arXiv 1905.09272), App. A: no row sees the rows below it.
+
+use crate::nn::{Linear, Param, init};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor, s};
+use rand_chacha::ChaCha8Rng;
+
+/// Residual blocks over a grid of features, then ReLU.
+#[derive(Debug)]
+pub struct Context {
+    blocks: Vec<Block>,
+}
+
+crate::module!(Context { blocks });
+
+impl Context {
+    /// Draws a network for features of width `dim` from `rng`.
+    pub fn new(
+        dim: usize,
+        hidden: usize,
+        blocks: usize,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Self {
+        Self { blocks: (0..blocks).map(|_| Block::new(dim, hidden, rng, device)).collect() }
+    }
+
+    /// # Shapes
+    /// `[N, rows, columns, D]` to the same; row i depends on rows up to i only.
+    pub fn forward(&self, z: Tensor<4>) -> Tensor<4> {
+        relu(self.blocks.iter().fold(z, |z, block| block.forward(z)))
+    }
+}
+
+/// 1x1, ReLU, 1x3, a row of zeros on top, 2x1, ReLU, 1x1, plus the input.
+#[derive(Debug)]
+struct Block {
+    conv1: Linear,
+    conv2: Taps,
+    conv3: Taps,
+    conv4: Linear,
+}
+
+crate::module!(Block { conv1, conv2, conv3, conv4 });
+
+impl Block {
+    fn new(dim: usize, hidden: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        Self {
+            conv1: Linear::new(dim, hidden, rng, device),
+            conv2: Taps::new([1, 3], hidden, rng, device),
+            conv3: Taps::new([2, 1], hidden, rng, device),
+            conv4: Linear::new(hidden, dim, rng, device),
+        }
+    }
+
+    fn forward(&self, z: Tensor<4>) -> Tensor<4> {
+        let c = relu(self.conv1.forward(z.clone()));
+        let c = self.conv2.forward(c, [0, 0, 1, 1]);
+        let c = relu(self.conv3.forward(c, [1, 0, 0, 0]));
+        z + self.conv4.forward(c)
+    }
+}
+
+/// A convolution of a few taps in one line, as one matrix product over the shifted maps side by
+/// side: the grids here are small, 7x7 at most.
+#[derive(Debug)]
+struct Taps {
+    /// `[out, in, height, width]`, as torch's.
+    weight: Param<4>,
+    bias: Param<1>,
+}
+
+crate::module!(Taps { weight, bias });
+
+impl Taps {
+    fn new([h, w]: [usize; 2], channels: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        let fan_in = channels * h * w;
+        let weight = init::linear_uniform([channels, channels, h, w], fan_in, rng, device);
+        let bias = init::linear_uniform([channels], fan_in, rng, device);
+        Self { weight: Param::new(weight), bias: Param::new(bias) }
+    }
+
+    /// With so many rows of zeros above and below, and columns left and right.
+    fn forward(&self, x: Tensor<4>, [above, below, left, right]: [usize; 4]) -> Tensor<4> {
+        let weight = self.weight.val();
+        let [out, channels, h, w] = weight.dims();
+        let x = padded(padded(x, 1, above, below), 2, left, right);
+        let [_, rows, columns, _] = x.dims();
+        let shifted = (0..h * w).map(|tap| {
+            let (i, j) = (tap / w, tap % w);
+            x.clone().slice(s![.., i..rows - h + 1 + i, j..columns - w + 1 + j, ..])
+        });
+        let x = Tensor::cat(shifted.collect(), 3); // taps side by side  [N, rows, columns, taps C]
+        let weight = weight.permute([0, 2, 3, 1]).reshape([out, h * w * channels]);
+        crate::nn::linear(x, weight, Some(self.bias.val()))
+    }
+}
+
+/// `x` with zeros before and after along one dimension.
+fn padded(x: Tensor<4>, dim: usize, before: usize, after: usize) -> Tensor<4> {
+    let zeros = |count: usize| {
+        let mut shape = x.dims();
+        shape[dim] = count;
+        (count > 0).then(|| Tensor::zeros(shape, &x.device()))
+    };
+    let parts = [zeros(before), Some(x.clone()), zeros(after)];
+    Tensor::cat(parts.into_iter().flatten().collect(), dim)
+}
