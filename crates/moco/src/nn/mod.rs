@@ -21,7 +21,7 @@ pub use conv::{Conv, Then, conv_bn_act, global_average_pool, max_pool};
 pub use drop_path::{DropPath, drop_path};
 pub use gelu::{Gelu, gelu};
 pub use layer_norm::{LayerNorm, layer_norm};
-pub use linear::{Linear, linear};
+pub use linear::{Linear, linear, linear_gelu};
 pub use module::{
     Leaf, Module, TensorLeaf, Visitor, copy_tensors, count_params, for_each_leaf, for_each_param,
     tensors,
