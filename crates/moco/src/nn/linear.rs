@@ -1,5 +1,6 @@
 //! Fully connected layer.
 
+use super::gelu::{Gelu, gelu};
 use super::init;
 use super::param::Param;
 use burn::tensor::{Device, Tensor, module};
@@ -40,6 +41,14 @@ impl Linear {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
+
+    /// The layer and the exact GELU after it.
+    ///
+    /// # Shapes
+    /// `[..., in]` to `[..., out]`.
+    pub fn forward_gelu<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        linear_gelu(x, self.weight.val(), self.bias.as_ref().map(Param::val), Gelu::Erf)
+    }
 }
 
 /// `y = x Wᵀ + b` over the last dimension.
@@ -52,4 +61,17 @@ pub fn linear<const D: usize>(
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
     module::linear(x, weight.transpose(), bias)
+}
+
+/// `gelu(x Wᵀ + b)`, as one call because the two are worth fusing.
+///
+/// # Shapes
+/// As [`linear`].
+pub fn linear_gelu<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    kind: Gelu,
+) -> Tensor<D> {
+    gelu(linear(x, weight, bias), kind)
 }

@@ -25,7 +25,7 @@ pub use drop_path::{DropPath, drop_path};
 pub use feature_norm::{Affine, FeatureNorm};
 pub use gelu::{Gelu, gelu};
 pub use layer_norm::{LayerNorm, layer_norm};
-pub use linear::{Linear, linear};
+pub use linear::{Linear, linear, linear_gelu};
 pub use module::{
     Leaf, Module, TensorLeaf, Visitor, copy_tensors, count_params, for_each_leaf, for_each_param,
     tensors,

@@ -63,6 +63,20 @@ fn check_gradients(
 }
 
 #[test]
+fn names_and_shapes_are_timms() {
+    let state = Golden::open("vit_tiny_state");
+    let mut names: Vec<String> = vec!["head.weight".into(), "head.bias".into()];
+    for_each_param(&mut network(&tiny(), &Device::flex()), |name, param| {
+        assert_eq!(param.shape(), state.shape(name), "{name}");
+        names.push(name.to_string());
+    });
+    names.sort_unstable();
+    let mut expected = state.names();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+}
+
+#[test]
 fn tiny_network_matches_timm() {
     let (state, golden) = (Golden::open("vit_tiny_state"), Golden::open("vit_tiny_expected"));
     let (mut net, mut head) = golden_network(&tiny(), &state, "");

@@ -1,7 +1,7 @@
 //! The transformer block. Dosovitskiy et al. 2020 (arXiv 2010.11929), Eq. 2 and 3.
 
 use super::config::VitInit;
-use crate::nn::{Attention, Gelu, LayerNorm, Linear, gelu};
+use crate::nn::{Attention, LayerNorm, Linear};
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
@@ -72,6 +72,6 @@ impl Block {
 
 impl Mlp {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(gelu(self.fc1.forward(x), Gelu::Erf))
+        self.fc2.forward(self.fc1.forward_gelu(x))
     }
 }

@@ -103,7 +103,8 @@ impl Vit {
         self.encode(patches, mode)
     }
 
-    /// All tokens after each of the last `n` blocks, every one through the final LayerNorm.
+    /// All tokens after each of the last `n` blocks, or of all if there are fewer, every one through
+    /// the final LayerNorm.
     ///
     /// # Shapes
     /// `[N, H, W, 3]` to `n` times `[N, T, D]`.
@@ -126,7 +127,7 @@ impl Vit {
     /// DINO's linear probe, with n = 4 for ViT-S (Caron et al. 2021, arXiv 2104.14294).
     ///
     /// # Shapes
-    /// `[N, H, W, 3]` to `[N, n D]`.
+    /// `[N, H, W, 3]` to `[N, n D]`, for n up to the depth.
     ///
     /// # Panics
     /// As [`Vit::forward`], and if there is no class token.
