@@ -15,13 +15,14 @@ pub enum DataError {
         /// The path as given.
         path: PathBuf,
     },
-    /// The path is a file, but not a tar.
+    /// The path is a file of no kind that holds images.
     #[error(
-        "`{}` is neither a folder nor a .tar; give the folder that holds the images, or an \
-         uncompressed .tar of it",
+        "`{}` is neither a folder nor a .tar, nor another kind of data set; give the folder that \
+         holds the images, a .tar or .tar.gz of it, .parquet files, a .txt list of paths, or the \
+         files of CIFAR or MNIST",
         path.display()
     )]
-    NotFolderOrTar {
+    NotADataset {
         /// The path as given.
         path: PathBuf,
     },
@@ -63,6 +64,67 @@ pub enum DataError {
         path: PathBuf,
         /// Where its structure breaks.
         reason: String,
+    },
+    /// The contents of an archive or record file do not follow its format.
+    #[error("`{}` is damaged ({reason}); copy or download it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A pattern that stands for no sensible number of files.
+    #[error(
+        "the range in `{}` is empty or stands for over a million files; write it as {{000..012}}",
+        path.display()
+    )]
+    Pattern {
+        /// The pattern as given.
+        path: PathBuf,
+    },
+    /// Something must be kept between runs and there is nowhere to keep it.
+    #[error(
+        "`{}` needs a cache folder and this system names none; set MOCO_CACHE to a folder",
+        path.display()
+    )]
+    NoCache {
+        /// What is to be unpacked or fetched.
+        path: PathBuf,
+    },
+    /// The cache cannot be written.
+    #[error(
+        "`{}` cannot be written ({source}); make room or set MOCO_CACHE to another folder",
+        path.display()
+    )]
+    Cache {
+        /// The file in the cache.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A public data set that is not at hand and cannot be fetched.
+    #[error(
+        "{name} cannot be fetched ({reason}); download {address} by other means and put it at `{}`",
+        path.display()
+    )]
+    Fetch {
+        /// The data set.
+        name: &'static str,
+        /// Why not.
+        reason: String,
+        /// Where its authors publish it.
+        address: String,
+        /// Where it would be found.
+        path: PathBuf,
+    },
+    /// An address, in a build without the network.
+    #[error(
+        "`{address}` is on a server, which this build cannot read; copy it here, or build moco with \
+         the feature `remote`"
+    )]
+    NoNetwork {
+        /// The address as given.
+        address: String,
     },
     /// Not one whole batch of images.
     #[error(

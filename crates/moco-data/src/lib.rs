@@ -32,4 +32,4 @@ pub use loader::{
 };
 pub use random::{Random, ViewKey};
 pub use sheet::{contact_sheet, save_png};
-pub use source::Dataset;
+pub use source::{Dataset, OpenOptions, Skipped};

@@ -1,6 +1,7 @@
 //! Tests of the crate through its public face, in one binary.
 
 mod damage;
+mod formats;
 mod golden;
 mod loader;
 mod sources;

@@ -207,17 +207,18 @@ fn each_wrong_path_has_its_sentence() {
     check(root.path(), "`ROOT` holds no files; give the folder or .tar that holds the images");
     fs::create_dir(at("notes")).unwrap();
     fs::write(at("notes/a.txt"), "text").unwrap();
-    fs::write(at("notes/b.tif"), "text").unwrap();
+    fs::write(at("notes/b.svg"), "text").unwrap();
     check(
         &at("notes"),
         "`ROOT/notes` holds 2 files but no image; images are the files that end in .jpg, .jpeg, \
-         .png, .webp or .bmp",
+         .png, .webp, .bmp, .gif, .tif or .tiff",
     );
     fs::write(at("images.zip"), "PK").unwrap();
     check(
         &at("images.zip"),
-        "`ROOT/images.zip` is neither a folder nor a .tar; give the folder that holds the images, \
-         or an uncompressed .tar of it",
+        "`ROOT/images.zip` is neither a folder nor a .tar, nor another kind of data set; give the \
+         folder that holds the images, a .tar or .tar.gz of it, .parquet files, a .txt list of \
+         paths, or the files of CIFAR or MNIST",
     );
     let long = "x".repeat(300);
     let message = error(&at(&long)).to_string();

@@ -1,6 +1,6 @@
 //! What several test modules share.
 
-use moco_data::{Dataset, Image, Random, save_png};
+use moco_data::{Dataset, Image, OpenOptions, Random, save_png};
 use std::fs;
 use std::path::Path;
 use tar::{Builder, Header};
@@ -43,4 +43,9 @@ pub fn append(tar: &mut Builder<fs::File>, name: &str, bytes: &[u8]) {
 /// Names of all images, in order.
 pub fn names(dataset: &Dataset) -> Vec<&str> {
     (0..dataset.len()).map(|i| dataset.name(i)).collect()
+}
+
+/// Options with a cache of the test's own.
+pub fn options(cache: &Path) -> OpenOptions {
+    OpenOptions { cache: Some(cache.into()), threads: 2, ..OpenOptions::default() }
 }
