@@ -57,11 +57,11 @@ impl Decoder {
         device: &Device,
     ) -> Result<Self, VitError> {
         let DecoderConfig { width, depth, heads } = *config;
-        VitConfig {
+        let sizes = VitConfig {
             positions: Positions::SincosColumnFirst,
             ..VitConfig::of_size([width, depth, heads], encoder.patch, encoder.image)
-        }
-        .check()?;
+        };
+        sizes.check()?;
         if !encoder.class_token {
             return Err(VitError::NoClassToken { who: "a masked autoencoder" });
         }
@@ -70,12 +70,12 @@ impl Decoder {
         let pixels = encoder.patch * encoder.patch * 3;
         Ok(Self {
             mask_token: Param::new(tokens([1, 1, width], rng, device)),
-            pos_embed: PositionEmbedding::sincos(width, encoder.grid(), false, true, device),
+            pos_embed: PositionEmbedding::new(&sizes, rng, device),
             embed: init.linear([encoder.width, width], rng, device),
             blocks: (0..depth).map(|_| Block::new(shape, init, rng, device)).collect(),
             norm: LayerNorm::new(width, device),
             pred: init.linear([width, pixels], rng, device),
-            grid: encoder.grid(),
+            grid: sizes.grid(),
         })
     }
 

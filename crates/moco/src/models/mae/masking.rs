@@ -25,7 +25,8 @@ impl Masking {
     /// Draws a masking from `rng`, for every image on its own.
     ///
     /// # Panics
-    /// If [`kept_patches`] is 0 or `ratio` is negative; configurations are validated before.
+    /// If [`kept_patches`] leaves no patch visible, or none hidden; configurations are validated
+    /// before.
     pub fn random(images: usize, patches: usize, ratio: f64, rng: &mut ChaCha8Rng) -> Self {
         let noise: Vec<f32> =
             std::iter::repeat_with(|| rng.random()).take(images * patches).collect();
@@ -41,7 +42,7 @@ impl Masking {
     /// As [`Masking::random`].
     pub fn from_noise(noise: &[f32], patches: usize, ratio: f64) -> Self {
         let kept = kept_patches(patches, ratio);
-        assert!((1..=patches).contains(&kept), "{kept} of {patches} patches visible");
+        assert!((1..patches).contains(&kept), "{kept} of {patches} patches visible");
         let (mut order, mut places) = (Vec::new(), Vec::new());
         for noise in noise.chunks_exact(patches) {
             let mut own: Vec<usize> = (0..patches).collect();

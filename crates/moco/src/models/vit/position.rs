@@ -28,44 +28,24 @@ enum Table {
 }
 
 impl PositionEmbedding {
-    pub(super) fn new(config: &VitConfig, rng: &mut ChaCha8Rng, device: &Device) -> Self {
-        let grid @ [h, w] = config.grid();
-        let row_first = match config.positions {
-            Positions::Learned => {
-                let length = h * w + usize::from(config.class_token);
-                let table = init::tokens([1, length, config.width], rng, device);
-                return Self {
-                    table: Table::Learned(Param::new(table)),
-                    grid,
-                    class_token: config.class_token,
-                    nudge: config.position_nudge,
-                };
-            }
-            Positions::SincosRowFirst => true,
-            Positions::SincosColumnFirst => false,
+    /// Learned ones are drawn from `rng`.
+    pub(crate) fn new(config: &VitConfig, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        let (grid @ [h, w], class_token) = (config.grid(), config.class_token);
+        let fixed = |row_first| {
+            let values = sincos(config.width, grid, row_first, class_token);
+            let shape = [1, values.len() / config.width, config.width];
+            let table = Tensor::from_data(TensorData::new(values, shape), device);
+            Table::Fixed(Buffer::new(table))
         };
-        let fixed = Self::sincos(config.width, grid, row_first, config.class_token, device);
-        Self { nudge: config.position_nudge, ..fixed }
-    }
-
-    /// Fixed sines and cosines of rows and columns; zeros for a class token.
-    pub(crate) fn sincos(
-        width: usize,
-        grid: [usize; 2],
-        row_first: bool,
-        class_token: bool,
-        device: &Device,
-    ) -> Self {
-        let mut values = vec![0.0; if class_token { width } else { 0 }];
-        for row in 0..grid[0] {
-            for column in 0..grid[1] {
-                let both = if row_first { [row, column] } else { [column, row] };
-                values.extend(both.into_iter().flat_map(|at| sines_and_cosines(at, width / 2)));
+        let table = match config.positions {
+            Positions::Learned => {
+                let shape = [1, h * w + usize::from(class_token), config.width];
+                Table::Learned(Param::new(init::tokens(shape, rng, device)))
             }
-        }
-        let length = values.len() / width;
-        let table = Tensor::from_data(TensorData::new(values, [1, length, width]), device);
-        Self { table: Table::Fixed(Buffer::new(table)), grid, class_token, nudge: 0.0 }
+            Positions::SincosRowFirst => fixed(true),
+            Positions::SincosColumnFirst => fixed(false),
+        };
+        Self { table, grid, class_token, nudge: config.position_nudge }
     }
 
     fn table(&self) -> Tensor<3> {
@@ -116,6 +96,18 @@ impl Module for PositionEmbedding {
             Table::Fixed(table) => table.visit(visitor),
         }
     }
+}
+
+/// Sines and cosines of rows and columns, `[h w, D]`; zeros in front of them for a class token.
+fn sincos(width: usize, [h, w]: [usize; 2], row_first: bool, class_token: bool) -> Vec<f32> {
+    let mut values = vec![0.0; if class_token { width } else { 0 }];
+    for row in 0..h {
+        for column in 0..w {
+            let both = if row_first { [row, column] } else { [column, row] };
+            values.extend(both.into_iter().flat_map(|at| sines_and_cosines(at, width / 2)));
+        }
+    }
+    values
 }
 
 /// `count / 2` sines of `at`, then as many cosines, with wavelengths in geometric progression.
