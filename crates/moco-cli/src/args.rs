@@ -166,6 +166,8 @@ pub enum Probe {
     Knn(KnnArgs),
     /// Classify by a linear layer trained on the frozen features
     Linear(LinearArgs),
+    /// Train the whole network further with labels, all of them or a few
+    Finetune(FinetuneArgs),
 }
 
 /// What every evaluation needs.
@@ -219,6 +221,30 @@ pub struct LinearArgs {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_size: u32,
     /// Seed of order, augmentation and first weights, for sgd
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct FinetuneArgs {
+    #[command(flatten)]
+    pub labelled: LabelledArgs,
+    /// Share of the labels that is used, of each class: 0.01 and 0.1 are customary
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
+    pub labels: f64,
+    /// Passes over the training images
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: u32,
+    /// Images per step
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: u32,
+    /// Learning rate of the new layer [default: 0.0005 per 256 images]
+    #[arg(long, value_name = "LR", value_parser = positive)]
+    pub lr: Option<f64>,
+    /// Factor on the learning rate from each layer to the one below it
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.65, value_parser = share)]
+    pub layer_decay: f64,
+    /// Seed of order, augmentation, first weights and the choice of labels
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 }
@@ -347,6 +373,13 @@ pub enum RecipeKind {
     Cifar10,
     /// The -imagenet recipes
     Imagenet,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
+        _ => Err("must be above 0 and at most 1".to_owned()),
+    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -1,11 +1,15 @@
 //! `moco eval`: accuracy of a frozen encoder on labelled images.
 
-use crate::args::{EvalArgs, Feature, KnnArgs, LabelledArgs, LinearArgs, Probe, Solver};
+use crate::args::{
+    EvalArgs, Feature, FinetuneArgs, KnnArgs, LabelledArgs, LinearArgs, Probe, Solver,
+};
 use crate::console::Stage;
-use crate::session::{Machine, load_encoder};
-use anyhow::{Context, bail};
+use crate::failure::RunFailed;
+use crate::session::{Machine, load_encoder, open_images};
+use anyhow::{Context, bail, ensure};
 use moco::config::{FeatureKind, RunConfig};
-use moco::eval::{self, Accuracy, Features, FrozenEncoder, LinearProbe, Logistic};
+use moco::eval::{self, Accuracy, Features, FineTune, FrozenEncoder, LinearProbe, Logistic};
+use moco::methods;
 use moco::report::percent;
 use moco_data::Dataset;
 use serde_json::{Value, json};
@@ -13,12 +17,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 const PROBE_STAGE: &str = "linear probe: steps";
+const FINETUNE_STAGE: &str = "fine-tuning: steps";
 
 /// Evaluates and prints the accuracy with the protocol it was measured by.
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     match &args.probe {
         Probe::Knn(args) => knn(args),
         Probe::Linear(args) => linear(args),
+        Probe::Finetune(args) => finetune(args),
     }
 }
 
@@ -93,6 +99,52 @@ fn linear(args: &LinearArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn finetune(args: &FinetuneArgs) -> anyhow::Result<()> {
+    let mut bench = Bench::open(&args.labelled)?;
+    ensure!(
+        bench.classes.iter().enumerate().all(|(i, class)| i == *class as usize),
+        "the test images lack some classes of the training images: fine-tuning needs the same ones"
+    );
+    let train = match args.labels {
+        share if share < 1.0 => Arc::new(bench.train_images.label_share(share, args.seed)),
+        _ => bench.train_images.clone(),
+    };
+    let view = probe_view(&bench.encoder)?;
+    let batch = (args.batch_size as usize).min(train.len());
+    let threads = bench.machine.options.threads;
+    let usual = FineTune::new(view, args.epochs as usize, batch, args.seed, threads);
+    let config =
+        FineTune { lr: args.lr.unwrap_or(usual.lr), layer_decay: args.layer_decay, ..usual };
+    let protocol = json!({
+        "probe": "finetune",
+        "labels": args.labels,
+        "view": config.view.to_string(),
+        "epochs": config.epochs,
+        "lr": config.lr,
+        "layer_decay": config.layer_decay,
+        "weight_decay": config.weight_decay,
+        "smoothing": config.smoothing,
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "train_images": train.len(),
+        "test_images": bench.test_images.len(),
+    });
+    let network = methods::encoder(&bench.config, &bench.machine.device.clone().autodiff());
+    let mut stage = Stage::new(FINETUNE_STAGE);
+    let accuracy = eval::fine_tune(
+        &mut bench.encoder,
+        network,
+        train,
+        &bench.test_images,
+        &config,
+        &mut |done, total| stage.advance(FINETUNE_STAGE, done, total),
+    )
+    .map_err(RunFailed::from)?;
+    drop(stage);
+    print(protocol, accuracy, args.labelled.json);
+    Ok(())
+}
+
 /// The published augmentation of the probe, at the size and normalisation of the encoder.
 fn probe_view(encoder: &FrozenEncoder) -> anyhow::Result<moco_data::View> {
     let [height, width] = encoder.view.size();
@@ -143,7 +195,7 @@ impl Bench {
 
 /// Opens images that have classes.
 pub fn labelled(path: &Path) -> anyhow::Result<Dataset> {
-    let dataset = Dataset::open(path)?;
+    let dataset = open_images(path)?;
     if dataset.class_names().is_empty() {
         bail!("{} has no labels: put each class's images into a folder of its own", path.display());
     }

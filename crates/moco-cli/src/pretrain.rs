@@ -43,7 +43,7 @@ fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, V
     let machine = Machine::open(&args.run.machine)?;
     let open = |config: &RunConfig| {
         let path = args.run.data.as_ref().unwrap_or(&config.data.path);
-        Dataset::open(path).map(Arc::new)
+        open_images(path).map(Arc::new)
     };
     // A run that was killed before its first checkpoint starts over.
     let trainer = if dir.list_checkpoints().is_empty() {

@@ -6,7 +6,7 @@ mod parquet_table;
 
 use crate::args::EmbedArgs;
 use crate::eval::encode;
-use crate::session::{Machine, load_encoder};
+use crate::session::{Machine, load_encoder, open_images};
 use anyhow::{Context, bail};
 use moco::eval::Features;
 use moco_data::Dataset;
@@ -27,7 +27,7 @@ pub fn run(args: &EmbedArgs) -> anyhow::Result<()> {
     let format = format_of(&args.out)?;
     let machine = Machine::open(&args.machine)?;
     let (mut encoder, _) = load_encoder(&args.run, &machine.device)?;
-    let images = Dataset::open(&args.data)?;
+    let images = open_images(&args.data)?;
     let threads = machine.options.threads;
     let features = encode(&mut encoder, &images, args.feature.into(), threads, "images")?;
     let table = Table { features: &features, images: &images };

@@ -19,6 +19,7 @@ mod parquet;
 mod pattern;
 #[cfg(feature = "remote")]
 mod remote;
+mod subset;
 mod tar;
 mod tar_index;
 mod unpack;

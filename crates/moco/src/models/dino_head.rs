@@ -6,8 +6,7 @@
 use super::{Backbone, Encode, NetworkSpec};
 use crate::config::{DinoConfig, FeatureKind};
 use crate::loss::l2_normalize;
-use crate::nn::{Affine, FeatureNorm, Linear, Mode, Module, Param, Visitor, init};
-use burn::tensor::activation::gelu;
+use crate::nn::{Affine, FeatureNorm, Gelu, Linear, Mode, Module, Param, Visitor, gelu, init};
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
@@ -65,7 +64,7 @@ impl DinoHead {
                 x = norm.forward(x, mode);
             }
             if i < last {
-                x = gelu(x);
+                x = gelu(x, Gelu::Erf);
             }
         }
         l2_normalize(x)
