@@ -96,8 +96,8 @@ def adam() -> GoldenFile:
 
     exact, agreement = in_both_precisions(run)
     holds = (
-        "Five steps at the rates in lr on weight, bias, scale and zero (<tensor>.initial, .grad per "
-        "step): torch.optim.AdamW with betas (0.9, 0.999), eps 1e-8, decoupled decay 0.1 on every "
+        "Five steps at the rates in lr on weight, bias, scale and zero (<tensor>.initial, .grad "
+        "per step): torch.optim.AdamW with betas (0.9, 0.999), eps 1e-8, decoupled decay 0.1 on every "
         "tensor (adamw.*), betas (0.9, 0.95), decay 0.05 (adamw_mae.*), and torch.optim.Adam with "
         "betas (0.8, 0.999), eps 1e-7, decay 1e-5 added to the gradient (adam_cpc.*): parameter, "
         "first and second moment after each step, the moments without bias correction."
@@ -116,45 +116,53 @@ def ratio(p: Tensor, update: Tensor, eta: float) -> Tensor:
     return eta * p.norm() / update.norm()
 
 
-def lars_moco_v3(p: Tensor, grad: Tensor, buffer: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+def lars_moco_v3(
+    p: Tensor, grad: Tensor, buffer: Tensor, lr: float, decay: float
+) -> tuple[Tensor, Tensor]:
     """MoCo v3, MAE (adapted where ndim > 1) and BYOL (all but biases and BatchNorm)."""
     update = grad
     if p.ndim > 1:
-        update = grad + DECAY * p
+        update = grad + decay * p
         update = update * ratio(p, update, 0.001)
     buffer = MOMENTUM * buffer + update
     return p - lr * buffer, buffer
 
 
-def lars_simclr(p: Tensor, grad: Tensor, buffer: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+def lars_simclr(
+    p: Tensor, grad: Tensor, buffer: Tensor, lr: float, decay: float
+) -> tuple[Tensor, Tensor]:
     """SimCLR's TensorFlow code: the rate is inside the buffer."""
     update, trust = grad, 1.0
     if p.ndim > 1:
-        update = grad + DECAY * p
+        update = grad + decay * p
         trust = ratio(p, update, 0.001)
     buffer = MOMENTUM * buffer + lr * trust * update
     return p - buffer, buffer
 
 
-def larc_apex(p: Tensor, grad: Tensor, buffer: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+def larc_apex(
+    p: Tensor, grad: Tensor, buffer: Tensor, lr: float, decay: float
+) -> tuple[Tensor, Tensor]:
     """SwAV, SimSiam's probe: LARC(clip=False) around SGD, on every tensor.
 
     Where a norm is 0 there is neither adaptation nor decay.
     """
     update = grad
     if p.norm() != 0 and grad.norm() != 0:
-        trust = 0.001 * p.norm() / (grad.norm() + DECAY * p.norm() + 1e-8)
-        update = trust * (grad + DECAY * p)
+        trust = 0.001 * p.norm() / (grad.norm() + decay * p.norm() + 1e-8)
+        update = trust * (grad + decay * p)
     buffer = MOMENTUM * buffer + update
     return p - lr * buffer, buffer
 
 
-def lars_solo_learn(p: Tensor, grad: Tensor, buffer: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+def lars_solo_learn(
+    p: Tensor, grad: Tensor, buffer: Tensor, lr: float, decay: float
+) -> tuple[Tensor, Tensor]:
     """solo-learn: eta 0.02, the adapted rate never above the global one, tensors of ndim 1 free."""
     update = grad
     if p.ndim != 1 and p.norm() != 0 and grad.norm() != 0:
-        trust = 0.02 * p.norm() / (grad.norm() + DECAY * p.norm() + 1e-8)
-        update = min(trust / lr, 1.0) * (grad + DECAY * p)
+        trust = 0.02 * p.norm() / (grad.norm() + decay * p.norm() + 1e-8)
+        update = min(trust / lr, 1.0) * (grad + decay * p)
     buffer = MOMENTUM * buffer + update
     return p - lr * buffer, buffer
 
@@ -178,7 +186,9 @@ def lars() -> GoldenFile:
                 p = inputs[f"{name}.initial"].to(dtype)
                 buffer, params, buffers = torch.zeros_like(p), [], []
                 for step, rate in enumerate(RATES):
-                    p, buffer = step_of(p, inputs[f"{name}.grad"][step].to(dtype), buffer, rate)
+                    p, buffer = step_of(
+                        p, inputs[f"{name}.grad"][step].to(dtype), buffer, rate, DECAY
+                    )
                     params.append(p)
                     buffers.append(buffer)
                 results[f"{flavour}.{name}.param"] = torch.stack(params)
@@ -222,7 +232,7 @@ def lars_lightly(inputs: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Ten
     results = {name: torch.stack(values) for name, values in history.items()}
     p, buffer = inputs["weight.initial"].to(dtype), torch.zeros(SHAPES["weight"], dtype=dtype)
     for step, rate in enumerate(RATES):
-        p, buffer = larc_apex(p, inputs["weight.grad"][step].to(dtype), buffer, rate)
+        p, buffer = larc_apex(p, inputs["weight.grad"][step].to(dtype), buffer, rate, DECAY)
     torch.testing.assert_close(p, results["lightly.weight.param"][-1])
     return results
 
@@ -318,7 +328,8 @@ def method_schedules() -> GoldenFile:
         "simsiam.lr": [0.05 * cosine(e, epochs) for e in range(epochs)],
         "instdisc_cifar.lr": [0.03 * 0.1 ** max(0, (e - 80) // 40) for e in range(200)],
         "invaspread.lr": [
-            0.03 * ([1.0, 0.1, 0.05, 0.01][sum(e >= m for m in (120, 160, 200))]) for e in range(301)
+            0.03 * ([1.0, 0.1, 0.05, 0.01][sum(e >= m for m in (120, 160, 200))])
+            for e in range(301)
         ],
         "cmc.lr": [0.03 * steps(e, [120, 160, 200]) for e in range(240)],
         "mae.layer_decay": [0.65 ** (13 - i) for i in range(14)],
