@@ -2,7 +2,7 @@
 
 As in the published code the target moves after the optimiser's step, with the momentum of that
 step, by parameters only, and its BatchNorms keep their own statistics. That code draws the target
-from another seed than the online network; here it starts as a copy, as the paper says. The running
+from another seed than the online network; here it starts as a copy. The running
 variance is torch's (unbiased), the published framework's is biased.
 """
 

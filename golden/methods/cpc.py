@@ -2,9 +2,9 @@
 arXiv 1905.09272, the appendix's pseudo-code), and lightning-bolts' reading.
 
 Dot products, no L2 norm, no temperature; the negatives are all other positions of all images of
-the batch. v1 predicts the targets z themselves by one matrix per offset, without bias; the second
-paper starts at the second row below, since neighbouring patches overlap, and its context network is
-the one here. bolts shares one prediction over the offsets, scales it by 0.1, and its nested loop
+the batch. v1 predicts the targets z themselves by one matrix per offset, without bias. Where patches
+overlap by half, the row below shares pixels with the context, so that the first offset is a setting.
+The context network is the second paper's. bolts shares one prediction over the offsets, scales it by 0.1, and its nested loop
 counts offset o (rows below, from 2) o - 1 times.
 """
 

@@ -40,7 +40,7 @@ def full_softmax(v: Tensor, bank: Tensor, index: Tensor, temperature: float) -> 
 
 
 def nce(scores: Tensor, z: float, images: int) -> Tensor:
-    """Eq. 7 on exp(v . M_j / T) `[B, 1 + m]`, the positive first; sum over j, mean over B."""
+    """The paper's J_NCE on exp(v . M_j / T) `[B, 1 + m]`, the positive first; sum over j, mean over B."""
     m = scores.shape[1] - 1
     p, noise = scores / z, m / images
     positive = (p[:, 0] / (p[:, 0] + noise + EPS)).log()
