@@ -23,10 +23,22 @@ import resnet
 import trajectory
 import vit
 from common import SEED, GoldenFile
-from methods import mae
+from methods import (
+    byol,
+    cmc,
+    cpc,
+    dino,
+    instdisc,
+    invaspread,
+    mae,
+    moco_v3,
+    simclr,
+    simsiam,
+    swav,
+)
 
 PACKAGES = ["torch", "torchvision", "timm", "lightly", "numpy", "scikit-learn", "safetensors"]
-METHODS = [mae]
+METHODS = [instdisc, invaspread, cpc, cmc, moco_v3, simclr, byol, simsiam, swav, dino, mae]
 MODULES = [layers, loss, optim, resnet, trajectory, probe, vit, *METHODS]
 LARGEST_FILE = 900_000
 
@@ -56,7 +68,7 @@ def main() -> None:
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "difference": "max |f32 - f64| / max |f64| over a tensor, torch against itself; the "
         "worst tensor of each group is named",
-        "files": entries,
+        "files": dict(sorted(entries.items())),
     }
     (out / "MANIFEST.json").write_text(json.dumps(manifest, indent=1) + "\n")
     print(f"{len(entries)} files, {sum(e['bytes'] for e in entries.values()) / 1e6:.2f} MB")

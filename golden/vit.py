@@ -123,9 +123,7 @@ def tiny() -> list[GoldenFile]:
         with torch.no_grad():
             results["tokens"] = net.forward_features(x)
             torch.testing.assert_close(features(net, x), results["tokens"])
-            layers = net.get_intermediate_layers(
-                x, n=2, return_prefix_tokens=True, norm=True
-            )
+            layers = net.get_intermediate_layers(x, n=2, return_prefix_tokens=True, norm=True)
             for i, (patches, prefix) in enumerate(layers):
                 results[f"intermediate.{i}"] = torch.cat([prefix, patches], dim=1)
         results |= mean_pooled(shape, state, x.detach(), inputs["cotangent"].to(dtype))
@@ -153,8 +151,12 @@ def tiny() -> list[GoldenFile]:
 def mean_pooled(shape: dict, state: dict, x: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
     """The same weights under timm's average pooling, as MAE fine-tunes."""
     net = build(**shape, outputs=OUTPUTS, global_pool="avg")
-    net.load_state_dict({k.replace("norm.", "fc_norm.") if k.startswith("norm.") else k: v
-                         for k, v in state.items()})
+    net.load_state_dict(
+        {
+            k.replace("norm.", "fc_norm.") if k.startswith("norm.") else k: v
+            for k, v in state.items()
+        }
+    )
     net.to(x.dtype)
     out = net(x)
     out.backward(cotangent)

@@ -14,7 +14,15 @@ from torch import Tensor, nn
 
 from common import GoldenFile, in_both_precisions, nchw, nhwc, normal, random, single
 from common import uniform
-from methods.common import KEY_BIAS, STEPS, compare_but_key_bias, views_of
+from methods.common import (
+    ADAM_EPS,
+    STEPS,
+    initial,
+    sgd_step,
+    table,
+    trajectory_file,
+    views_of,
+)
 from optim import warm_cosine
 from trajectory import pixels
 from vit import build, gradients, mae_positions, random_state
@@ -194,47 +202,38 @@ def trajectory() -> GoldenFile:
     inputs = {
         "view": views_of(rng, BATCH, [SIZE])[0],
         "noise": uniform(rng, STEPS, BATCH, TOKENS, low=0, high=1),
-        "lr": torch.tensor(
-            [PEAK_LR * warm_cosine(t, STEPS, WARMUP) for t in range(STEPS)], dtype=torch.float64
-        ),
+        "lr": table(PEAK_LR * warm_cosine(t, STEPS, WARMUP) for t in range(STEPS)),
     }
-    exact, rounded = (run(params, inputs, dtype) for dtype in (torch.float64, torch.float32))
-    agreement = compare_but_key_bias(exact, rounded)
+    inputs |= initial({"mae": params})
+
+    def run(dtype: torch.dtype) -> dict[str, Tensor]:
+        net = Mae()
+        net.load_state_dict(params, strict=False)
+        net.to(dtype)
+        named = list(net.named_parameters())
+        groups = [
+            {"params": [p for n, p in named if decays(n, p)], "weight_decay": WEIGHT_DECAY},
+            {"params": [p for n, p in named if not decays(n, p)], "weight_decay": 0.0},
+        ]
+        optimiser = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=ADAM_EPS)
+        losses = []
+        for step in range(STEPS):
+            x = pixels(inputs["view"][step]).to(dtype)
+            keep, restore, mask = masking(inputs["noise"][step])
+            loss = loss_of(net.decode(net.encode(x, keep), restore), nhwc(x), mask.to(dtype), True)
+            sgd_step(optimiser, loss, [inputs["lr"][step].item()] * 2)
+            losses.append(loss.detach())
+        after = {f"final.mae.{name}": p.detach() for name, p in net.named_parameters()}
+        return {"loss": torch.stack(losses)} | after
+
     holds = (
         f"{STEPS} steps of MAE on the norm_pix loss. {about()} Batch {BATCH}, input = (byte - 128) "
-        f"/ 64; AdamW betas (0.9, 0.95), eps 1e-8, weight decay {WEIGHT_DECAY} on parameters of "
+        f"/ 64; AdamW betas (0.9, 0.95), eps {ADAM_EPS}, decay {WEIGHT_DECAY} on parameters of "
         "more than one dimension that are not biases (cls_token and mask_token are decayed), rate "
         "lr[step] (2 steps of warm-up from 0, so the first step moves nothing, then cosine to 0). "
-        f"initial.mae.*, noise, loss per step, final.mae.*. {KEY_BIAS}"
+        "initial.mae.*, noise, loss per step, final.mae.*."
     )
-    initial = {f"initial.mae.{name}": p for name, p in params.items()}
-    return GoldenFile("mae_trajectory", holds, inputs | initial | single(exact), agreement)
-
-
-def run(params: dict, inputs: dict, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The five steps."""
-    net = Mae()
-    net.load_state_dict(params, strict=False)
-    net.to(dtype)
-    named = list(net.named_parameters())
-    groups = [
-        {"params": [p for n, p in named if decays(n, p)], "weight_decay": WEIGHT_DECAY},
-        {"params": [p for n, p in named if not decays(n, p)], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95))
-    losses = []
-    for step in range(STEPS):
-        x = pixels(inputs["view"][step]).to(dtype)
-        keep, restore, mask = masking(inputs["noise"][step])
-        loss = loss_of(net.decode(net.encode(x, keep), restore), nhwc(x), mask.to(dtype), True)
-        for group in optimiser.param_groups:
-            group["lr"] = inputs["lr"][step].item()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.detach())
-    final = {f"final.mae.{name}": p.detach() for name, p in net.named_parameters()}
-    return {"loss": torch.stack(losses)} | final
+    return trajectory_file("mae_trajectory", holds, inputs, run)
 
 
 def decays(name: str, p: Tensor) -> bool:
