@@ -4,14 +4,14 @@ use crate::args::{MachineArgs, PretrainArgs};
 use crate::console::Console;
 use crate::failure::RunFailed;
 use crate::memory::with_peak_memory;
-use crate::session::{Machine, Session, load_config};
+use crate::session::{Machine, Session, load_config, open_images};
 use crate::stop;
 use crate::summary::Gather;
 use anyhow::Context;
 use moco::config::{RunConfig, parse_run};
 use moco::report::{RunFiles, Tee, percent};
 use moco::train::{Event, Finished, Observer, RunDir, Trainer};
-use moco_data::Dataset;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

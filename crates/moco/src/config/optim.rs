@@ -56,6 +56,8 @@ pub enum RuleConfig {
         beta1: f64,
         /// Decay of the mean square.
         beta2: f64,
+        /// Added to the root of the mean square.
+        epsilon: f64,
     },
     /// Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101).
     #[serde(rename = "adamw")]
@@ -64,6 +66,8 @@ pub enum RuleConfig {
         beta1: f64,
         /// Decay of the mean square.
         beta2: f64,
+        /// Added to the root of the mean square.
+        epsilon: f64,
     },
 }
 

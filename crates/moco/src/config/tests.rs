@@ -207,7 +207,7 @@ fn keys_of_another_method_backbone_or_optimiser_are_refused() {
     );
     // Another choice of backbone or optimiser takes its own settings along.
     let config = run("moco-v1-small", &["optim.optimizer=adamw"], &facts(50_000, 32));
-    assert_eq!(config.optim.rule, RuleConfig::AdamW { beta1: 0.9, beta2: 0.999 });
+    assert_eq!(config.optim.rule, RuleConfig::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
     let config = run("moco-v1-small", &["model.backbone=vit-micro"], &facts(50_000, 32));
     assert_eq!(config.model.vit().unwrap().patch, 4);
 }

@@ -98,7 +98,7 @@ pub fn fine_tune(
     let mut net = Classifier { encoder, head };
 
     let mut loader = loader(&train, config)?;
-    let rule = RuleConfig::AdamW { beta1: 0.9, beta2: 0.999 };
+    let rule = RuleConfig::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
     let mut optimizer = Optimizer::of_rule(rule, DecayScope::Matrices, None, &mut net);
     let layers = Layers::of(&mut net);
     let per_epoch = loader.steps_per_epoch();

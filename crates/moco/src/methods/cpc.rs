@@ -69,33 +69,45 @@ impl Cpc {
         Self { student: Student { encoder, target, directions }, config: config.clone(), batch }
     }
 
-    /// The sum over rows of InfoNCE, predicting downwards (v1 Eq. 4).
+    /// The sum over rows, predicting downwards (v1 Eq. 4).
     ///
     /// `z` is `[N, rows, columns, D]`.
     fn predict_down(&self, direction: &Direction, z: &Tensor<4>) -> Tensor<1> {
-        let [n, rows, columns, dim] = z.dims();
         let c = direction.context.forward(z.clone()); // [N, rows, columns, D]
-        let all = z.clone().reshape([n * rows * columns, dim]);
         let mut loss = Tensor::zeros([1], &z.device());
         for (k, w) in direction.predict.iter().enumerate() {
-            let offset = self.config.first_offset + k;
-            let seen = rows - offset;
             // ẑ_{i+k,j} = W_k c_{i,j}
-            let c = c.clone().slice(s![.., 0..seen, .., ..]).reshape([n * seen * columns, dim]);
-            let predicted = w.forward(c) * self.config.prediction_scale;
-            let logits = predicted.matmul(all.clone().transpose()); // [N seen columns, N rows columns]
-            let own = (0..n * seen * columns).map(|at| {
-                let (image, place) = (at / (seen * columns), at % (seen * columns));
-                image * rows * columns + place + offset * columns
-            });
-            loss = loss + cross_entropy_at(logits, own);
+            let predicted = w.forward(c.clone()) * self.config.prediction_scale;
+            loss = loss + cpc_loss(predicted, z, self.config.first_offset + k);
         }
         loss
     }
 }
 
-/// `z` turned so that predicting in the `number`-th direction is predicting downwards.
-fn turned(z: Tensor<4>, number: usize) -> Tensor<4> {
+/// InfoNCE of what each place says of the place `offset` rows below it, among all places of all
+/// images, by dot product: v1 Eq. 4 for one row.
+///
+/// # Shapes
+/// `predicted` and `z` are `[N, rows, columns, D]`, the result is `[1]`.
+pub fn cpc_loss(predicted: Tensor<4>, z: &Tensor<4>, offset: usize) -> Tensor<1> {
+    let [n, rows, columns, dim] = z.dims();
+    let (seen, places) = (rows - offset, rows * columns);
+    let predicted = predicted.slice(s![.., 0..seen, .., ..]).reshape([n * seen * columns, dim]);
+    let all = z.clone().reshape([n * places, dim]);
+    let logits = predicted.matmul(all.transpose()); // [N seen columns, N rows columns]
+    let own = (0..n * seen * columns).map(|at| {
+        let (image, place) = (at / (seen * columns), at % (seen * columns));
+        image * places + place + offset * columns
+    });
+    cross_entropy_at(logits, own)
+}
+
+/// `z` turned so that predicting in the `number`-th direction (down, up, right, left) is predicting
+/// downwards.
+///
+/// # Shapes
+/// `[N, rows, columns, D]`, with rows and columns exchanged for the last two.
+pub fn cpc_turned(z: Tensor<4>, number: usize) -> Tensor<4> {
     match number {
         0 => z,                           // down
         1 => z.flip([1]),                 // up
@@ -114,7 +126,7 @@ impl Method for Cpc {
         let [n, rows, columns, dim] = z.dims();
         let mut loss = Tensor::zeros([1], &z.device());
         for (number, direction) in self.student.directions.iter().enumerate() {
-            loss = loss + self.predict_down(direction, &turned(z.clone(), number));
+            loss = loss + self.predict_down(direction, &cpc_turned(z.clone(), number));
         }
         let flat = l2_normalize(z.without_autodiff().reshape([n * rows * columns, dim]));
         StepOutput { loss, metrics: vec![("feature_std", channel_std(flat))] }

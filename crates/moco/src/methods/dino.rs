@@ -45,6 +45,14 @@ impl Dino {
         Self { student, teacher, center, config: config.clone(), fresh: Vec::new() }
     }
 
+    /// Bottleneck and logits of the teacher, with the statistics of the batch.
+    ///
+    /// # Shapes
+    /// As [`DinoEncoder::forward_views`].
+    pub fn forward_teacher(&mut self, views: &[Tensor<4>]) -> [Tensor<2>; 2] {
+        self.teacher.forward_views(views, Mode::Train)
+    }
+
     /// The teacher's temperature: a line over its first epochs, then constant.
     fn teacher_temperature(&self, epoch: usize) -> f64 {
         let DinoConfig { teacher_temperature_start: start, teacher_temperature: end, .. } =
@@ -62,7 +70,7 @@ impl Method for Dino {
         let (n, views) = (batch.indices.len(), batch.views.len());
         let rows = |x: &Tensor<2>, v: usize| x.clone().slice(s![v * n..(v + 1) * n, ..]);
         let [z, s] = self.student.forward_views(&batch.views, Mode::Train); // [V N, K]
-        let [_, t] = self.teacher.forward_views(&batch.views[..GLOBAL], Mode::Train); // [2 N, K]
+        let [_, t] = self.forward_teacher(&batch.views[..GLOBAL]); // [2 N, K]
 
         let log_p_s = log_softmax(s / self.config.student_temperature, 1);
         let centred = if self.config.center { t.clone() - self.center.row() } else { t.clone() };

@@ -30,7 +30,7 @@ mod moco;
 mod swav;
 
 pub use card::{CARDS, Card};
-pub use cpc::{Cpc, PatchEncoder};
+pub use cpc::{Cpc, PatchEncoder, cpc_loss, cpc_turned};
 pub use dino::Dino;
 pub use mae::Mae;
 pub use moco::Moco;

@@ -5,13 +5,12 @@
 use crate::nn::Buffer;
 use burn::tensor::Tensor;
 
-/// Keeps the denominator from 0; torch's default.
-const EPSILON: f64 = 1e-8;
-
 /// The numbers of one update.
 pub struct Adam {
     /// Decay of the mean and of the mean square.
     pub betas: [f64; 2],
+    /// Added to the root of the mean square; 1e-8 is torch's default.
+    pub epsilon: f64,
     /// Weight decay applied to the parameter (AdamW) rather than added to the gradient (Adam).
     pub decoupled: bool,
     /// Updates of this parameter, this one included.
@@ -37,7 +36,7 @@ impl Adam {
         mean.update(|m| m * beta1 + g.clone() * (1.0 - beta1));
         square.update(|v| v * beta2 + g.square() * (1.0 - beta2));
         let bias = |beta: f64| 1.0 - beta.powi(i32::try_from(self.steps).unwrap_or(i32::MAX));
-        let denominator = square.val().sqrt() / bias(beta2).sqrt() + EPSILON;
+        let denominator = square.val().sqrt() / bias(beta2).sqrt() + self.epsilon;
         p - mean.val() / denominator * (lr / bias(beta1))
     }
 }

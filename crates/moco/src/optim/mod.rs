@@ -110,9 +110,11 @@ fn update(
             let lars = lars::Lars { momentum: *momentum, trust: *trust, flavor: *flavor };
             lars.step(p, g, &mut state.first, lr, weight_decay)
         }
-        RuleConfig::Adam { beta1, beta2 } | RuleConfig::AdamW { beta1, beta2 } => {
+        RuleConfig::Adam { beta1, beta2, epsilon }
+        | RuleConfig::AdamW { beta1, beta2, epsilon } => {
             let decoupled = matches!(rule, RuleConfig::AdamW { .. });
-            let adam = adam::Adam { betas: [*beta1, *beta2], decoupled, steps: state.steps };
+            let (betas, steps) = ([*beta1, *beta2], state.steps);
+            let adam = adam::Adam { betas, epsilon: *epsilon, decoupled, steps };
             let second = state.second.as_mut().expect("Adam has a second moment");
             adam.step(p, g, &mut state.first, second, lr, weight_decay)
         }

@@ -1,5 +1,7 @@
 //! Integration tests: golden vectors from PyTorch, and small runs from end to end.
 
+mod cpc;
+mod dino;
 mod golden;
 mod layers;
 mod loss;
@@ -10,4 +12,5 @@ mod optim;
 mod probes;
 mod resnet;
 mod runs;
+mod swav;
 mod vit;

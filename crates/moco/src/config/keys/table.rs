@@ -163,6 +163,7 @@ pub(super) const KEYS: &[Key] = &[
     when(LARS, "optim.flavor", Kind::OneOf(&["outside", "inside", "larc"])),
     when(ADAM, "optim.beta1", Kind::Real(0.0, 0.999_999)),
     when(ADAM, "optim.beta2", Kind::Real(0.0, 0.999_999)),
+    when(ADAM, "optim.epsilon", Kind::Positive),
     always("optim.lr", Kind::Positive),
     always("optim.lr_batch", Kind::Count(1, 1 << 24)),
     always("optim.weight_decay", Kind::Real(0.0, f64::MAX)),

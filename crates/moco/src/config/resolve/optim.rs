@@ -114,6 +114,7 @@ impl Draft {
                 };
                 self.fill("optim.beta1", betas.0, None);
                 self.fill("optim.beta2", betas.1, None);
+                self.fill("optim.epsilon", 1e-8, None);
             }
             _ => self.fill("optim.momentum", 0.9, None),
         }

@@ -1,0 +1,134 @@
+//! SwAV against PyTorch, five steps from the same weights and views.
+
+use crate::golden::{Golden, assert_close, resnet18_w4, set_params, stored_view};
+use burn::tensor::Tensor;
+use moco::batch::{Batch, to_host};
+use moco::config::{DecayScope, LarsFlavor, RuleConfig, SwAvConfig};
+use moco::device::Device;
+use moco::loss::l2_normalize;
+use moco::methods::{Method, Step, SwAv};
+use moco::nn::{Leaf, for_each_leaf};
+use moco::optim::{NamedGradients, Optimizer};
+use moco::parts::sinkhorn;
+
+const STEPS: usize = 5;
+const BATCH: usize = 6;
+
+fn config() -> SwAvConfig {
+    SwAvConfig {
+        dim: 12,
+        hidden: 24,
+        prototypes: 10,
+        temperature: 0.1,
+        epsilon: 0.05,
+        sinkhorn_iterations: 3,
+        queue: 12,
+        queue_from_epoch: 1,
+        freeze_prototypes_steps: 2,
+    }
+}
+
+/// An epoch of one step each, so that the queue starts at the second.
+fn at(index: usize) -> Step {
+    Step { index, total: STEPS, per_epoch: 1, seed: 0, part: 0 }
+}
+
+fn batch(golden: &Golden, step: usize) -> Batch {
+    let views = ["view1", "view2", "view3", "view4"];
+    Batch {
+        indices: (0..BATCH).collect(),
+        views: views.iter().map(|view| stored_view(golden, view, step)).collect(),
+    }
+}
+
+/// The script's name of one of ours.
+fn script_name(name: &str) -> String {
+    name.replace("student.encoder.backbone.", "online.backbone.")
+        .replace("student.encoder.head.0.norm.", "online.projector.1.")
+        .replace("student.encoder.head.0.", "online.projector.0.")
+        .replace("student.encoder.head.1.", "online.projector.3.")
+        .replace("student.", "")
+}
+
+/// torch's own f32 is up to 4e-7 (loss) and 1e-5 (state, through LARC's division by small norms)
+/// away from its f64 (golden/MANIFEST.json); Winograd convolutions round a few times as much.
+#[test]
+fn trajectory_matches_torch() {
+    let golden = Golden::open("swav_trajectory");
+    let mut swav = SwAv::new(&config(), &resnet18_w4(1), &Device::flex());
+    set_params(&mut swav, |name| golden.f32(&format!("initial.{}", script_name(name))));
+    let rule = RuleConfig::Lars { momentum: 0.9, trust: 0.001, flavor: LarsFlavor::Larc };
+    let mut larc = Optimizer::of_rule(rule, DecayScope::All, None, swav.student());
+    let losses = golden.values("loss");
+    for (step, lr) in golden.values("lr").into_iter().enumerate() {
+        let loss = swav.loss(&batch(&golden, step), &at(step)).loss;
+        let found = f64::from(to_host(loss.clone())[0]);
+        let off = (found - losses[step]).abs() / losses[step];
+        assert!(off < 5e-6, "step {step}: loss {found}, off by {off:.1e}");
+        let gradients = NamedGradients::of(swav.student(), &loss.backward());
+        let treatment = swav.treatment(&at(step));
+        larc.step(swav.student(), gradients, 1e-3, |name| treatment.rate(name, lr, lr));
+        swav.after_update(&at(step));
+    }
+    for_each_leaf(&mut swav, |name, leaf| match leaf {
+        Leaf::Param(found) | Leaf::Buffer(found) if !name.starts_with("queues") => {
+            let name = format!("final.{}", script_name(name));
+            assert_close(found.flat(), &golden, &name, 1e-4);
+        }
+        Leaf::Param(found) | Leaf::Buffer(found) => {
+            let view: usize = name.split('.').nth(1).unwrap().parse().unwrap();
+            let all: Tensor<3> = golden.tensor("queue");
+            let expected = to_host(all.slice_dim(0, view as i32..view as i32 + 1));
+            let off = to_host(found.flat())
+                .iter()
+                .zip(&expected)
+                .fold(0f32, |worst, (a, b)| worst.max((a - b).abs()));
+            assert!(off < 2e-5, "{name}: off by {off:.1e}");
+        }
+        Leaf::Counter(rows) => assert_eq!(*rows, 4 * BATCH as u64, "{name}"),
+    });
+}
+
+/// Codes of two assigned views, from the batch alone and behind a queue.
+#[test]
+fn codes_match_torch() {
+    let golden = Golden::open("swav_loss");
+    let z: Tensor<3> = golden.tensor("z");
+    let prototypes: Tensor<2> = golden.tensor("prototypes");
+    for view in 0..2 {
+        let rows = z.clone().slice_dim(0, view..view + 1).squeeze_dim::<2>(0);
+        let queue: Tensor<3> = golden.tensor("queue");
+        let queue = queue.slice_dim(0, view..view + 1).squeeze_dim::<2>(0);
+        let z = l2_normalize(rows);
+        for (name, all) in [("batch", z.clone()), ("queue", Tensor::cat(vec![queue, z.clone()], 0))]
+        {
+            let q = sinkhorn(all.matmul(prototypes.clone().transpose()), 0.05, 3);
+            let first = q.dims()[0] as i32 - BATCH as i32;
+            let found = to_host(q.slice_dim(0, first..first + BATCH as i32));
+            let codes: Tensor<3> = golden.tensor(&format!("{name}.codes"));
+            let expected = to_host(codes.slice_dim(0, view..view + 1));
+            let off =
+                found.iter().zip(&expected).fold(0f32, |worst, (a, b)| worst.max((a - b).abs()));
+            assert!(off < 2e-6, "{name}.codes of view {view}: off by {off:.1e}");
+        }
+    }
+}
+
+/// Prototypes do not move while they rest, and have unit length whenever the loss sees them.
+#[test]
+fn prototypes_rest_at_first() {
+    let golden = Golden::open("swav_trajectory");
+    let swav = SwAv::new(&config(), &resnet18_w4(1), &Device::flex());
+    assert_eq!(swav.treatment(&at(1)).rate("prototypes.weight", 0.1, 0.1), None);
+    assert_eq!(swav.treatment(&at(2)).rate("prototypes.weight", 0.1, 0.1), Some(0.1));
+    assert_eq!(swav.treatment(&at(0)).rate("encoder.head.0.weight", 0.1, 0.1), Some(0.1));
+    let mut swav = swav;
+    swav.loss(&batch(&golden, 0), &at(0));
+    for_each_leaf(&mut swav, |name, leaf| {
+        if let (Leaf::Param(weight), "student.prototypes.weight") = (leaf, name) {
+            let rows: Tensor<2> = weight.flat().reshape([10, 12]);
+            let lengths = to_host(rows.square().sum_dim(1));
+            assert!(lengths.iter().all(|length| (length - 1.0).abs() < 1e-6), "{lengths:?}");
+        }
+    });
+}
