@@ -4,7 +4,7 @@ mod folder;
 mod listing;
 mod tar;
 
-use crate::decode;
+use crate::decode::{self, DecodeOptions};
 use crate::error::{DataError, ImageError};
 use crate::image::Image;
 use listing::{Entry, Listing};
@@ -25,6 +25,7 @@ pub struct Dataset {
     labels: Option<Vec<u32>>,
     class_names: Vec<String>,
     store: Store,
+    decoding: DecodeOptions,
 }
 
 /// What `load` reads from; entry `i` of the data set is item `i` of the store.
@@ -64,7 +65,13 @@ impl Dataset {
             (true, others) => Err(DataError::NoImages { path: path.into(), others }),
             (false, _) => {
                 let (labels, class_names) = listing::classes(&entries);
-                Ok(Dataset { entries, labels, class_names, store })
+                Ok(Dataset {
+                    entries,
+                    labels,
+                    class_names,
+                    store,
+                    decoding: DecodeOptions::default(),
+                })
             }
         }
     }
@@ -87,7 +94,12 @@ impl Dataset {
             .map(|(name, _, image)| Entry { name: name.clone(), bytes: image.pixels.len() as u64 })
             .collect();
         let store = Store::Memory(images.into_iter().map(|(_, _, image)| image).collect());
-        Dataset { entries, labels, class_names, store }
+        Dataset { entries, labels, class_names, store, decoding: DecodeOptions::default() }
+    }
+
+    /// The same data set, whose files are decoded in another way than by default.
+    pub fn with_decoding(self, decoding: DecodeOptions) -> Dataset {
+        Dataset { decoding, ..self }
     }
 
     /// Number of images.
@@ -133,7 +145,7 @@ impl Dataset {
             Store::Tar(tar) => tar.read(i)?,
             Store::Memory(images) => return Ok(Cow::Borrowed(&images[i])),
         };
-        decode::decode(&bytes).map(Cow::Owned)
+        decode::decode(&bytes, &self.decoding).map(Cow::Owned)
     }
 
     /// A number that stands for the list of names and byte sizes; equal across runs and machines
