@@ -1,4 +1,4 @@
-"""Golden vectors of decoding and augmentation, from Pillow and torchvision.
+"""Golden vectors of decoding and augmentation, from Pillow, torchvision and scikit-image.
 
     python3 golden/augment.py
 
@@ -20,10 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+import skimage
 import torch
 import torchvision
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 from safetensors.numpy import save_file
+from skimage.color import rgb2lab, rgb2ycbcr
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
@@ -111,10 +113,55 @@ def colors(source):
         case("blur", [sigma], source.filter(ImageFilter.GaussianBlur(radius=sigma)))
 
 
+def additive_brightness(source):
+    """BYOL's and SimCLR v1's brightness: in 0..1, added and clipped; rounded to levels here."""
+    levels = np.asarray(source, dtype=np.float64) / 255
+    for amount in (-1.3, -0.4, -0.013, 0.0, 0.2, 0.77):
+        out = np.clip(levels + amount, 0, 1)
+        case("add", [amount], np.floor(out * 255 + 0.5).astype(np.uint8))
+
+
+def convolved(source):
+    """The blur of SimCLR and BYOL: a sampled Gaussian of unit sum, and zeros around the image."""
+    pixels = torch.from_numpy(np.asarray(source, dtype=np.float64)).permute(2, 0, 1)[:, None]
+    for sigma, radius in ((0.1, 11), (0.7, 11), (1.31, 1), (1.31, 4), (2.0, 11), (2.0, 40), (5.0, 0)):
+        x = torch.arange(-radius, radius + 1, dtype=torch.float64)
+        kernel = torch.exp(-(x**2) / (2 * sigma**2))
+        kernel /= kernel.sum()
+        out = torch.conv2d(pixels, kernel[None, None, None], padding=(0, radius))
+        out = torch.conv2d(out, kernel[None, None, :, None], padding=(radius, 0))
+        out = (out[:, 0].permute(1, 2, 0) + 0.5).floor().to(torch.uint8)
+        case("gaussian", [sigma, radius], out.numpy())
+
+
+def windows(source):
+    pixels = np.asarray(source)
+    height, width = pixels.shape[:2]
+    for down, right in ((0, 0), (4, -3), (-2, 4), (29, -39), (-29, 39)):
+        pad = max(abs(down), abs(right))
+        wide = np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
+        top, left = pad - down, pad - right
+        case("translate", [down, right], wide[top : top + height, left : left + width])
+    for h, w, stride_y, stride_x in ((8, 8, 4, 4), (16, 12, 7, 9), (30, 40, 1, 1), (5, 7, 25, 33)):
+        views = np.lib.stride_tricks.sliding_window_view(pixels, (h, w), axis=(0, 1))
+        grid = views[::stride_y, ::stride_x].transpose(0, 1, 3, 4, 2)
+        case("patches", [h, w, stride_y, stride_x], grid.reshape(-1, w, 3))
+
+
+def color_spaces():
+    """All combinations of levels that are far apart, and of the darkest."""
+    levels = np.array([0, 1, 2, 5, 10, 11, 12, 40, 77, 128, 200, 254, 255], dtype=np.uint8)
+    colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(13, 169, 3)
+    tensors["space.source"] = colors
+    tensors["space.lab"] = rgb2lab(colors).astype(np.float32)
+    tensors["space.ycbcr"] = rgb2ycbcr(colors).astype(np.float32)
+
+
 def normalized(source):
     statistics = [
         ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+        ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
         ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     ]
     small = source.crop((0, 0, 20, 16))
@@ -146,6 +193,13 @@ def encoded(image, form, **options):
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def exif_of(orientation):
+    """EXIF data that holds nothing but an orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
 
 
 def png16(samples):
@@ -195,10 +249,27 @@ def decoding(source):
         "webp_alpha": encoded(rgba, "WEBP", lossless=True, exact=True),
         "bmp_rgb": encoded(small, "BMP"),
         "bmp_palette": encoded(small.quantize(50), "BMP"),
+        "gif": encoded(small, "GIF"),
+        "gif_transparent": encoded(small.quantize(9), "GIF", transparency=3),
+        "gif_animated": encoded(
+            small, "GIF", save_all=True, append_images=[small.rotate(180)], duration=50
+        ),
+        "tiff_rgb": encoded(small, "TIFF"),
+        "tiff_rgba": encoded(rgba, "TIFF"),
+        "tiff_gray": encoded(small.convert("L"), "TIFF"),
+        "tiff_bilevel": encoded(small.convert("1"), "TIFF"),
+        "tiff_lzw": encoded(small, "TIFF", compression="tiff_lzw"),
+        "tiff_deflate": encoded(small, "TIFF", compression="tiff_adobe_deflate"),
     }
+    for orientation in range(2, 9):
+        data = encoded(small, "JPEG", quality=90, exif=exif_of(orientation))
+        files[f"jpeg_turned{orientation}"] = data
+    files["png_turned6"] = encoded(small, "PNG", exif=exif_of(6))
+    files["webp_turned6"] = encoded(small, "WEBP", lossless=True, exif=exif_of(6))
+    files["tiff_turned6"] = encoded(small, "TIFF", exif=exif_of(6))
     for name, data in files.items():
         tensors[f"decode.{name}.file"] = np.frombuffer(data, dtype=np.uint8)
-        rgb = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        rgb = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
         if name == "png_gray16":
             # Pillow clips grey at 255 here, which turns the image white. We keep the high byte, as
             # Pillow itself does for 16-bit colour.
@@ -212,6 +283,10 @@ def main():
     sizes(source)
     colors(source)
     normalized(source)
+    additive_brightness(source)
+    convolved(source)
+    windows(source)
+    color_spaces()
     every_color()
     decoding(source)
     OUT.mkdir(exist_ok=True)
@@ -223,6 +298,7 @@ def main():
         "python": platform.python_version(),
         "numpy": np.__version__,
         "pillow": PIL.__version__,
+        "scikit-image": skimage.__version__,
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
     }

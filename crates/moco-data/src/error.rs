@@ -202,7 +202,7 @@ pub enum ImageError {
     #[error("the file is empty")]
     Empty,
     /// The bytes are none of the supported formats.
-    #[error("not a JPEG, PNG, WebP or BMP image")]
+    #[error("not a JPEG, PNG, WebP, BMP, GIF or TIFF image")]
     UnknownFormat,
     /// The file ends before the image does.
     #[error("the file is cut off before the image ends")]

@@ -1,6 +1,6 @@
 //! The one image type of this crate.
 
-use crate::decode::decode;
+use crate::decode::{DecodeOptions, decode};
 use crate::error::ImageError;
 use std::fs;
 use std::path::Path;
@@ -26,17 +26,36 @@ impl Image {
         Image { width, height, pixels }
     }
 
-    /// Reads and decodes a JPEG, PNG, WebP or BMP file.
+    /// Reads and decodes a JPEG, PNG, WebP, BMP, GIF or TIFF file, and turns it upright.
     ///
     /// # Errors
     /// If the file cannot be read or is no such image.
     pub fn open(path: &Path) -> Result<Image, ImageError> {
-        decode(&fs::read(path)?)
+        Image::decode(&fs::read(path)?, &DecodeOptions::default())
+    }
+
+    /// Decodes the bytes of a JPEG, PNG, WebP, BMP, GIF or TIFF file.
+    ///
+    /// # Errors
+    /// If they are no such image, damaged, cut off, or of more pixels than the options allow.
+    pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, ImageError> {
+        decode(bytes, options)
     }
 
     /// An image of one colour.
     pub fn filled(width: usize, height: usize, color: [u8; 3]) -> Image {
         Image { width, height, pixels: color.repeat(width * height) }
+    }
+
+    /// Copies another image to where its top left corner is at `[top, left]`.
+    ///
+    /// # Panics
+    /// If it leaves this image.
+    pub(crate) fn paste(&mut self, image: &Image, [top, left]: [usize; 2]) {
+        for (y, row) in image.pixels.chunks_exact(image.width * 3).enumerate() {
+            let start = ((top + y) * self.width + left) * 3;
+            self.pixels[start..start + row.len()].copy_from_slice(row);
+        }
     }
 
     /// Gives the image a new size, reusing its memory; the pixels are left unspecified.

@@ -9,12 +9,14 @@
 //!   of a [`ViewKey`] alone: seed, epoch, image, view.
 //! - [`Loader`] decodes and augments on worker threads ahead of the trainer; [`for_each_batch`]
 //!   does the same, once and in order, for evaluation.
+//! - [`bench`] measures all of this.
 //! - [`synthetic`] draws the data set of the demo.
 //!
 //! Images are 8-bit RGB, interleaved, row by row. Views leave as `f32` in the layout NHWC. This
 //! crate knows no tensors and no training.
 
 pub mod augment;
+pub mod bench;
 mod decode;
 mod error;
 mod image;
@@ -25,6 +27,7 @@ mod source;
 pub mod synthetic;
 
 pub use augment::{ParseViewError, View};
+pub use decode::DecodeOptions;
 pub use error::{DataError, ImageError};
 pub use image::Image;
 pub use loader::{

@@ -21,10 +21,7 @@ pub fn contact_sheet(images: &[Image], columns: usize) -> Image {
     for (i, image) in images.iter().enumerate() {
         let left = i % columns * cell_width + GAP;
         let top = i / columns * cell_height + GAP;
-        for (y, row) in image.pixels.chunks_exact(image.width * 3).enumerate() {
-            let start = ((top + y) * sheet.width + left) * 3;
-            sheet.pixels[start..start + row.len()].copy_from_slice(row);
-        }
+        sheet.paste(image, [top, left]);
     }
     sheet
 }

@@ -4,6 +4,7 @@
 //! that. Which radius gives three passes the variance of the Gaussian: Gwosdek et al., "Theoretical
 //! Foundations of Gaussian Convolution by Extended Box Filtering", SSVM 2011, Sec. 3.
 
+use super::lanes::vectorized;
 use crate::image::Image;
 
 /// Passes along each axis.
@@ -17,10 +18,17 @@ const FRACTION_BITS: u32 = 24;
 /// `spare` is working memory.
 pub fn gaussian_blur(image: &mut Image, sigma: f64, spare: &mut Vec<u8>) {
     let kernel = BoxKernel::for_gaussian(sigma as f32);
-    let stride = image.width * 3;
-    if image.pixels.is_empty() {
-        return;
+    if !image.pixels.is_empty() {
+        vectorized(
+            #[inline(always)]
+            || blur(image, &kernel, spare),
+        );
     }
+}
+
+#[inline(always)]
+fn blur(image: &mut Image, kernel: &BoxKernel, spare: &mut Vec<u8>) {
+    let stride = image.width * 3;
     spare.resize(stride + 6 * (kernel.radius + 1), 0);
     for row in image.pixels.chunks_exact_mut(stride) {
         for _ in 0..PASSES {
@@ -60,6 +68,7 @@ impl BoxKernel {
     }
 
     /// Blurs along a row of RGB pixels. `padded` takes the row and `radius + 1` pixels at each end.
+    #[inline(always)]
     fn blur_row(&self, row: &mut [u8], padded: &mut [u8]) {
         let (n, margin) = (row.len(), 3 * (self.radius + 1));
         let first = [row[0], row[1], row[2]];
@@ -71,6 +80,7 @@ impl BoxKernel {
     }
 
     /// Blurs along columns; a row has `stride` samples.
+    #[inline(always)]
     fn blur_columns(&self, from: &[u8], to: &mut [u8], stride: usize) {
         let last = from.len() / stride - 1;
         for (y, out) in to.chunks_exact_mut(stride).enumerate() {
@@ -84,6 +94,7 @@ impl BoxKernel {
 
     /// Weighs the samples `at(0)` to `at(2 radius + 2)`, which lie before, on and behind those of
     /// `out`. Radii up to 2, those of every sigma below 3.4, keep their sums in registers.
+    #[inline(always)]
     fn blur_along<'a>(&self, at: impl Fn(usize) -> &'a [u8], out: &mut [u8]) {
         match self.radius {
             0 => self.blur_fixed::<1>(at, out),
@@ -101,6 +112,7 @@ impl BoxKernel {
         }
     }
 
+    #[inline(always)]
     fn blur_fixed<'a, const N: usize>(&self, at: impl Fn(usize) -> &'a [u8], out: &mut [u8]) {
         let n = out.len();
         let whole: [&[u8]; N] = std::array::from_fn(|step| &at(step + 1)[..n]);
@@ -109,6 +121,7 @@ impl BoxKernel {
     }
 
     /// Writes the levels from the sums of whole pixels and from the partial pixels.
+    #[inline(always)]
     fn finish(&self, sum: impl Fn(usize) -> u32, part: [&[u8]; 2], out: &mut [u8]) {
         let half = 1 << (FRACTION_BITS - 1);
         let [before, behind] = part.map(|samples| &samples[..out.len()]);

@@ -5,7 +5,7 @@ use crate::image::Image;
 use crate::random::Random;
 
 /// Aspect ratios (width / height) of random crops, torchvision's default and every recipe's.
-const ASPECT: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
+pub const ASPECT: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
 
 /// A rectangle of pixels within an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,32 +29,40 @@ impl CropBox {
     /// Draws a box as torchvision's `RandomResizedCrop`: its area a share of the image's, uniform
     /// in `area`; the logarithm of its aspect ratio uniform; its place uniform. A box that does
     /// not fit is drawn again; after ten, the largest central box of an allowed aspect ratio.
-    pub fn draw(random: &mut Random, height: usize, width: usize, area: [f64; 2]) -> CropBox {
+    pub fn draw(
+        random: &mut Random,
+        height: usize,
+        width: usize,
+        area: [f64; 2],
+        aspect: [f64; 2],
+    ) -> CropBox {
         let pixels = (height * width) as f64;
         for _ in 0..10 {
             let target = pixels * random.uniform(area[0], area[1]);
-            let aspect = random.uniform(ASPECT[0].ln(), ASPECT[1].ln()).exp();
-            let w = (target * aspect).sqrt().round_ties_even() as usize;
-            let h = (target / aspect).sqrt().round_ties_even() as usize;
+            let ratio = random.uniform(aspect[0].ln(), aspect[1].ln()).exp();
+            let w = (target * ratio).sqrt().round_ties_even() as usize;
+            let h = (target / ratio).sqrt().round_ties_even() as usize;
             if (1..=width).contains(&w) && (1..=height).contains(&h) {
                 let top = random.below(height - h + 1);
                 let left = random.below(width - w + 1);
                 return CropBox { top, left, height: h, width: w };
             }
         }
-        CropBox::central(height, width)
+        CropBox::central(height, width, aspect)
     }
 
     /// The largest central box whose aspect ratio is allowed.
-    fn central(height: usize, width: usize) -> CropBox {
-        let aspect = width as f64 / height as f64;
-        let (h, w) = if aspect < ASPECT[0] {
-            ((width as f64 / ASPECT[0]).round_ties_even() as usize, width)
-        } else if aspect > ASPECT[1] {
-            (height, (height as f64 * ASPECT[1]).round_ties_even() as usize)
+    fn central(height: usize, width: usize, [narrow, wide]: [f64; 2]) -> CropBox {
+        let ratio = width as f64 / height as f64;
+        let (h, w) = if ratio < narrow {
+            ((width as f64 / narrow).round_ties_even() as usize, width)
+        } else if ratio > wide {
+            (height, (height as f64 * wide).round_ties_even() as usize)
         } else {
             (height, width)
         };
+        // A strip has a part at least one pixel long.
+        let (h, w) = (h.max(1), w.max(1));
         CropBox { top: (height - h) / 2, left: (width - w) / 2, height: h, width: w }
     }
 }
@@ -66,6 +74,8 @@ pub struct RandomResizedCrop {
     pub size: [usize; 2],
     /// Smallest and largest share of the image's area, in 0..=1.
     pub area: [f64; 2],
+    /// Smallest and largest ratio of the crop's width to its height.
+    pub aspect: [f64; 2],
     /// How the crop is resampled.
     pub filter: Filter,
 }
@@ -79,7 +89,7 @@ impl RandomResizedCrop {
         resampler: &mut Resampler,
         out: &mut Image,
     ) {
-        let crop = CropBox::draw(random, image.height, image.width, self.area);
+        let crop = CropBox::draw(random, image.height, image.width, self.area, self.aspect);
         resampler.resample(image, crop, self.size, self.filter, out);
     }
 }

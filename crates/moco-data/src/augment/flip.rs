@@ -1,12 +1,17 @@
 //! Horizontal flip.
 
+use super::color::change;
 use crate::image::Image;
 
 /// Swaps left and right.
 pub fn flip(image: &mut Image) {
-    let width = image.width;
-    let (pixels, _) = image.pixels.as_chunks_mut::<3>();
-    for row in pixels.chunks_exact_mut(width) {
+    for row in image.pixels.chunks_exact_mut(image.width.max(1) * 3) {
+        // Reversed byte by byte, which also reverses the channels of each pixel.
         row.reverse();
     }
+    change(
+        image,
+        #[inline(always)]
+        |block| block.swap(0, 2),
+    );
 }

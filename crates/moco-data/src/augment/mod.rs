@@ -8,24 +8,32 @@
 //! # Ok::<(), moco_data::ParseViewError>(())
 //! ```
 //!
-//! | operation | what it does | equal to torchvision on Pillow |
+//! | operation | what it does | equal to the reference |
 //! |---|---|---|
-//! | `crop(S, a..b)` | [`RandomResizedCrop`] | within 1 level |
-//! | `resize(S)` | [`Resize`] of the shorter side | within 1 level |
-//! | `center(S)` | [`center_crop`] | exactly |
-//! | `flip` | [`flip`] from left to right | exactly |
-//! | `jitter(b,c,s,h)` | [`ColorJitter`] | exactly |
-//! | `gray` | [`grayscale`] | exactly |
-//! | `blur(a..b)` | [`gaussian_blur`] | exactly |
-//! | `solarize(t)` | [`solarize`] | exactly |
-//! | `normalize(...)` | [`Normalize`] to `f32` | exactly |
+//! | `crop(S, a..b)` | [`RandomResizedCrop`] | torchvision, within 1 level |
+//! | `cut(S)` | random window without resampling ([`draw_window`], [`cut`]) | torchvision, exactly |
+//! | `resize(S)` | [`Resize`] of the shorter side | torchvision, within 1 level |
+//! | `center(S)` | [`center_crop`] | torchvision, exactly |
+//! | `flip` | [`flip`] from left to right | torchvision, exactly |
+//! | `jitter(b,c,s,h)` | [`ColorJitter`] | torchvision, exactly |
+//! | `gray` | [`grayscale`] | torchvision, exactly |
+//! | `blur(a..b)` | [`gaussian_blur`] | Pillow, exactly |
+//! | `blur(a..b; taps=N)` | [`Convolver`] | convolution in double precision, within 1 level |
+//! | `solarize(t)` | [`solarize`] | torchvision, exactly |
+//! | `translate(n)` | [`translate`] by up to `n` pixels, mirrored at the edges | numpy, exactly |
+//! | `patches(S, stride=T)` | [`Patches`], each of which goes through what follows | numpy, exactly |
+//! | `lab`, `ycbcr` | [`ColorSpace`] | skimage, within 2e-4 of a channel's range |
+//! | `normalize(...)` | [`Normalize`] to `f32` | torchvision, exactly |
 //!
-//! The one level concerns 0.1 % of the samples of a photo, 0.3 % if bicubic: the weights have 16
-//! bits here and 22 in Pillow.
+//! "torchvision" means its transforms of Pillow images. The one level of resampling concerns 0.1 %
+//! of the samples of a photo, 0.3 % if bicubic: the weights have 16 bits here and 22 in Pillow.
 //!
-//! Sizes are `S` for a square or `HxW`. Every operation but the sizes and `normalize` takes
-//! `p=`, its probability: 0.5 for `flip`, else 1 unless given. Operations are applied in the order
-//! written, each on 8-bit pixels with Pillow's own rounding, as torchvision does on Pillow images.
+//! Sizes are `S` for a square or `HxW`. Every operation but those that set the size and
+//! `normalize` takes `p=`, its probability: 0.5 for `flip`, else 1 unless given. Operations are
+//! applied in the order written, each on 8-bit pixels with Pillow's own rounding, as torchvision
+//! does on Pillow images. `lab` and `ycbcr` stand at the end, before `normalize`.
+//!
+//! `6x crop(96, 0.05..0.14)` is six views of one kind ([`View::repeated`]).
 //!
 //! In each file the draw of the parameters and their application are separate, so that the
 //! application can be compared with Pillow on the same parameters, and the draws with their
@@ -35,25 +43,33 @@ mod blur;
 mod color;
 mod crop;
 mod flip;
+mod gaussian;
 mod hue;
+mod jitter;
+mod lanes;
 mod normalize;
 mod op;
 mod parse;
 mod resize;
 mod solarize;
+mod space;
+mod text;
 mod view;
+mod window;
 
 pub use blur::gaussian_blur;
-pub use color::{
-    ColorJitter, JitterParams, adjust_brightness, adjust_contrast, adjust_saturation, grayscale,
-};
-pub use crop::{CropBox, RandomResizedCrop, center_crop};
+pub use color::{add_brightness, adjust_brightness, adjust_contrast, adjust_saturation, grayscale};
+pub use crop::{ASPECT, CropBox, RandomResizedCrop, center_crop};
 pub use flip::flip;
+pub use gaussian::{Convolver, Taps};
 pub use hue::adjust_hue;
+pub use jitter::{ColorJitter, JitterParams};
 pub use normalize::Normalize;
 pub use parse::ParseViewError;
 pub use resize::{Filter, MAX_PROPORTION, Resampler, Resize};
 pub use solarize::solarize;
+pub use space::ColorSpace;
 pub use view::View;
+pub use window::{Patches, cut, draw_window, translate};
 
 pub(crate) use view::Scratch;

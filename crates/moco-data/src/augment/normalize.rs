@@ -1,13 +1,14 @@
 //! From 8-bit levels to the numbers that a network sees.
 
 use super::parse::{Call, ParseViewError};
+use super::space::ColorSpace;
 use crate::image::Image;
 use std::fmt;
 
-/// `(level / 255 - mean) / std`, per channel.
+/// `(sample - mean) / std`, per channel. A sample of RGB is `level / 255`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Normalize {
-    /// Leaves the samples in 0..=1.
+    /// Leaves the samples as they are.
     #[default]
     None,
     /// Mean (.485, .456, .406), standard deviation (.229, .224, .225).
@@ -15,34 +16,83 @@ pub enum Normalize {
     /// Mean (.4914, .4822, .4465), standard deviation (.2023, .1994, .2010), as in MoCo's CIFAR
     /// demo, InstDisc and InvaSpread.
     Cifar10,
+    /// Mean (.4914, .4822, .4465), standard deviation (.2470, .2435, .2616): that of all pixels,
+    /// as in solo-learn.
+    Cifar10Pixels,
+    /// Mean (.5071, .4865, .4409), standard deviation (.2673, .2564, .2762).
+    Cifar100,
+    /// Mean .1307, standard deviation .3081 in each channel.
+    Mnist,
+    /// Mean .2860, standard deviation .3530 in each channel.
+    FashionMnist,
+    /// Mean .5, standard deviation .5 in each channel: samples in -1..=1.
+    Half,
+    /// Midpoint and half range of each channel of L*a*b*, as in CMC.
+    Lab,
+    /// Midpoint and half range of each channel of YCbCr, as in CMC.
+    YCbCr,
     /// Any other statistics.
     Custom {
-        /// Mean of R, G, B, in 0..=1.
+        /// Mean of each channel.
         mean: [f32; 3],
-        /// Standard deviation of R, G, B, above 0.
+        /// Standard deviation of each channel, above 0.
         std: [f32; 3],
     },
 }
 
+/// Names in a view's text, with mean and standard deviation.
+const NAMED: [(&str, Normalize, [f32; 3], [f32; 3]); 10] = [
+    ("none", Normalize::None, [0.0; 3], [1.0; 3]),
+    ("imagenet", Normalize::ImageNet, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    ("cifar10", Normalize::Cifar10, [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
+    (
+        "cifar10-pixels",
+        Normalize::Cifar10Pixels,
+        [0.4914, 0.4822, 0.4465],
+        [0.2470, 0.2435, 0.2616],
+    ),
+    ("cifar100", Normalize::Cifar100, [0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762]),
+    ("mnist", Normalize::Mnist, [0.1307; 3], [0.3081; 3]),
+    ("fashion-mnist", Normalize::FashionMnist, [0.2860; 3], [0.3530; 3]),
+    ("half", Normalize::Half, [0.5; 3], [0.5; 3]),
+    ("lab", Normalize::Lab, [50.0, 6.025, -6.6895], [50.0, 92.208, 101.1675]),
+    ("ycbcr", Normalize::YCbCr, [116.151, 121.080, 132.342], [109.5, 111.855, 111.964]),
+];
+
+/// What `normalize` may be given, for error messages.
+const NAMES: &str = "imagenet, cifar10, cifar10-pixels, cifar100, mnist, fashion-mnist, half, lab, \
+                     ycbcr or none";
+
 impl Normalize {
-    /// Mean and standard deviation of R, G, B.
+    /// Mean and standard deviation of each channel.
     pub fn statistics(&self) -> ([f32; 3], [f32; 3]) {
-        match *self {
-            Normalize::None => ([0.0; 3], [1.0; 3]),
-            Normalize::ImageNet => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-            Normalize::Cifar10 => ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
-            Normalize::Custom { mean, std } => (mean, std),
+        match (*self, self.named()) {
+            (Normalize::Custom { mean, std }, _) => (mean, std),
+            (_, named) => {
+                let &(_, _, mean, std) = named.expect("every other kind has a name");
+                (mean, std)
+            }
         }
+    }
+
+    /// The colour space that the statistics are of, if it is certain.
+    pub(super) fn space(&self) -> Option<ColorSpace> {
+        match self {
+            Normalize::None | Normalize::Custom { .. } => None,
+            Normalize::Lab => Some(ColorSpace::Lab),
+            Normalize::YCbCr => Some(ColorSpace::YCbCr),
+            _ => Some(ColorSpace::Rgb),
+        }
+    }
+
+    fn named(&self) -> Option<&'static (&'static str, Normalize, [f32; 3], [f32; 3])> {
+        NAMED.iter().find(|(_, known, ..)| known == self)
     }
 
     /// Reads the operation from a view's text.
     pub(super) fn read(mut call: Call) -> Result<Normalize, ParseViewError> {
-        let named = call.next("imagenet, cifar10 or none", |text| match text {
-            "imagenet" => Some(Normalize::ImageNet),
-            "cifar10" => Some(Normalize::Cifar10),
-            "none" => Some(Normalize::None),
-            _ => None,
-        })?;
+        let find = |text: &str| NAMED.iter().find(|(name, ..)| *name == text);
+        let named = call.next(NAMES, |text| find(text).map(|&(_, known, ..)| known))?;
         let normalize = named.map_or_else(|| Normalize::read_custom(&mut call), Ok)?;
         call.finish()?;
         Ok(normalize)
@@ -69,11 +119,10 @@ impl Normalize {
 
 impl fmt::Display for Normalize {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Normalize::None => f.write_str("normalize(none)"),
-            Normalize::ImageNet => f.write_str("normalize(imagenet)"),
-            Normalize::Cifar10 => f.write_str("normalize(cifar10)"),
-            Normalize::Custom { mean: [mr, mg, mb], std: [sr, sg, sb] } => {
+        match self.named() {
+            Some((name, ..)) => write!(f, "normalize({name})"),
+            None => {
+                let ([mr, mg, mb], [sr, sg, sb]) = self.statistics();
                 write!(f, "normalize(mean={mr},{mg},{mb} std={sr},{sg},{sb})")
             }
         }

@@ -3,7 +3,7 @@
 //! Within the parentheses, commas, semicolons and spaces all separate, and `key=` opens a list
 //! that later arguments without a key belong to, as in `mean=0.5,0.5,0.5 std=0.2,0.2,0.2`.
 
-use super::op::USAGE;
+use super::text::USAGE;
 use thiserror::Error;
 
 /// Why a text is not a view. Columns count characters from 1.
@@ -65,6 +65,56 @@ pub enum ParseViewError {
     /// `normalize` before the end.
     #[error("`normalize` at column {column} must be the last operation; move it to the end")]
     NormalizeNotLast {
+        /// Where it starts.
+        column: usize,
+    },
+    /// A colour space before the end.
+    #[error(
+        "`{name}` at column {column} must be the last operation but `normalize`; the others work \
+         on RGB"
+    )]
+    SpaceNotLast {
+        /// The colour space.
+        name: String,
+        /// Where it starts.
+        column: usize,
+    },
+    /// Statistics of another colour space.
+    #[error(
+        "`normalize` at column {column} has statistics of {expected}, but the pixels are {found}; \
+         use {}, or `mean=` and `std=` of your own",
+        if *found == "rgb" { "another name".into() } else { format!("`normalize({found})`") }
+    )]
+    NormalizeSpace {
+        /// Where it starts.
+        column: usize,
+        /// The space of the statistics.
+        expected: &'static str,
+        /// The space of the pixels.
+        found: &'static str,
+    },
+    /// Patches of patches.
+    #[error("`patches` at column {column} is the second one; a view is cut into patches once")]
+    PatchesTwice {
+        /// Where it starts.
+        column: usize,
+    },
+    /// Not one patch fits.
+    #[error(
+        "`patches` at column {column} are larger than the image of {height}x{width} pixels that \
+         they are cut from; make them smaller, or the image larger"
+    )]
+    PatchesTooLarge {
+        /// Where it starts.
+        column: usize,
+        /// Rows of the image.
+        height: usize,
+        /// Columns of the image.
+        width: usize,
+    },
+    /// A view that is to be repeated too often, or never.
+    #[error("column {column} needs a number of repetitions in 1..64, as in `6x crop(96)`")]
+    Repeats {
         /// Where it starts.
         column: usize,
     },

@@ -14,7 +14,8 @@ use std::thread;
 pub struct EvalBatch {
     /// Index in the data set of each image.
     pub indices: Vec<usize>,
-    /// Normalised pixels, `[n, H, W, 3]` with `n` the number of indices.
+    /// Normalised pixels, `[n, H, W, 3]` with `n` the number of indices, times the patches of the
+    /// view.
     pub pixels: Vec<f32>,
 }
 
@@ -66,15 +67,14 @@ fn decode_batch(
     view: &View,
     workers: &mut [Scratch],
 ) -> (EvalBatch, Vec<(usize, String)>) {
-    let [height, width] = view.size();
-    let size = height * width * 3;
+    let size = view.len();
     let mut pixels = vec![0.0; indices.len() * size];
     let mut errors: Vec<Option<String>> = vec![None; indices.len()];
     let slots = indices.iter().zip(pixels.chunks_exact_mut(size)).zip(&mut errors);
     share_out(slots, workers, |((&index, out), error), scratch| match dataset.fetch(index) {
         Ok(image) => {
             let key = ViewKey { seed: 0, epoch: 0, image: index as u64, view: 0 };
-            view.apply_with(scratch, &image, key, out);
+            view.apply_with(scratch, &image, key, out, &mut |_| {});
         }
         Err(reason) => *error = Some(reason.to_string()),
     })

@@ -15,6 +15,7 @@ mod producer;
 
 pub use eval::{EvalBatch, for_each_batch};
 pub use order::epoch_order;
+pub(crate) use pool::share_out;
 
 use crate::augment::View;
 use crate::error::DataError;
@@ -23,7 +24,7 @@ use producer::{Delivery, Producer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -65,11 +66,13 @@ pub struct Batch {
 /// One view of every image of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewBatch {
+    /// How many images the view makes of one: 1, or the number of patches.
+    pub count: usize,
     /// Rows per image.
     pub height: usize,
     /// Pixels per row.
     pub width: usize,
-    /// Normalised pixels, `[N, H, W, 3]`.
+    /// Normalised pixels, `[N * count, H, W, 3]`; the patches of an image are neighbours.
     pub pixels: Vec<f32>,
 }
 
@@ -91,6 +94,8 @@ pub struct Loader {
     max_bad_share: f64,
     bad: BTreeMap<usize, String>,
     stop: Arc<AtomicBool>,
+    /// Takes buffers back to the producer.
+    spares: Sender<Vec<ViewBatch>>,
     /// Emptied on drop, which tells the producer that nobody waits any more.
     deliveries: Option<Receiver<Delivery>>,
     producer: Option<JoinHandle<()>>,
@@ -113,13 +118,15 @@ impl Loader {
         let max_bad_share = config.max_bad_share;
         let producer = Producer::new(Arc::clone(&dataset), config, Arc::clone(&stop));
         let steps_per_epoch = producer.steps_per_epoch();
-        let producer = thread::spawn(move || producer.run(first_step, &sender));
+        let (spares, returned) = channel();
+        let producer = thread::spawn(move || producer.run(first_step, &sender, &returned));
         Ok(Loader {
             dataset,
             steps_per_epoch,
             max_bad_share,
             bad: BTreeMap::new(),
             stop,
+            spares,
             deliveries: Some(deliveries),
             producer: Some(producer),
         })
@@ -147,6 +154,13 @@ impl Loader {
         self.bad.extend(bad);
         self.check_bad_share()?;
         batch.map(|batch| Batch { waited, ..batch })
+    }
+
+    /// Takes the memory of a batch that is done with, so that a later one is written there; worth it
+    /// for batches that are copied to a device and dropped.
+    pub fn recycle(&self, batch: Batch) {
+        // A producer that has stopped needs no memory.
+        let _ = self.spares.send(batch.views);
     }
 
     /// How many unreadable images the batches taken so far had.

@@ -9,7 +9,7 @@ use std::thread;
 ///
 /// # Errors
 /// If `work` panics; the other workers still finish the items.
-pub(super) fn share_out<T: Send, W: Send>(
+pub(crate) fn share_out<T: Send, W: Send>(
     items: impl Iterator<Item = T> + Send,
     workers: &mut [W],
     work: impl Fn(T, &mut W) + Sync,

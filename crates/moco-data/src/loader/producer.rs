@@ -12,7 +12,7 @@ use crate::source::Dataset;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
 /// Images that are tried in the place of one unreadable image.
@@ -55,7 +55,12 @@ impl Producer {
     }
 
     /// Makes batches until the receiver is gone or one fails.
-    pub(super) fn run(&self, first_step: usize, queue: &SyncSender<Delivery>) {
+    pub(super) fn run(
+        &self,
+        first_step: usize,
+        queue: &SyncSender<Delivery>,
+        returned: &Receiver<Vec<ViewBatch>>,
+    ) {
         let mut workers: Vec<Scratch> = Vec::new();
         workers.resize_with(self.config.threads, Scratch::default);
         let mut order = Vec::new();
@@ -64,7 +69,8 @@ impl Producer {
             if order.is_empty() || step % self.steps_per_epoch() == 0 {
                 order = epoch_order(self.config.seed, epoch as u64, self.dataset.len());
             }
-            let delivery = self.step(step, epoch, &order, &mut workers);
+            let views = self.buffers(returned);
+            let delivery = self.step(step, epoch, &order, views, &mut workers);
             let failed = delivery.batch.is_err();
             if self.stop.load(Ordering::Relaxed) || queue.send(delivery).is_err() || failed {
                 return;
@@ -72,20 +78,42 @@ impl Producer {
         }
     }
 
-    fn step(&self, step: usize, epoch: usize, order: &[u32], workers: &mut [Scratch]) -> Delivery {
+    /// Memory for the views of a batch: returned by the trainer, or new.
+    fn buffers(&self, returned: &Receiver<Vec<ViewBatch>>) -> Vec<ViewBatch> {
+        let n = self.config.batch_size;
+        let blank = |view: &View| {
+            let [height, width] = view.size();
+            let pixels = vec![0.0; n * view.len()];
+            ViewBatch { count: view.count(), height, width, pixels }
+        };
+        let fits = |(batch, view): (&ViewBatch, &View)| {
+            let shape = (batch.count, [batch.height, batch.width], batch.pixels.len());
+            shape == (view.count(), view.size(), n * view.len())
+        };
+        let views = &self.config.views;
+        let all_fit = |spare: &Vec<ViewBatch>| {
+            spare.len() == views.len() && spare.iter().zip(views).all(fits)
+        };
+        let spare = returned.try_iter().find(all_fit);
+        spare.unwrap_or_else(|| views.iter().map(blank).collect())
+    }
+
+    fn step(
+        &self,
+        step: usize,
+        epoch: usize,
+        order: &[u32],
+        mut views: Vec<ViewBatch>,
+        workers: &mut [Scratch],
+    ) -> Delivery {
         let n = self.config.batch_size;
         let start = step % self.steps_per_epoch() * n;
         let empty = |&index: &u32| Slot { index: index as usize, bad: Vec::new(), error: None };
         let mut slots: Vec<Slot> = order[start..start + n].iter().map(empty).collect();
-        let blank = |view: &View| {
-            let [height, width] = view.size();
-            ViewBatch { height, width, pixels: vec![0.0; n * height * width * 3] }
-        };
-        let mut views: Vec<ViewBatch> = self.config.views.iter().map(blank).collect();
-
         let mut images: Vec<_> = views
             .iter_mut()
-            .map(|view| view.pixels.chunks_exact_mut(view.height * view.width * 3))
+            .zip(&self.config.views)
+            .map(|(batch, view)| batch.pixels.chunks_exact_mut(view.len()))
             .collect();
         let jobs = slots.iter_mut().map(|slot| {
             let outs: Vec<&mut [f32]> = images.iter_mut().filter_map(Iterator::next).collect();
@@ -112,7 +140,7 @@ impl Producer {
         let Some(pixels) = self.load(slot, epoch) else { return };
         for (number, (view, out)) in self.config.views.iter().zip(outs).enumerate() {
             let key = ViewKey { seed, epoch, image, view: number as u64 };
-            view.apply_with(scratch, &pixels, key, out);
+            view.apply_with(scratch, &pixels, key, out, &mut |_| {});
         }
     }
 

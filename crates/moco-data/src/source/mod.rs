@@ -24,7 +24,7 @@ mod tar;
 mod tar_index;
 mod unpack;
 
-use crate::decode;
+use crate::decode::{self, DecodeOptions};
 use crate::error::{DataError, ImageError};
 use crate::image::Image;
 use bytes::Bytes;
@@ -53,6 +53,7 @@ pub struct Dataset {
     skipped: Vec<Skipped>,
     content: u64,
     store: Box<dyn Store>,
+    decoding: DecodeOptions,
 }
 
 /// Something that was found while listing and is not in the data set.
@@ -145,7 +146,13 @@ impl Dataset {
     fn new(listing: Listing, store: Box<dyn Store>) -> Dataset {
         let Listing { entries, labels, skipped, content, .. } = listing;
         let (labels, class_names) = listing::classes(&entries, labels);
-        Dataset { entries, labels, class_names, skipped, content, store }
+        let decoding = DecodeOptions::default();
+        Dataset { entries, labels, class_names, skipped, content, store, decoding }
+    }
+
+    /// The same data set, whose files are decoded in another way than by default.
+    pub fn with_decoding(self, decoding: DecodeOptions) -> Dataset {
+        Dataset { decoding, ..self }
     }
 
     /// Number of images.
@@ -194,7 +201,7 @@ impl Dataset {
     /// As [`load`](Self::load), without copying an image that is in memory already.
     pub(crate) fn fetch(&self, i: usize) -> Result<Cow<'_, Image>, ImageError> {
         match self.raw(i)? {
-            Raw::File(bytes) => decode::decode(&bytes).map(Cow::Owned),
+            Raw::File(bytes) => decode::decode(&bytes, &self.decoding).map(Cow::Owned),
             Raw::Image(image) => Ok(image),
         }
     }

@@ -90,6 +90,23 @@ fn batches_do_not_depend_on_the_cache() {
 }
 
 #[test]
+fn batches_do_not_depend_on_recycled_memory() {
+    let dataset = Arc::new(images(23));
+    let expected = take(&mut start(&dataset, config(), 0), 12);
+    let mut loader = start(&dataset, config(), 0);
+    // Of another shape, and so of no use.
+    let views = vec!["crop(8)".parse().unwrap(); 2];
+    let other = start(&dataset, LoaderConfig { views, ..config() }, 0).next_batch().unwrap();
+    loader.recycle(other);
+    for step in expected {
+        let mut batch = loader.next_batch().unwrap();
+        assert!(content(batch.clone()) == step);
+        batch.views.iter_mut().for_each(|view| view.pixels.fill(9.0));
+        loader.recycle(batch);
+    }
+}
+
+#[test]
 fn starting_at_a_step_is_running_up_to_it() {
     let dataset = Arc::new(images(23));
     let all = take(&mut start(&dataset, config(), 0), 14);
@@ -147,6 +164,20 @@ fn views_of_two_sizes_share_a_batch() {
     assert_eq!(sizes, [(16, 16, 4 * 768), (8, 12, 4 * 288)]);
 }
 
+/// Multi-crop and patches: one decode, views of several sizes and numbers.
+#[test]
+fn views_may_be_repeated_or_patches() {
+    let texts = ["2x crop(16)", "3x crop(8)", "center(12) patches(4, stride=2)"];
+    let views: Vec<View> = texts.iter().flat_map(|text| View::repeated(text).unwrap()).collect();
+    let mut loader = start(&Arc::new(images(9)), LoaderConfig { views, ..config() }, 0);
+    let batch = loader.next_batch().unwrap();
+    let shapes: Vec<_> =
+        batch.views.iter().map(|view| (view.count, view.height, view.pixels.len())).collect();
+    let (large, small) = ((1, 16, 4 * 768), (1, 8, 4 * 192));
+    assert_eq!(shapes, [large, large, small, small, small, (25, 4, 4 * 25 * 48)]);
+    assert_ne!(batch.views[2], batch.views[3], "each repetition draws its own numbers");
+}
+
 #[test]
 fn a_bad_file_is_replaced_and_reported_once() {
     let root = tempdir().unwrap();
@@ -159,7 +190,7 @@ fn a_bad_file_is_replaced_and_reported_once() {
     assert!(run(3) == (batches.clone(), bad.clone()));
     let found: Vec<_> =
         bad.iter().map(|bad| (bad.index, bad.name.as_str(), bad.reason.as_str())).collect();
-    let reason = "not a JPEG, PNG, WebP or BMP image";
+    let reason = "not a JPEG, PNG, WebP, BMP, GIF or TIFF image";
     assert_eq!(found, [(2, "02.png", reason), (11, "11.png", reason)]);
 
     for (epoch, step, indices, _) in &batches {
@@ -183,7 +214,7 @@ fn too_many_bad_files_stop_the_run() {
     assert_eq!(
         error.to_string(),
         "3 of the 20 images cannot be read (15.00 %, more than the 10.00 % allowed), such as \
-         `02.png` (not a JPEG, PNG, WebP or BMP image); repair or remove them, or raise \
+         `02.png` (not a JPEG, PNG, WebP, BMP, GIF or TIFF image); repair or remove them, or raise \
          max_bad_share"
     );
     assert!(loader.next_batch().is_err(), "and it does not go on");

@@ -3,7 +3,7 @@
 //! Each check has a false-alarm rate of 10^-6 over seeds; the seed is fixed, so that a check that
 //! passes goes on passing.
 
-use moco_data::augment::{ColorJitter, CropBox};
+use moco_data::augment::{ASPECT, ColorJitter, CropBox};
 use moco_data::{Image, Random, View, ViewKey};
 
 const DRAWS: usize = 20_000;
@@ -40,7 +40,7 @@ fn assert_share(name: &str, hits: usize, n: usize, p: f64) {
 #[test]
 fn crops_that_always_fit_are_uniform() {
     let (side, mut random) = (10_000, random(1));
-    let draw = |_| CropBox::draw(&mut random, side, side, [0.2, 0.7]);
+    let draw = |_| CropBox::draw(&mut random, side, side, [0.2, 0.7], ASPECT);
     let boxes: Vec<CropBox> = (0..DRAWS).map(draw).collect();
     let area = |b: &CropBox| (b.height * b.width) as f64 / (side * side) as f64;
     let aspect = |b: &CropBox| (b.width as f64 / b.height as f64).ln();
@@ -77,7 +77,7 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
 #[test]
 fn crops_that_do_not_fit_are_drawn_again() {
     let mut random = random(2);
-    let boxes = (0..DRAWS).map(|_| CropBox::draw(&mut random, 4000, 4000, [0.08, 1.0]));
+    let boxes = (0..DRAWS).map(|_| CropBox::draw(&mut random, 4000, 4000, [0.08, 1.0], ASPECT));
     let small = boxes.filter(|b| b.height * b.width <= 12_000_000).count();
     let below = 0.75 - 0.08;
     // The integral of -ln a from 3/4 to 1.
@@ -85,19 +85,36 @@ fn crops_that_do_not_fit_are_drawn_again() {
     assert_share("areas below 3/4", small, DRAWS, below / (below + above));
 }
 
+/// The ratio is uniform in its logarithm between any two bounds.
+#[test]
+fn aspects_are_uniform_between_their_bounds() {
+    let mut random = random(9);
+    let boxes =
+        (0..DRAWS).map(|_| CropBox::draw(&mut random, 20_000, 20_000, [0.1, 0.2], [0.5, 3.0]));
+    let ratio = |b: CropBox| (b.width as f64 / b.height as f64 / 0.5).ln() / 6f64.ln();
+    assert_uniform("aspect", boxes.map(ratio).collect(), 1e-3);
+}
+
 /// No box of 8 % fits into a strip: after ten tries, the central part of the nearest ratio.
 #[test]
 fn strips_fall_back_to_their_middle() {
     let mut random = random(3);
-    let flat = CropBox::draw(&mut random, 30, 3000, [0.08, 1.0]);
+    let flat = CropBox::draw(&mut random, 30, 3000, [0.08, 1.0], ASPECT);
     assert_eq!(flat, CropBox { top: 0, left: 1480, height: 30, width: 40 });
-    let tall = CropBox::draw(&mut random, 3000, 30, [0.08, 1.0]);
+    let tall = CropBox::draw(&mut random, 3000, 30, [0.08, 1.0], ASPECT);
     assert_eq!(tall, CropBox { top: 1480, left: 0, height: 40, width: 30 });
 }
 
 #[test]
 fn jitter_is_uniform_in_amounts_and_order() {
-    let jitter = ColorJitter { brightness: 0.4, contrast: 1.5, saturation: 0.8, hue: 0.1 };
+    let jitter = ColorJitter {
+        brightness: 0.4,
+        contrast: 1.5,
+        saturation: 0.8,
+        hue: 0.1,
+        additive: false,
+        fixed_order: false,
+    };
     let mut random = random(4);
     let draws: Vec<_> = (0..DRAWS).map(|_| jitter.draw(&mut random)).collect();
     let scaled = |low: f64, high: f64, values: &dyn Fn(usize) -> f64| {
@@ -118,6 +135,55 @@ fn jitter_is_uniform_in_amounts_and_order() {
     let chi2: f64 = counts.values().map(|count: &f64| (count - expected).powi(2) / expected).sum();
     // The quantile of chi-squared with 23 degrees of freedom at 10^-6.
     assert!(chi2 < 70.55, "orders are not equally frequent, chi-squared {chi2}");
+}
+
+#[test]
+fn additive_brightness_is_uniform_and_a_fixed_order_is_fixed() {
+    let jitter = ColorJitter {
+        brightness: 0.4,
+        contrast: 0.0,
+        saturation: 0.0,
+        hue: 0.0,
+        additive: true,
+        fixed_order: true,
+    };
+    let mut random = random(8);
+    let draws: Vec<_> = (0..DRAWS).map(|_| jitter.draw(&mut random)).collect();
+    assert!(draws.iter().all(|draw| draw.order == [0, 1, 2, 3] && draw.additive));
+    let scaled = draws.iter().map(|draw| (draw.brightness + 0.4) / 0.8).collect();
+    assert_uniform("brightness", scaled, 0.0);
+}
+
+/// All places of a window, and all moves, are equally frequent.
+#[test]
+fn windows_and_moves_are_uniform() {
+    // Each pixel is its own place.
+    let image = Image::new(9, 7, (0..63).flat_map(|i| [i, i, i]).collect());
+    let corner = |text: &str| {
+        let view: View = text.parse().unwrap();
+        let key = |image| ViewKey { seed: 6, epoch: 0, image, view: 0 };
+        let mut counts = std::collections::BTreeMap::new();
+        for i in 0..DRAWS as u64 {
+            *counts.entry(view.apply_image(&image, key(i)).pixels[0]).or_insert(0) += 1;
+        }
+        counts
+    };
+    for (text, places) in [("cut(4x5)", 20), ("center(7x9) translate(1)", 4)] {
+        let counts = corner(text);
+        assert_eq!(counts.len(), places, "{text}");
+        let each = 1.0 / places as f64;
+        for (place, count) in counts {
+            // A move by one pixel either way mirrors at the corner: row 1 or 0 is seen there,
+            // row 1 twice as often.
+            let weight = match (text, place) {
+                ("cut(4x5)", _) => each,
+                (_, 0) => 1.0 / 9.0,
+                (_, 10) => 4.0 / 9.0,
+                _ => 2.0 / 9.0,
+            };
+            assert_share(&format!("{text} at {place}"), count, DRAWS, weight);
+        }
+    }
 }
 
 #[test]

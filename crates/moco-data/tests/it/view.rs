@@ -21,6 +21,16 @@ fn canonical_text_comes_back() {
         "resize(256) center(224) normalize(mean=0.5,0.25,0.125 std=0.2,0.3,0.4)",
         "resize(256, bicubic) center(224x200) jitter(0.8,0.8,0.8,0.2) normalize(imagenet)",
         "resize(40x50) solarize(0) blur(0..0.1) normalize(none)",
+        "crop(32, 0.08..1, bicubic, aspect=0.5..2) blur(0.1..2; taps=23; p=0.1) normalize(none)",
+        "cut(32) translate(4; p=0.8) blur(0.1..2; taps=height/10) normalize(cifar10-pixels)",
+        "crop(8, 0.1..1) jitter(0.4,0.4,0.2,0.1; brightness=add; p=0.8) normalize(half)",
+        "crop(8, 0.1..1) jitter(0.4,0.4,0.2,0.1; brightness=add; order=fixed) normalize(mnist)",
+        "resize(300x300) cut(256) flip gray patches(64, stride=32) cut(60) center(64) flip \
+         normalize(none)",
+        "center(20x30) patches(8x9, stride=4x5) normalize(cifar100)",
+        "crop(8, 0.2..1) flip lab normalize(lab)",
+        "crop(8, 0.2..1) flip ycbcr normalize(ycbcr)",
+        "crop(8, 0.2..1) lab normalize(mean=50,0,0 std=25,30,30)",
     ] {
         assert_eq!(view(text).to_string(), text);
         assert_eq!(view(&view(text).to_string()), view(text));
@@ -34,6 +44,9 @@ fn short_and_loose_forms_mean_the_canonical_one() {
         ("crop(64x64,0.50..1.0)\n  flip(p=0.5)", "crop(64, 0.5..1) flip normalize(none)"),
         ("center( 8 ) gray()", "center(8) gray normalize(none)"),
         ("center(8) jitter(1 1 1 0.5 p=1)", "center(8) jitter(1,1,1,0.5) normalize(none)"),
+        ("crop(8, aspect=3/4..4/3)", "crop(8, 0.08..1) normalize(none)"),
+        ("crop(8, aspect=1/2..2)", "crop(8, 0.08..1, aspect=0.5..2) normalize(none)"),
+        ("center(8) lab", "center(8) lab normalize(none)"),
         ("center(8)normalize(mean=0,0,0;std=1,1,2)", "center(8) normalize(mean=0,0,0 std=1,1,2)"),
     ] {
         assert_eq!(view(loose).to_string(), canonical);
@@ -59,27 +72,27 @@ fn errors_name_the_place_and_the_mend() {
         ("Crop(32)", "`Crop` at column 1 is no operation; did you mean `crop`?"),
         (
             "grayscale",
-            "`grayscale` at column 1 is no operation; there are crop, flip, jitter, gray, blur, solarize, resize, center, normalize",
+            "`grayscale` at column 1 is no operation; there are crop, cut, flip, jitter, gray, blur, solarize, translate, resize, center, patches, lab, ycbcr, normalize",
         ),
         (
             "crop",
-            "`crop` at column 1 lacks a size such as 224 or 224x192, of 1 to 4096 pixels a side; the form is `crop(S or HxW, [a..b], [bicubic])`",
+            "`crop` at column 1 lacks a size such as 224 or 224x192, of 1 to 4096 pixels a side; the form is `crop(S or HxW, [a..b], [bicubic], [aspect=3/4..4/3])`",
         ),
         (
             "crop(0)",
-            "`0` at column 6 is not a size such as 224 or 224x192, of 1 to 4096 pixels a side; the form is `crop(S or HxW, [a..b], [bicubic])`",
+            "`0` at column 6 is not a size such as 224 or 224x192, of 1 to 4096 pixels a side; the form is `crop(S or HxW, [a..b], [bicubic], [aspect=3/4..4/3])`",
         ),
         (
             "crop(32, 1..0.1)",
-            "`1..0.1` at column 10 is not a range of areas such as 0.08..1; the form is `crop(S or HxW, [a..b], [bicubic])`",
+            "`1..0.1` at column 10 is not a range of areas such as 0.08..1; the form is `crop(S or HxW, [a..b], [bicubic], [aspect=3/4..4/3])`",
         ),
         (
             "crop(32, 0.1..1, cubic)",
-            "`cubic` at column 18 is not the word bicubic; the form is `crop(S or HxW, [a..b], [bicubic])`",
+            "`cubic` at column 18 is not the word bicubic; the form is `crop(S or HxW, [a..b], [bicubic], [aspect=3/4..4/3])`",
         ),
         (
             "crop(32, p=1)",
-            "`p` at column 10 has no meaning there; the form is `crop(S or HxW, [a..b], [bicubic])`",
+            "`p` at column 10 has no meaning there; the form is `crop(S or HxW, [a..b], [bicubic], [aspect=3/4..4/3])`",
         ),
         (
             "crop(32) flip(0.5)",
@@ -95,11 +108,11 @@ fn errors_name_the_place_and_the_mend() {
         ),
         (
             "crop(32) jitter(1,1,1)",
-            "`jitter` at column 10 lacks a hue shift in 0..0.5; the form is `jitter(brightness, contrast, saturation, hue, [p=1])`",
+            "`jitter` at column 10 lacks a hue shift in 0..0.5; the form is `jitter(brightness, contrast, saturation, hue, [brightness=add], [order=fixed], [p=1])`",
         ),
         (
             "crop(32) jitter(1,1,1,NaN)",
-            "`NaN` at column 23 is not a hue shift in 0..0.5; the form is `jitter(brightness, contrast, saturation, hue, [p=1])`",
+            "`NaN` at column 23 is not a hue shift in 0..0.5; the form is `jitter(brightness, contrast, saturation, hue, [brightness=add], [order=fixed], [p=1])`",
         ),
         (
             "crop(32) solarize(256)",
@@ -113,15 +126,51 @@ fn errors_name_the_place_and_the_mend() {
         ),
         (
             "crop(32) normalize(mean=1,1,1 std=1,1,0)",
-            "`0` at column 39 is not three standard deviations above 0, as in std=0.2,0.2,0.2; the form is `normalize(imagenet or cifar10 or none or mean=r,g,b std=r,g,b)`",
+            "`0` at column 39 is not three standard deviations above 0, as in std=0.2,0.2,0.2; the form is `normalize(imagenet, cifar10, cifar10-pixels, cifar100, mnist, fashion-mnist, half, lab, ycbcr or none, or mean=r,g,b std=r,g,b)`",
         ),
         (
             "crop(32) normalize",
-            "`normalize` at column 10 lacks three means, as in mean=0.5,0.5,0.5; the form is `normalize(imagenet or cifar10 or none or mean=r,g,b std=r,g,b)`",
+            "`normalize` at column 10 lacks three means, as in mean=0.5,0.5,0.5; the form is `normalize(imagenet, cifar10, cifar10-pixels, cifar100, mnist, fashion-mnist, half, lab, ycbcr or none, or mean=r,g,b std=r,g,b)`",
+        ),
+        (
+            "crop(32) lab flip",
+            "`lab` at column 10 must be the last operation but `normalize`; the others work on RGB",
+        ),
+        (
+            "crop(32) ycbcr normalize(lab)",
+            "`normalize` at column 16 has statistics of lab, but the pixels are ycbcr; use `normalize(ycbcr)`, or `mean=` and `std=` of your own",
+        ),
+        (
+            "crop(32) lab normalize(imagenet)",
+            "`normalize` at column 14 has statistics of rgb, but the pixels are lab; use `normalize(lab)`, or `mean=` and `std=` of your own",
+        ),
+        (
+            "crop(32) normalize(lab)",
+            "`normalize` at column 10 has statistics of lab, but the pixels are rgb; use another name, or `mean=` and `std=` of your own",
+        ),
+        (
+            "crop(32) patches(33, stride=1)",
+            "`patches` at column 10 are larger than the image of 32x32 pixels that they are cut from; make them smaller, or the image larger",
+        ),
+        (
+            "resize(32) patches(8, stride=4)",
+            "the view leaves the size of its output open; add `crop(S)` or `center(S)`",
+        ),
+        (
+            "crop(32) patches(8)",
+            "`patches` at column 10 lacks a stride; the form is `patches(S or HxW, stride=S or HxW)`",
+        ),
+        (
+            "crop(32) patches(8, stride=4) patches(2, stride=1)",
+            "`patches` at column 31 is the second one; a view is cut into patches once",
+        ),
+        (
+            "crop(32) blur(0..1; taps=4)",
+            "`4` at column 26 is not an odd number up to 999, or height/10; the form is `blur(a..b, [taps=N or height/10], [p=1])`",
         ),
         (
             "crop(32) größe",
-            "`größe` at column 10 is no operation; there are crop, flip, jitter, gray, blur, solarize, resize, center, normalize",
+            "`größe` at column 10 is no operation; there are crop, cut, flip, jitter, gray, blur, solarize, translate, resize, center, patches, lab, ycbcr, normalize",
         ),
     ] {
         assert_eq!(text.parse::<View>().unwrap_err().to_string(), message, "{text}");
@@ -129,13 +178,48 @@ fn errors_name_the_place_and_the_mend() {
 }
 
 #[test]
+fn a_number_repeats_a_view() {
+    let both = View::repeated("crop(224, 0.14..1) flip").unwrap();
+    assert_eq!(both, [view("crop(224, 0.14..1) flip")]);
+    let six = View::repeated(" 6x crop(96, 0.05..0.14) flip").unwrap();
+    assert_eq!(six, vec![view("crop(96, 0.05..0.14) flip"); 6]);
+    for (text, message) in [
+        ("0x crop(8)", "column 1 needs a number of repetitions in 1..64, as in `6x crop(96)`"),
+        (" 65x crop(8)", "column 2 needs a number of repetitions in 1..64, as in `6x crop(96)`"),
+        ("6x crop(8) flop", "`flop` at column 12 is no operation; did you mean `flip`?"),
+        ("6 crop(8)", "`6` at column 1 is no operation; there are NAMES"),
+    ] {
+        let message = message.replace("NAMES", "crop, cut, flip, jitter, gray, blur, solarize, translate, resize, center, patches, lab, ycbcr, normalize");
+        assert_eq!(View::repeated(text).unwrap_err().to_string(), message, "{text}");
+    }
+}
+
+#[test]
 fn no_text_panics() {
     let mut random = KEY.random();
-    let pieces =
-        ["crop", "normalize", "(", ")", "=", ",", ";", " ", "..", "32", "0.5", "p", "x", "é"];
+    let pieces = [
+        "crop",
+        "normalize",
+        "patches",
+        "lab",
+        "2x",
+        "(",
+        ")",
+        "=",
+        ",",
+        ";",
+        " ",
+        "..",
+        "32",
+        "0.5",
+        "p",
+        "x",
+        "é",
+    ];
     for _ in 0..20_000 {
         let text: String =
             (0..1 + random.below(12)).map(|_| pieces[random.below(pieces.len())]).collect();
+        let _ = View::repeated(&text);
         if let Ok(parsed) = text.parse::<View>() {
             assert_eq!(view(&parsed.to_string()), parsed, "{text}");
         }
@@ -164,6 +248,53 @@ fn a_resize_and_a_center_crop_make_the_evaluation_view() {
     Resampler::default().resample(&source, whole, size, Filter::Bilinear, &mut resized);
     let expected = view("center(28)").apply_image(&resized, KEY);
     assert_eq!(view("resize(32) center(28)").apply_image(&source, KEY), expected);
+}
+
+#[test]
+fn patches_overlap_and_draw_their_own_random_numbers() {
+    let source = image(24, 20, 4);
+    let plain = view("center(20x24) patches(8, stride=4)");
+    assert_eq!((plain.count(), plain.size(), plain.len()), (4 * 5, [8, 8], 4 * 5 * 8 * 8 * 3));
+    let mut values = vec![0.0; plain.len()];
+    plain.apply(&source, KEY, &mut values);
+    for (i, patch) in values.chunks_exact(8 * 8 * 3).enumerate() {
+        for (j, &value) in patch.iter().enumerate() {
+            let (y, x, c) = (i / 5 * 4 + j / 24, i % 5 * 4 + j / 3 % 8, j % 3);
+            assert_eq!(value, f32::from(source.pixels[(y * 24 + x) * 3 + c]) / 255.0);
+        }
+    }
+    // The patches of a row of 5 do not all flip alike, and neither are all of them grey.
+    let sheet = view("center(20x24) patches(8, stride=4) flip").apply_image(&source, KEY);
+    let unflipped = plain.apply_image(&source, KEY);
+    assert_eq!((sheet.width, sheet.height), (5 * 8, 4 * 8));
+    let same = |i: usize| {
+        let at = i / 5 * 8 * 40 * 3 + i % 5 * 8 * 3;
+        sheet.pixels[at..at + 24] == unflipped.pixels[at..at + 24]
+    };
+    let kept = (0..20).filter(|&i| same(i)).count();
+    assert!((2..=18).contains(&kept), "{kept} of 20 patches are not flipped");
+}
+
+/// CPC's first version: a random 60x60 part of each 64x64 patch, with black around it.
+#[test]
+fn a_cut_of_a_patch_can_be_padded_back() {
+    let white = Image::filled(300, 300, [255; 3]);
+    let cpc = view("cut(256) patches(64, stride=32) cut(60) center(64)");
+    assert_eq!(cpc.count(), 49);
+    let mut values = vec![0.0; cpc.len()];
+    cpc.apply(&white, KEY, &mut values);
+    let patch = &values[48 * 64 * 64 * 3..];
+    assert_eq!(patch.iter().sum::<f32>(), 60.0 * 60.0 * 3.0);
+    assert_eq!(patch[..2 * 64 * 3], [0.0; 2 * 64 * 3]);
+}
+
+/// A cut of an image that is too small is black where there are no pixels.
+#[test]
+fn a_cut_always_has_its_size() {
+    let small = Image::filled(4, 20, [9; 3]);
+    let out = view("cut(8)").apply_image(&small, KEY);
+    assert_eq!(out.pixels.iter().filter(|&&sample| sample == 9).count(), 8 * 4 * 3);
+    assert_eq!((out.width, out.height), (8, 8));
 }
 
 #[test]
