@@ -2,6 +2,7 @@
 
 use crate::args::{EvalArgs, Feature, KnnArgs, LabelledArgs, LinearArgs, Probe, Solver};
 use crate::console::Stage;
+use crate::data;
 use crate::session::{Machine, load_encoder};
 use anyhow::{Context, bail};
 use moco::config::{FeatureKind, RunConfig};
@@ -142,7 +143,7 @@ impl Bench {
 }
 
 fn labelled(path: &Path) -> anyhow::Result<Dataset> {
-    let dataset = Dataset::open(path)?;
+    let dataset = data::open(path)?;
     if dataset.class_names().is_empty() {
         bail!("{} has no labels: put each class's images into a folder of its own", path.display());
     }

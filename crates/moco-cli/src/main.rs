@@ -12,8 +12,10 @@ mod args;
 mod bench;
 mod check;
 mod console;
+mod data;
 mod demo;
 mod devices;
+mod doctor;
 mod embed;
 mod eval;
 mod export;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Embed(args) => embed::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Views(args) => views::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Devices => devices::run(),
         Command::Bench(args) => bench::run(&args),

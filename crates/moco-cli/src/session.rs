@@ -1,6 +1,7 @@
 //! From the command line to what the library works with: configuration, images, device, encoder.
 
 use crate::args::{MachineArgs, RunArgs};
+use crate::data;
 use anyhow::{Context, anyhow};
 use moco::config::{self, DataFacts, RunConfig, load_recipe, parse_run, resolve, set_value};
 use moco::device::Device;
@@ -36,13 +37,13 @@ impl Session {
         let mut tree = tree(args)?;
         let machine = Machine::open(&args.machine)?;
         let path = path_at(&tree, "data", "path").ok_or_else(|| {
-            anyhow!("no images given: pass --data with a folder or .tar of images")
+            anyhow!("no images given: pass --data with a folder or .tar of images, or cifar10")
         })?;
-        let dataset = Arc::new(Dataset::open(path)?);
+        let dataset = Arc::new(data::open(path)?);
         // A run can be resumed from any folder.
         for (section, key) in [("data", "path"), ("monitor", "knn_test")] {
             if let Some(path) = path_at(&tree, section, key) {
-                let absolute = std::path::absolute(path)?;
+                let absolute = moco_data::absolute_path(path)?;
                 config::set(&mut tree, &format!("{section}.{key}"), text(&absolute)?.into())?;
             }
         }
