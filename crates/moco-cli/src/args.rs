@@ -26,6 +26,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Draw what the augmentation does to an image
     Views(ViewsArgs),
+    /// Examine a data set: unreadable, odd and duplicate images, classes, sizes, mean and deviation
+    Doctor(DoctorArgs),
     /// Pretrain and evaluate on a small generated data set, in under 3 minutes
     Demo(DemoArgs),
     /// List the methods: idea, paper, what each carries, what batch it wants
@@ -112,7 +114,8 @@ pub struct PretrainArgs {
 /// What determines a run, shared by `pretrain` and `check`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Folder (of any depth) or .tar of JPEG, PNG, WebP or BMP images
+    /// Folder (of any depth) or .tar of images; shards, Parquet, a list of paths, an address; or
+    /// cifar10, cifar100 or fashion-mnist
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Name of a recipe, or a .toml file such as the config.toml of another run
@@ -324,6 +327,28 @@ pub struct ViewsArgs {
     /// Seed of the draws
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Folder, .tar, shards, Parquet, list of paths, address, or the name of a public data set
+    #[arg(value_name = "PATH")]
+    pub data: PathBuf,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Write a page with thumbnails, .html
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Images with a side below this are tiny
+    #[arg(long, value_name = "PIXELS", default_value_t = 16)]
+    pub tiny_below: u32,
+    /// How far perceptual hashes of near-duplicates may differ, in bits of 64
+    #[arg(long, value_name = "BITS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(..=5))]
+    pub near: u32,
+    /// CPU threads [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
 }
 
 #[derive(Debug, Args)]

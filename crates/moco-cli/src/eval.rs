@@ -4,8 +4,9 @@ use crate::args::{
     EvalArgs, Feature, FinetuneArgs, KnnArgs, LabelledArgs, LinearArgs, Probe, Solver,
 };
 use crate::console::Stage;
+use crate::data;
 use crate::failure::RunFailed;
-use crate::session::{Machine, load_encoder, open_images};
+use crate::session::{Machine, load_encoder};
 use anyhow::{Context, bail, ensure};
 use moco::config::{FeatureKind, RunConfig};
 use moco::eval::{self, Accuracy, Features, FineTune, FrozenEncoder, LinearProbe, Logistic};
@@ -195,7 +196,7 @@ impl Bench {
 
 /// Opens images that have classes.
 pub fn labelled(path: &Path) -> anyhow::Result<Dataset> {
-    let dataset = open_images(path)?;
+    let dataset = data::open(path)?;
     if dataset.class_names().is_empty() {
         bail!("{} has no labels: put each class's images into a folder of its own", path.display());
     }

@@ -13,8 +13,10 @@ mod bench;
 mod check;
 mod compare;
 mod console;
+mod data;
 mod demo;
 mod devices;
+mod doctor;
 mod embed;
 mod eval;
 mod export;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Embed(args) => embed::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Views(args) => views::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Methods => {
             methods::run();

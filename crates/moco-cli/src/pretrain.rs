@@ -2,16 +2,16 @@
 
 use crate::args::{MachineArgs, PretrainArgs};
 use crate::console::Console;
+use crate::data;
 use crate::failure::RunFailed;
 use crate::memory::with_peak_memory;
-use crate::session::{Machine, Session, load_config, open_images};
+use crate::session::{Machine, Session, load_config};
 use crate::stop;
 use crate::summary::Gather;
 use anyhow::Context;
 use moco::config::{RunConfig, parse_run};
 use moco::report::{RunFiles, Tee, percent};
 use moco::train::{Event, Finished, Observer, RunDir, Trainer};
-
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, V
     let machine = Machine::open(&args.run.machine)?;
     let open = |config: &RunConfig| {
         let path = args.run.data.as_ref().unwrap_or(&config.data.path);
-        open_images(path).map(Arc::new)
+        data::open(path).map(Arc::new)
     };
     // A run that was killed before its first checkpoint starts over.
     let trainer = if dir.list_checkpoints().is_empty() {

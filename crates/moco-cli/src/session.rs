@@ -1,13 +1,14 @@
 //! From the command line to what the library works with: configuration, images, device, encoder.
 
 use crate::args::{MachineArgs, RunArgs};
+use crate::data;
 use anyhow::{Context, anyhow};
 use moco::config::{self, DataFacts, RunConfig, load_recipe, parse_run, resolve, set_value};
 use moco::device::Device;
 use moco::eval::FrozenEncoder;
 use moco::methods;
 use moco::train::{RunDir, TrainerOptions};
-use moco_data::{DataError, Dataset, OpenOptions};
+use moco_data::Dataset;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -37,32 +38,19 @@ impl Session {
         let mut tree = tree(args)?;
         let machine = Machine::open(&args.machine)?;
         let path = path_at(&tree, "data", "path").ok_or_else(|| {
-            anyhow!("no images given: pass --data with a folder or .tar of images")
+            anyhow!("no images given: pass --data with a folder or .tar of images, or cifar10")
         })?;
-        let dataset = Arc::new(open_images(path)?);
+        let dataset = Arc::new(data::open(path)?);
         // A run can be resumed from any folder.
         for (section, key) in [("data", "path"), ("monitor", "knn_test")] {
-            if let Some(path) = path_at(&tree, section, key).filter(|path| is_file_path(path)) {
-                let absolute = std::path::absolute(path)?;
+            if let Some(path) = path_at(&tree, section, key) {
+                let absolute = moco_data::absolute_path(path)?;
                 config::set(&mut tree, &format!("{section}.{key}"), text(&absolute)?.into())?;
             }
         }
         let resolved = resolve(&tree, &DataFacts::of(&dataset)?)?;
         Ok(Session { config: resolved.config, notes: resolved.notes, dataset, machine })
     }
-}
-
-/// Opens a data set, and says on stderr what takes long on the way, such as a download.
-pub fn open_images(path: &Path) -> Result<Dataset, DataError> {
-    let notice = Arc::new(|sentence: &str| eprintln!("{sentence}"));
-    OpenOptions { notice: Some(notice), ..OpenOptions::default() }.open(path)
-}
-
-/// Whether a path is one on this machine, rather than an address or the name of a data set.
-fn is_file_path(path: &Path) -> bool {
-    let text = path.to_string_lossy();
-    let name = text.split(':').next().unwrap_or_default();
-    !text.contains("://") && (Path::new(name).exists() || name.contains(['/', '\\', '*', '{', '.']))
 }
 
 /// Recipe, then flags, then `--set`.

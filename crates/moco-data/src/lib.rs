@@ -1,10 +1,12 @@
 //! From files to augmented views: everything between the disk and a batch of pixels.
 //!
 //! ```text
-//! folder or .tar ─► Dataset ─► decode ─► View (crop, flip, jitter, ...) ─► Loader ─► Batch
+//! path or name ─► Dataset ─► decode ─► View (crop, flip, jitter, ...) ─► Loader ─► Batch
 //! ```
 //!
-//! - [`Dataset`] lists the images of a folder tree or of a `.tar`, and decodes one to RGB8.
+//! - [`Dataset`] lists the images of a folder, an archive or a public data set, and decodes one to
+//!   RGB8.
+//! - [`doctor`] examines a data set and reports what is wrong with it.
 //! - [`View`] is an augmentation pipeline, written as text. What it does to an image is a function
 //!   of a [`ViewKey`] alone: seed, epoch, image, view.
 //! - [`Loader`] decodes and augments on worker threads ahead of the trainer; [`for_each_batch`]
@@ -18,6 +20,7 @@
 pub mod augment;
 pub mod bench;
 mod decode;
+pub mod doctor;
 mod error;
 mod image;
 mod loader;
@@ -26,7 +29,7 @@ mod sheet;
 mod source;
 pub mod synthetic;
 
-pub use augment::{ParseViewError, View};
+pub use augment::{ColorSpace, ParseViewError, View};
 pub use decode::DecodeOptions;
 pub use error::{DataError, ImageError};
 pub use image::Image;
@@ -35,4 +38,4 @@ pub use loader::{
 };
 pub use random::{Random, ViewKey};
 pub use sheet::{contact_sheet, save_png};
-pub use source::{Dataset, OpenOptions, Skipped};
+pub use source::{Dataset, OpenOptions, Skipped, absolute_path};

@@ -7,7 +7,8 @@ use burn::tensor::{Device, Tensor, TensorData, s};
 pub struct Batch {
     /// Position of each image in the data set, for methods that remember images.
     pub indices: Vec<usize>,
-    /// One tensor per view, `[N, H, W, 3]`, normalised; views may differ in size.
+    /// One tensor per view, `[N, H, W, 3]`, normalised; views may differ in size, and one that is
+    /// cut into P patches has N P rows, image by image.
     pub views: Vec<Tensor<4>>,
 }
 
@@ -18,7 +19,10 @@ impl Batch {
         let views = batch
             .views
             .into_iter()
-            .map(|view| pixels_to_tensor(view.pixels, [n, view.height, view.width], device))
+            .map(|view| {
+                let rows = n * view.count;
+                pixels_to_tensor(view.pixels, [rows, view.height, view.width], device)
+            })
             .collect();
         Self { indices: batch.indices, views }
     }

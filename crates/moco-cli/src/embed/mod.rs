@@ -5,8 +5,9 @@ mod npy;
 mod parquet_table;
 
 use crate::args::EmbedArgs;
+use crate::data;
 use crate::eval::encode;
-use crate::session::{Machine, load_encoder, open_images};
+use crate::session::{Machine, load_encoder};
 use anyhow::{Context, bail};
 use moco::eval::Features;
 use moco_data::Dataset;
@@ -27,7 +28,7 @@ pub fn run(args: &EmbedArgs) -> anyhow::Result<()> {
     let format = format_of(&args.out)?;
     let machine = Machine::open(&args.machine)?;
     let (mut encoder, _) = load_encoder(&args.run, &machine.device)?;
-    let images = open_images(&args.data)?;
+    let images = data::open(&args.data)?;
     let threads = machine.options.threads;
     let features = encode(&mut encoder, &images, args.feature.into(), threads, "images")?;
     let table = Table { features: &features, images: &images };

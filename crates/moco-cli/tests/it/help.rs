@@ -4,7 +4,7 @@ use crate::moco;
 fn without_arguments_there_is_help() {
     let outcome = moco::<&str>([]);
     assert_eq!(outcome.code, Some(0));
-    for command in ["pretrain", "check", "eval", "embed", "export", "views", "demo"] {
+    for command in ["pretrain", "check", "eval", "embed", "export", "views", "doctor", "demo"] {
         assert!(outcome.stdout.contains(command), "{command}");
     }
 }

@@ -47,6 +47,11 @@ impl View {
         self.size
     }
 
+    /// Rows and columns of the patches that the view makes of an image; none without patches.
+    pub fn grid(&self) -> Option<[usize; 2]> {
+        self.patches.as_ref().map(|stage| stage.grid)
+    }
+
     /// How many images the view makes of one: 1, or the number of patches.
     pub fn count(&self) -> usize {
         self.patches.as_ref().map_or(1, |stage| stage.grid[0] * stage.grid[1])

@@ -62,6 +62,11 @@ pub(super) fn read(path: &Path) -> Result<(Listing, Folder), DataError> {
     Ok((listing, folder))
 }
 
+/// Whether a line of a list names an image, by its extension or by being a file.
+pub(super) fn looks_right(list: &Path, name: &str) -> bool {
+    listing::is_image(name) || list.parent().is_some_and(|folder| folder.join(name).is_file())
+}
+
 /// Path and label of a line.
 fn split(line: &str, commas: bool) -> (&str, Option<&str>) {
     let parts = line.split_once('\t').or_else(|| line.rsplit_once(',').filter(|_| commas));

@@ -203,6 +203,11 @@ fn fetch(_: &str, _: &Archive, _: &Path, _: &OpenOptions) -> Result<(), String> 
     Err("this build of moco has no network client".into())
 }
 
+#[cfg(all(test, feature = "remote"))]
+#[path = "../../tests/it/server.rs"]
+#[allow(dead_code)]
+mod server;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,5 +218,31 @@ mod tests {
         assert_eq!(find("cifar-100").unwrap().name, "cifar100");
         assert_eq!(find("FashionMNIST").unwrap().name, "fashion-mnist");
         assert_eq!(find("mnist"), None);
+    }
+
+    /// The first half is there from an earlier attempt, and the server drops the connection once.
+    #[cfg(feature = "remote")]
+    #[test]
+    fn fetching_goes_on_where_it_broke_off() {
+        use super::server::{Failings, Server};
+        use std::collections::HashMap;
+        use std::fs;
+
+        let bytes: Vec<u8> = (0..9_000_000u32).map(|i| (i * i >> 7) as u8).collect();
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("set/x.gz");
+        fs::create_dir(root.path().join("set")).unwrap();
+        fs::write(root.path().join("set/x.gz.part"), &bytes[..4_500_000]).unwrap();
+        fs::write(root.path().join("whole"), &bytes).unwrap();
+        let sum = unpack::md5(&root.path().join("whole")).unwrap();
+        let archive = Archive { file: "x.gz", bytes: 9_000_000, md5: sum.leak() };
+        let failings = Failings { drops: 1, ..Failings::default() };
+        let server = Server::start(HashMap::from([("/x.gz".into(), bytes.clone())]), failings);
+        let address = format!("http://{}/x.gz", server.address);
+        fetch(&address, &archive, &path, &OpenOptions::default()).unwrap();
+        assert!(fs::read(&path).unwrap() == bytes);
+        let log = server.log();
+        assert!(log.iter().any(|r| r.starts_with("GET /x.gz bytes=4500000-")), "{log:?}");
+        assert!(!log.iter().any(|r| r.starts_with("GET /x.gz bytes=0-")), "{log:?}");
     }
 }

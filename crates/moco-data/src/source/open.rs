@@ -32,7 +32,8 @@ pub struct OpenOptions {
     pub keep_listing_from: usize,
     /// Called with a sentence before something takes long or takes space, such as a download.
     pub notice: Option<Arc<dyn Fn(&str) + Send + Sync>>,
-    /// Address, ending in `/`, to fetch named data sets from, instead of where they are published.
+    /// Address, ending in `/`, to fetch named data sets from, instead of from where they are
+    /// published and instead of taking an installed copy.
     pub mirror: Option<String>,
 }
 
@@ -50,6 +51,17 @@ impl Default for OpenOptions {
 
 /// What no plain path contains.
 const SIGNS: [char; 4] = ['*', '?', '{', ':'];
+
+/// What [`Dataset::open`] understands the same from any folder: an absolute path; names of data
+/// sets and addresses stay as they are.
+///
+/// # Errors
+/// If the path is empty, or the current folder is gone.
+pub fn absolute_path(path: &Path) -> io::Result<PathBuf> {
+    let text = path.to_str().unwrap_or_default();
+    let stays = named::find(split_of(text).0).is_some() || is_address(text);
+    if stays && !path.exists() { Ok(path.into()) } else { std::path::absolute(path) }
+}
 
 /// A scan's outcome.
 type Opened = (Listing, Box<dyn Store>);
@@ -169,7 +181,10 @@ impl OpenOptions {
         }
         if list::is_list(path) {
             let (listing, folder) = list::read(path)?;
-            return Ok((listing, Box::new(folder)));
+            // Any text is a list of lines; one whose first is no image's name is not meant as one.
+            if listing.entries.is_empty() || list::looks_right(path, listing.entries.name(0)) {
+                return Ok((listing, Box::new(folder)));
+            }
         }
         if cifar::Kind::of_file(&name).is_some() || is_idx_name(&name) || has_idx_magic(path) {
             return self.records(path, &name);
@@ -222,7 +237,7 @@ impl OpenOptions {
             Format::Idx(class_names) => {
                 let prefix = if split == Split::Train { "train" } else { "t10k" };
                 let images = format!("{prefix}-images-idx3-ubyte.gz");
-                if let Some(folder) = named.installed() {
+                if let Some(folder) = named.installed().filter(|_| self.mirror.is_none()) {
                     return self.idx(&folder.join(images), class_names);
                 }
                 let labels = format!("{prefix}-labels-idx1-ubyte.gz");

@@ -24,8 +24,6 @@ const ATTEMPTS: usize = 4;
 
 /// Drives all requests, on a thread of its own.
 static DRIVER: LazyLock<io::Result<Handle>> = LazyLock::new(|| {
-    // A second provider could only have been installed by the embedding program, whose choice it is.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     thread::Builder::new()
@@ -85,6 +83,8 @@ impl Object {
 
 /// The server and the path on it.
 fn connect(address: &str) -> io::Result<(Arc<dyn ObjectStore>, Path)> {
+    // Fails if there is one: that of the embedding program, whose choice it is, or ours.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let (scheme, rest) = address.split_once("://").unwrap_or_default();
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let path = Path::from_url_path(path).map_err(io::Error::other)?;

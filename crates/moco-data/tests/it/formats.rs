@@ -344,6 +344,25 @@ fn lists_of_paths_keep_their_order() {
     assert_ne!(commas.fingerprint(), plain.fingerprint());
 }
 
+#[test]
+fn prose_is_no_list() {
+    let root = tempdir().unwrap();
+    let path = root.path().join("notes.txt");
+    fs::write(&path, "Dear diary,\n1.png").unwrap();
+    assert!(matches!(Dataset::open(&path), Err(DataError::NotADataset { .. })));
+    fs::write(&path, "# nothing\n").unwrap();
+    assert!(matches!(Dataset::open(&path), Err(DataError::Empty { .. })));
+}
+
+#[test]
+fn names_and_addresses_are_understood_from_anywhere() {
+    let absolute = |text: &str| moco_data::absolute_path(Path::new(text)).unwrap();
+    for text in ["cifar10", "cifar10:test", "s3://bucket/x-{0..9}.tar"] {
+        assert_eq!(absolute(text), Path::new(text));
+    }
+    assert!(absolute("some/folder").is_absolute());
+}
+
 #[cfg(unix)]
 #[test]
 fn lists_may_hold_names_that_are_not_utf8() {

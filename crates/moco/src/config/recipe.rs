@@ -29,11 +29,24 @@ macro_rules! embedded {
 }
 
 const RECIPES: &[Recipe] = embedded![
+    "cpc-imagenet",
+    "cpc-cifar10",
+    "cpc-small",
     "moco-v1-imagenet",
-    "moco-v2-imagenet",
     "moco-v1-cifar10",
     "moco-v1-small",
+    "moco-v2-imagenet",
+    "moco-v2-cifar10",
     "moco-v2-small",
+    "swav-imagenet",
+    "swav-cifar10",
+    "swav-small",
+    "dino-imagenet",
+    "dino-cifar10",
+    "dino-small",
+    "mae-imagenet",
+    "mae-cifar10",
+    "mae-small",
     "demo",
 ];
 

@@ -1,10 +1,10 @@
 //! What must hold between settings, beyond the range of each.
 
 use super::{
-    ConfigError, DataConfig, FeatureKind, MethodConfig, MocoConfig, NormKind, PatchStem,
+    ConfigError, CpcConfig, DataConfig, FeatureKind, MethodConfig, MocoConfig, NormKind, PatchStem,
     RuleConfig, RunConfig, ScheduleConfig, SwAvConfig, keys,
 };
-use moco_data::View;
+use moco_data::{ColorSpace, ParseViewError, View};
 
 impl RunConfig {
     /// Checks every value and every relation between values.
@@ -27,6 +27,7 @@ impl RunConfig {
         match &self.method {
             MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => self.check_moco(moco),
             MethodConfig::SwAv(swav) => self.check_swav(swav),
+            MethodConfig::Cpc(cpc) => self.check_cpc(cpc),
             MethodConfig::Mae(mae) if !mae.decoder_width.is_multiple_of(4 * mae.decoder_heads) => {
                 invalid(format!(
                     "method.decoder_width = {}: must be a multiple of 4 times the {} heads, for \
@@ -45,6 +46,24 @@ impl RunConfig {
                 "method.queue = {}: shorter than the {keys_per_step} keys of one step, so set it \
                  to at least {keys_per_step} or lower train.batch_size",
                 moco.queue
+            ));
+        }
+        Ok(())
+    }
+
+    /// There must be a row to predict.
+    fn check_cpc(&self, cpc: &CpcConfig) -> Result<(), ConfigError> {
+        let views = self.data.parse_views()?;
+        let rows = views
+            .first()
+            .and_then(View::grid)
+            .map_or(0, |[rows, columns]| if cpc.directions > 2 { rows.min(columns) } else { rows });
+        let last = cpc.first_offset + cpc.steps - 1;
+        if last >= rows {
+            return invalid(format!(
+                "method.steps = {}: predicts up to {last} rows ahead, and the view has {rows} rows \
+                 of patches, so lower it or method.first_offset",
+                cpc.steps
             ));
         }
         Ok(())
@@ -106,7 +125,39 @@ impl RunConfig {
                 "data.views are {w0}x{h0} and {w1}x{h1} pixels: {name} needs both of one size"
             ));
         }
-        self.check_patches(views.iter().chain([&eval]))
+        let seen = || views.iter().chain([&eval]);
+        self.check_contents(seen())?;
+        self.check_patches(seen())
+    }
+
+    /// Patches where the method is made of them, colours apart where it needs them, and nowhere else.
+    fn check_contents<'a>(
+        &self,
+        mut views: impl Iterator<Item = &'a View>,
+    ) -> Result<(), ConfigError> {
+        let name = self.method.name();
+        let (cpc, cmc) = match self.method {
+            MethodConfig::Cpc(_) => (true, false),
+            MethodConfig::Cmc(_) => (false, true),
+            _ => (false, false),
+        };
+        let wrong =
+            |view: &&View| view.grid().is_some() != cpc || (view.space() != ColorSpace::Rgb) != cmc;
+        match views.find(wrong) {
+            None => Ok(()),
+            Some(view) if cpc => invalid(format!(
+                "`{view}` makes no patches, and cpc is made of them: add for example patches(8; \
+                 stride=4) to data.views and data.eval_view"
+            )),
+            Some(view) if cmc => invalid(format!(
+                "`{view}` leaves an image in RGB, and cmc needs lightness and colour apart: add lab \
+                 or ycbcr to data.views and data.eval_view"
+            )),
+            Some(view) => invalid(format!(
+                "`{view}` makes patches or another colour space, and {name} needs whole images in \
+                 RGB"
+            )),
+        }
     }
 
     /// Whole patches only: a remainder would be cut off without a word.
@@ -232,12 +283,16 @@ impl RunConfig {
 }
 
 impl DataConfig {
-    /// The views of training.
+    /// The views of training; an entry such as `6x crop(96)` stands for several.
     ///
     /// # Errors
     /// [`ConfigError::View`] for the first that does not parse.
     pub fn parse_views(&self) -> Result<Vec<View>, ConfigError> {
-        (0..).zip(&self.views).map(|(i, text)| view(&format!("data.views[{i}]"), text)).collect()
+        let mut all = Vec::new();
+        for (i, text) in self.views.iter().enumerate() {
+            all.extend(views(&format!("data.views[{i}]"), text)?);
+        }
+        Ok(all)
     }
 
     /// The view of evaluation.
@@ -251,11 +306,16 @@ impl DataConfig {
 
 /// Reads the view at `key`.
 pub(super) fn view(key: &str, text: &str) -> Result<View, ConfigError> {
-    text.parse().map_err(|source| ConfigError::View {
-        key: key.to_owned(),
-        text: text.to_owned(),
-        source,
-    })
+    text.parse().map_err(|source| unreadable(key, text, source))
+}
+
+/// Reads the views at `key`, which are several if the text says so.
+pub(super) fn views(key: &str, text: &str) -> Result<Vec<View>, ConfigError> {
+    View::repeated(text).map_err(|source| unreadable(key, text, source))
+}
+
+fn unreadable(key: &str, text: &str, source: ParseViewError) -> ConfigError {
+    ConfigError::View { key: key.to_owned(), text: text.to_owned(), source }
 }
 
 fn invalid<T>(message: String) -> Result<T, ConfigError> {

@@ -110,18 +110,17 @@ pub fn features(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Features {
     let dim = frozen.encoder.width(kind);
-    let [height, width] = frozen.view.size();
+    let ([height, width], count) = (frozen.view.size(), frozen.view.count());
     let FrozenEncoder { encoder, view, device } = frozen;
     collect(dataset, view, dim, threads, progress, &mut |n, pixels| {
-        let images = pixels_to_tensor(pixels, [n, height, width], device);
+        let images = pixels_to_tensor(pixels, [n * count, height, width], device);
         to_host(encoder.embed(images, kind, Mode::Eval))
     })
 }
 
 /// The pixels themselves as features, after `view`: the baseline that any encoder must beat.
 pub fn pixel_features(dataset: &Dataset, view: &View, threads: usize) -> Features {
-    let [height, width] = view.size();
-    collect(dataset, view, 3 * height * width, threads, &mut |_, _| (), &mut |_, pixels| pixels)
+    collect(dataset, view, view.len(), threads, &mut |_, _| (), &mut |_, pixels| pixels)
 }
 
 fn collect(

@@ -195,11 +195,11 @@ fn score(
     device: &Device,
 ) -> Accuracy {
     let all: Vec<usize> = (0..test.len()).collect();
-    let [height, width] = view.size();
+    let ([height, width], count) = (view.size(), view.count());
     let (mut scores, mut labels) = (Vec::new(), Vec::new());
     for_each_batch(test, &all, view, TEST_BATCH, threads, &mut |batch| {
         let n = batch.indices.len();
-        let images = pixels_to_tensor(batch.pixels, [n, height, width], device);
+        let images = pixels_to_tensor(batch.pixels, [n * count, height, width], device);
         scores.extend(to_host(net.forward(images, Mode::Eval)));
         labels.extend(batch.indices.iter().filter_map(|&i| test.label(i)));
         ControlFlow::Continue(())

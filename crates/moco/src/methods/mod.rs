@@ -153,7 +153,11 @@ pub struct Expectation {
 /// the trained networks are put on its autodiff side.
 pub fn build(config: &RunConfig, images: usize, device: &Device) -> Box<dyn Method> {
     let network = NetworkSpec::of(config);
+    let part = config.train.batch_size / config.optim.accumulate;
     match &config.method {
+        MethodConfig::Cpc(cpc) => {
+            Box::new(Cpc::new(cpc, &network, patch_grid(config), part, device))
+        }
         MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => {
             Box::new(Moco::new(moco, &network, device))
         }
@@ -171,6 +175,7 @@ pub fn build(config: &RunConfig, images: usize, device: &Device) -> Box<dyn Meth
 pub fn encoder(config: &RunConfig, device: &Device) -> Box<dyn Encode> {
     let network = NetworkSpec::of(config);
     match &config.method {
+        MethodConfig::Cpc(_) => Box::new(PatchEncoder::new(&network, patch_grid(config), device)),
         MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => {
             Box::new(Moco::new_encoder(moco, &network, device))
         }
@@ -179,4 +184,10 @@ pub fn encoder(config: &RunConfig, device: &Device) -> Box<dyn Encode> {
         MethodConfig::Mae(_) => Box::new(Mae::new_encoder(&network, device)),
         _ => unimplemented!(),
     }
+}
+
+/// Rows and columns of the patches that CPC's view makes.
+fn patch_grid(config: &RunConfig) -> [usize; 2] {
+    let views = config.data.parse_views().expect("validated views");
+    views.first().and_then(moco_data::View::grid).expect("a view of patches")
 }

@@ -8,8 +8,7 @@ mod optim;
 mod views;
 
 use super::parse::{insert, run_from_tree};
-use super::validate::view;
-use super::{ConfigError, DataFacts, RunConfig, keys};
+use super::{ConfigError, DataFacts, RunConfig, keys, validate};
 use method::Sizes;
 use moco_data::View;
 use toml::{Table, Value};
@@ -86,7 +85,7 @@ impl Draft {
             None => self.size_of(facts),
         };
         self.fill("data.views", views::views(method, size), None);
-        self.fill("data.eval_view", views::eval_view(size), None);
+        self.fill("data.eval_view", views::eval_view(method, size), None);
         self.fill("data.max_bad_share", 0.01, None);
         Ok(size)
     }
@@ -96,7 +95,7 @@ impl Draft {
         let Some(text) = views.and_then(|views| views.first()).and_then(Value::as_str) else {
             return Ok(None);
         };
-        view("data.views[0]", text).map(Some)
+        Ok(validate::views("data.views[0]", text)?.into_iter().next())
     }
 
     /// The largest size that does not blow the images up.

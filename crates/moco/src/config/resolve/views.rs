@@ -20,19 +20,30 @@ pub(super) fn views(method: &str, size: usize) -> Vec<String> {
         "invaspread" => {
             both(format!("crop({size}, 0.2..1) jitter(0.4,0.4,0.4,0.4) gray(p=0.2) flip {end}"))
         }
-        "cmc" | "cpc" | "mae" => vec![format!("crop({size}, 0.2..1) flip {end}")],
+        "cmc" => vec![format!("crop({size}, 0.2..1) flip lab normalize(lab)")],
+        "cpc" => {
+            let (patch, stride) = patches(size);
+            vec![format!(
+                "crop({size}, 0.3..1) flip jitter(0.4,0.4,0.4,0.2; p=0.8) gray(p=0.25) \
+                 patches({patch}; stride={stride}) {end}"
+            )]
+        }
+        "mae" => vec![format!("crop({size}, 0.2..1, bicubic) flip {end}")],
         "moco-v1" if !small => {
             both(format!("crop({size}, 0.2..1) gray(p=0.2) jitter(0.4,0.4,0.4,0.4) flip {end}"))
         }
         "simclr" | "simclr-v2" if !small => both(format!(
-            "crop({size}, 0.08..1) flip jitter(0.8,0.8,0.8,0.2; p=0.8) gray(p=0.2) {}{end}",
-            blur("0.5")
+            "crop({size}, 0.08..1, bicubic) flip jitter(0.8,0.8,0.8,0.2; p=0.8) gray(p=0.2) \
+             blur(0.1..2; taps=height/10; p=0.5) {end}"
         )),
         "byol" | "moco-v3" => {
+            // BYOL's own operations: bicubic crops, brightness that is added.
+            let (filter, brightness) =
+                if method == "byol" { (", bicubic", "; brightness=add") } else { ("", "") };
             let view = |blur: &str, solarize: &str| {
                 format!(
-                    "crop({size}, 0.08..1) flip jitter(0.4,0.4,0.2,0.1; p=0.8) gray(p=0.2) \
-                     {blur}{solarize}{end}"
+                    "crop({size}, 0.08..1{filter}) flip jitter(0.4,0.4,0.2,0.1{brightness}; p=0.8) \
+                     gray(p=0.2) {blur}{solarize}{end}"
                 )
             };
             vec![view(&blur("1"), ""), view(&blur("0.1"), "solarize(128; p=0.2) ")]
@@ -53,7 +64,8 @@ pub(super) fn views(method: &str, size: usize) -> Vec<String> {
         "dino" => {
             let crop = |size: usize, area: &str, rest: &str| {
                 format!(
-                    "crop({size}, {area}) flip jitter(0.4,0.4,0.2,0.1; p=0.8) gray(p=0.2) {rest}{end}"
+                    "crop({size}, {area}, bicubic) flip jitter(0.4,0.4,0.2,0.1; p=0.8) gray(p=0.2) \
+                     {rest}{end}"
                 )
             };
             let large = [
@@ -72,9 +84,15 @@ pub(super) fn views(method: &str, size: usize) -> Vec<String> {
     }
 }
 
+/// Side and stride of CPC's patches, which overlap by half: a quarter of the image and half of it,
+/// for a grid of 7x7.
+fn patches(size: usize) -> (usize, usize) {
+    (size / 4, size / 8)
+}
+
 /// Two large crops and `count` small ones.
 fn multi_crop(large: [String; 2], small: String, count: usize) -> Vec<String> {
-    large.into_iter().chain(std::iter::repeat_n(small, count)).collect()
+    large.into_iter().chain([format!("{count}x {small}")]).collect()
 }
 
 /// Side of the small crops: 96 for 224, half the side of small images.
@@ -83,8 +101,15 @@ fn local(size: usize) -> usize {
 }
 
 /// Resize to 8/7 of the size and cut out the middle, as in 256 and 224; small images whole.
-pub(super) fn eval_view(size: usize) -> String {
-    let end = format!("normalize({})", normalization(size <= SMALL));
+pub(super) fn eval_view(method: &str, size: usize) -> String {
+    let end = match method {
+        "cmc" => "lab normalize(lab)".to_owned(),
+        "cpc" => {
+            let (patch, stride) = patches(size);
+            format!("patches({patch}; stride={stride}) normalize({})", normalization(size <= SMALL))
+        }
+        _ => format!("normalize({})", normalization(size <= SMALL)),
+    };
     if size <= SMALL {
         format!("resize({size}) center({size}) {end}")
     } else {

@@ -1,0 +1,8 @@
+//! Record files of CIFAR-10.
+
+#![no_main]
+
+#[path = "../feed.rs"]
+mod feed;
+
+libfuzzer_sys::fuzz_target!(init: feed::allow_caught_panics(), |data: &[u8]| feed::feed("test_batch.bin", data));

@@ -1,0 +1,8 @@
+//! IDX files of images.
+
+#![no_main]
+
+#[path = "../feed.rs"]
+mod feed;
+
+libfuzzer_sys::fuzz_target!(init: feed::allow_caught_panics(), |data: &[u8]| feed::feed("images-idx3-ubyte", data));

@@ -1,0 +1,8 @@
+//! Tars, with WebDataset's labels.
+
+#![no_main]
+
+#[path = "../feed.rs"]
+mod feed;
+
+libfuzzer_sys::fuzz_target!(init: feed::allow_caught_panics(), |data: &[u8]| feed::feed("shard.tar", data));

@@ -1,0 +1,77 @@
+//! Archives with changed bytes: the entry points of the fuzz targets, on fixed seeds. An error or
+//! an image, never a panic, and no more memory than the file is worth.
+
+use crate::formats::golden;
+use moco_data::{Dataset, Random};
+use std::fs;
+
+/// Opens and loads everything; how many data sets opened and how many images loaded.
+fn feed(name: &str, bytes: Vec<u8>) -> (usize, usize) {
+    let Ok(dataset) = Dataset::from_bytes(name, bytes) else { return (0, 0) };
+    let loaded = (0..dataset.len().min(64)).filter(|&i| dataset.load(i).is_ok()).count();
+    (1, loaded)
+}
+
+fn mutate(bytes: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut mutant = bytes.to_vec();
+    for _ in 0..1 + random.below(6) {
+        let at = random.below(mutant.len());
+        match random.below(5) {
+            0 => mutant[at] = random.below(256) as u8,
+            1 => mutant[at] ^= 1 << random.below(8),
+            2 => mutant.truncate(at.max(1)),
+            3 => {
+                let end = mutant.len().min(at + 1 + random.below(8));
+                mutant[at..end].fill([0, 0x7f, 0xff][random.below(3)]);
+            }
+            _ => {
+                let end = mutant.len().min(at + random.below(64));
+                let piece = mutant[at..end].to_vec();
+                let to = random.below(mutant.len());
+                mutant.splice(to..to, piece);
+            }
+        }
+    }
+    mutant
+}
+
+/// Mutants of the whole file; and of its last bytes, where Parquet has all its structure.
+fn check(name: &str, rounds: usize) {
+    let bytes = fs::read(golden(name)).unwrap();
+    assert!(feed(name, bytes.clone()).1 > 0, "{name} itself");
+    let mut random = Random::from_words([41, bytes.len() as u64, 0, 0]);
+    let (mut opened, mut loaded) = (0, 0);
+    for round in 0..rounds {
+        let tail = if round % 2 == 0 { 0 } else { bytes.len() - bytes.len().min(4000) };
+        let mutant = [&bytes[..tail], &mutate(&bytes[tail..], &mut random)].concat();
+        let (data_sets, images) = feed(name, mutant);
+        opened += data_sets;
+        loaded += images;
+    }
+    // Some must open and some must not for the test to mean something.
+    assert!(opened > 0 && opened < rounds, "{name}: {opened} of {rounds} opened");
+    assert!(loaded > 0, "{name}");
+}
+
+#[test]
+fn tars() {
+    check("json.tar", 300);
+}
+
+#[test]
+fn parquet_files() {
+    check("hf.parquet", 300);
+    check("pages.parquet", 300);
+    check("dictionary.parquet", 300);
+}
+
+#[test]
+fn idx_files() {
+    check("color.idx4-ubyte", 300);
+}
+
+#[test]
+fn cifar_files() {
+    check("test_batch.bin", 200);
+    check("test.bin", 200);
+}
