@@ -1,13 +1,18 @@
 //! CPU kernels for training encoders: slices in, slices out.
 //!
 //! ```text
-//! conv   conv + BatchNorm + residual + ReLU, forward and backward   ─┐
-//! pool   max and global average, forward and backward                ├─ simd (one kernel, every instruction set)
-//! optim  EMA and SGD in one pass                                     │  gemm (the register tile)
-//! machine  what the CPU can do at best                              ─┘  threads (jobs, kept memory)
+//! conv        conv + BatchNorm + residual + ReLU      ─┐
+//! pool        max and global average                   │
+//! linear      x Wᵀ + b, alone or with GELU             │
+//! gelu        exact and tanh                           ├─ simd (one kernel, every instruction set)
+//! layer_norm  over the last dimension                  │  gemm (the register tile, packed products)
+//! attention   softmax(Q Kᵀ) V from packed qkv          │  threads (jobs, kept memory)
+//! contrast    InfoNCE over a queue or bank             │
+//! optim       EMA, SGD, AdamW, LARS in one pass        │
+//! machine     what the CPU can do at best             ─┘
 //! ```
-//! Images and feature maps are NHWC, convolution weights OIHW as in PyTorch, everything `f32`. Each
-//! function takes an [`Isa`], normally [`Isa::best`], and runs on the current rayon pool.
+//! Every layer forward and backward. Images and feature maps are NHWC, convolution weights OIHW as
+//! in PyTorch, everything `f32`. Each function takes an [`Isa`], normally [`Isa::best`], and runs on the current rayon pool.
 //!
 //! What never happens here: no I/O, no tensors, no automatic differentiation, no global state but
 //! memory kept for the next call ([`kept_bytes`]). Results do not depend on the number of threads,
@@ -33,7 +38,12 @@
 //! assert!(grads.weight.is_some() && grads.x.is_none());
 //! ```
 
+pub mod attention;
+pub mod contrast;
 pub mod conv;
+pub mod gelu;
+pub mod layer_norm;
+pub mod linear;
 pub mod optim;
 pub mod pool;
 

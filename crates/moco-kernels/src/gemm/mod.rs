@@ -1,4 +1,5 @@
-//! The register tile under every convolution: `C (+)= A B` for a block that sits in cache.
+//! The register tile under every convolution, linear layer and attention: `C (+)= A B` for a block
+//! that sits in cache; and `product`, the same for matrices of any size.
 //!
 //! ```text
 //!              B  one panel: K rows of P floats         P = TILE_VECTORS * LANES
@@ -14,9 +15,13 @@
 //! (columns of pixels, for weight gradients). Error: each element is a running sum of `K` products,
 //! so it is within `K * 2^-24 * Σ|a b|` of the exact value.
 
+mod pack;
+mod product;
 pub(crate) mod scalar;
 mod tile;
 
+pub(crate) use pack::{Panels, pack_strip};
+pub(crate) use product::{Finish, product};
 pub(crate) use tile::{Pairs, multiply, multiply_pairs};
 
 /// A strided operand: element `(row, k)` is `data[row * row_stride + k * k_stride]`.

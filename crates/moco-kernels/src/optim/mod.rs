@@ -3,8 +3,15 @@
 //! Each function takes one parameter's slices; parameters below the cost of starting threads are
 //! updated on the calling thread, so one call per parameter is cheap.
 
+mod adamw;
+mod lars;
 mod scalar;
+#[cfg(test)]
+mod tests;
 mod update;
+
+pub use adamw::{AdamWConfig, adamw};
+pub use lars::{LarsConfig, Trust, TrustNorm, lars};
 
 use crate::Isa;
 use crate::threads::{Disjoint, for_each};
@@ -52,48 +59,7 @@ pub fn sgd(isa: Isa, param: &mut [f32], grad: &[f32], velocity: &mut [f32], conf
         let grad = &grad[range.clone()];
         // SAFETY: chunk `i` of both is touched by job `i` alone.
         let (param, velocity) = unsafe { (param.slice(range.clone()), velocity.slice(range)) };
-        isa.run(SgdChunk { param, grad, velocity, config });
+        let SgdConfig { lr: rate, momentum, weight_decay: decay } = config;
+        isa.run(SgdChunk { param, grad, velocity, decay, take: 1.0, momentum, rate });
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{Rng, isas, max_abs_diff};
-
-    #[test]
-    fn updates_agree_with_the_plain_loops() {
-        let mut rng = Rng::new(30);
-        for len in [0, 1, 7, 16, 33, 1000, CHUNK + 5] {
-            let (start, other, speed) = (rng.normals(len), rng.normals(len), rng.normals(len));
-            let config = SgdConfig { lr: 0.03, momentum: 0.9, weight_decay: 1e-4 };
-            let (mut p, mut v) = (start.clone(), speed.clone());
-            scalar::sgd(&mut p, &other, &mut v, config);
-            let mut k = start.clone();
-            scalar::ema(&mut k, &other, 0.999);
-            for isa in isas() {
-                let (mut param, mut velocity, mut key) =
-                    (start.clone(), speed.clone(), start.clone());
-                sgd(isa, &mut param, &other, &mut velocity, config);
-                ema(isa, &mut key, &other, 0.999);
-                // A fused multiply-add saves a rounding: one or two units in the last place of
-                // values below 8.
-                for (got, expected) in [(&param, &p), (&velocity, &v), (&key, &k)] {
-                    assert!(max_abs_diff(got, expected) <= 1e-6, "{isa:?} {len}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn momentum_one_keeps_the_key_and_zero_copies_the_query() {
-        let (start, query) = (vec![1.5f32; 40], vec![-2.0f32; 40]);
-        for isa in isas() {
-            let mut key = start.clone();
-            ema(isa, &mut key, &query, 1.0);
-            assert_eq!(key, start);
-            ema(isa, &mut key, &query, 0.0);
-            assert_eq!(key, query);
-        }
-    }
 }

@@ -1,6 +1,5 @@
 //! The kernels: one chunk of one parameter each.
 
-use super::SgdConfig;
 use crate::simd::{Kernel, Simd, load_n, store_n};
 
 pub(super) struct EmaChunk<'a> {
@@ -29,11 +28,15 @@ impl Kernel for EmaChunk<'_> {
     }
 }
 
+/// `v <- momentum v + take (g + decay p)`, then `p <- p - rate v`.
 pub(super) struct SgdChunk<'a> {
     pub param: &'a mut [f32],
     pub grad: &'a [f32],
     pub velocity: &'a mut [f32],
-    pub config: SgdConfig,
+    pub decay: f32,
+    pub take: f32,
+    pub momentum: f32,
+    pub rate: f32,
 }
 
 impl Kernel for SgdChunk<'_> {
@@ -41,10 +44,9 @@ impl Kernel for SgdChunk<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let SgdChunk { param, grad, velocity, config } = self;
-        let decay = s.splat(config.weight_decay);
-        let momentum = s.splat(config.momentum);
-        let lr = s.splat(config.lr);
+        let SgdChunk { param, grad, velocity, decay, take, momentum, rate } = self;
+        let (decay, take) = (s.splat(decay), s.splat(take));
+        let (momentum, rate) = (s.splat(momentum), s.splat(rate));
         let len = param.len().min(grad.len()).min(velocity.len());
         for at in (0..len).step_by(S::LANES) {
             let lanes = S::LANES.min(len - at);
@@ -52,9 +54,11 @@ impl Kernel for SgdChunk<'_> {
             unsafe {
                 let p = load_n(s, param.as_ptr().add(at), lanes);
                 let g = s.fma(decay, p, load_n(s, grad.as_ptr().add(at), lanes));
-                let v = s.fma(momentum, load_n(s, velocity.as_ptr().add(at), lanes), g);
+                // Multiplied apart: with `take` 1 this is SGD's own sum, bit for bit.
+                let d = s.mul(take, g);
+                let v = s.fma(momentum, load_n(s, velocity.as_ptr().add(at), lanes), d);
                 store_n(s, velocity.as_mut_ptr().add(at), v, lanes);
-                store_n(s, param.as_mut_ptr().add(at), s.fnma(lr, v, p), lanes);
+                store_n(s, param.as_mut_ptr().add(at), s.fnma(rate, v, p), lanes);
             }
         }
     }

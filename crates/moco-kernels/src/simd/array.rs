@@ -95,6 +95,26 @@ macro_rules! array_simd {
             fn gate(self, a: Self::V, gate: Self::V) -> Self::V {
                 zip(a, gate, |a, g| if g > 0.0 { a } else { 0.0 })
             }
+            #[inline(always)]
+            fn div(self, a: Self::V, b: Self::V) -> Self::V {
+                zip(a, b, |a, b| a / b)
+            }
+            #[inline(always)]
+            fn sqrt(self, a: Self::V) -> Self::V {
+                zip(a, a, |a, _| a.sqrt())
+            }
+            #[inline(always)]
+            fn max(self, a: Self::V, b: Self::V) -> Self::V {
+                zip(a, b, |a, b| if a > b { a } else { b })
+            }
+            #[inline(always)]
+            fn min(self, a: Self::V, b: Self::V) -> Self::V {
+                zip(a, b, |a, b| if a < b { a } else { b })
+            }
+            #[inline(always)]
+            fn scale(self, a: Self::V, n: Self::V) -> Self::V {
+                zip(a, n, |a, n| a * f32::from_bits(((n as i32 + 127) as u32) << 23))
+            }
         }
     };
 }

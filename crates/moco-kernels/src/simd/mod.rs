@@ -10,6 +10,7 @@ mod array;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod math;
 
 #[cfg(any(target_arch = "aarch64", test))]
 pub(crate) use array::Fused;
@@ -18,6 +19,7 @@ pub(crate) use array::Portable;
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
+pub(crate) use math::{exp, max_lanes, polynomial, sum_lanes};
 
 /// Code that is compiled for every instruction set.
 pub(crate) trait Kernel {
@@ -72,6 +74,16 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn relu(self, a: Self::V) -> Self::V;
     /// `a` where `gate > 0`, else 0.
     fn gate(self, a: Self::V, gate: Self::V) -> Self::V;
+    /// `a / b`, correctly rounded.
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Correctly rounded.
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// The larger; `b` where either is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller; `b` where either is NaN.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * 2^n` for whole `n` in `-127..=127`; at -127 the result may be zero.
+    fn scale(self, a: Self::V, n: Self::V) -> Self::V;
 }
 
 /// Loads `n` lanes, with the cheap instruction when that is all of them.

@@ -1,6 +1,8 @@
 //! Properties of the whole crate that its users rely on: same bits for any number of threads, and
 //! no growth.
 
+mod vit;
+
 use std::sync::Mutex;
 
 use moco_kernels::conv::{
