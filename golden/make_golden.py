@@ -1,6 +1,6 @@
 """Writes the golden vectors that the tests compare with, and a manifest of them.
 
-    python3 golden/make_golden.py [--out FOLDER]
+    python3 golden/make_golden.py [--out FOLDER] [--only MODULE ...]
 
 Never needed to build or test: what it writes is committed. See README.md beside this file.
 """
@@ -21,9 +21,25 @@ import optim
 import probe
 import resnet
 import trajectory
+import vit
 from common import SEED, GoldenFile
+from methods import (
+    byol,
+    cmc,
+    cpc,
+    dino,
+    instdisc,
+    invaspread,
+    mae,
+    moco_v3,
+    simclr,
+    simsiam,
+    swav,
+)
 
-PACKAGES = ["torch", "torchvision", "numpy", "scikit-learn", "safetensors"]
+PACKAGES = ["torch", "torchvision", "timm", "lightly", "numpy", "scikit-learn", "safetensors"]
+METHODS = [instdisc, invaspread, cpc, cmc, moco_v3, simclr, byol, simsiam, swav, dino, mae]
+MODULES = [layers, loss, optim, resnet, trajectory, probe, vit, *METHODS]
 LARGEST_FILE = 900_000
 
 
@@ -31,13 +47,19 @@ def main() -> None:
     here = Path(__file__).parent
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=here, help="for vectors/ and MANIFEST.json")
-    out = parser.parse_args().out
+    parser.add_argument("--only", nargs="*", help="modules to write again, e.g. vit methods.mae")
+    args = parser.parse_args()
+    out = args.out
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(2)
 
     (out / "vectors").mkdir(parents=True, exist_ok=True)
     entries = {}
-    for module in (layers, loss, optim, resnet, trajectory, probe):
+    if args.only:
+        entries = json.loads((out / "MANIFEST.json").read_text())["files"]
+    for module in MODULES:
+        if args.only and module.__name__ not in args.only:
+            continue
         for golden in module.make():
             entries[f"{golden.name}.safetensors"] = write(golden, out / "vectors")
     manifest = {
@@ -46,7 +68,7 @@ def main() -> None:
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "difference": "max |f32 - f64| / max |f64| over a tensor, torch against itself; the "
         "worst tensor of each group is named",
-        "files": entries,
+        "files": dict(sorted(entries.items())),
     }
     (out / "MANIFEST.json").write_text(json.dumps(manifest, indent=1) + "\n")
     print(f"{len(entries)} files, {sum(e['bytes'] for e in entries.values()) / 1e6:.2f} MB")

@@ -66,13 +66,15 @@ def running_statistics(net: nn.Module) -> dict[str, Tensor]:
 def watch_kinks(net: nn.Module) -> list[float]:
     """A list that grows with every forward by the distance of each ReLU and max-pool to a tie.
 
-    Only inputs that carry a gradient count.
+    Only inputs that carry a gradient count, and no exact 0: that is a sum over nothing but zeros,
+    which every implementation gets.
     """
     distances: list[float] = []
 
     def at_relu(_module: nn.Module, args: tuple[Tensor]) -> None:
         if args[0].requires_grad:
-            distances.append(args[0].detach().abs().min().item())
+            distance = args[0].detach().abs()
+            distances.append(distance[distance > 0].min().item())
 
     def at_max_pool(pool: nn.MaxPool2d, args: tuple[Tensor]) -> None:
         x = args[0].detach()

@@ -1,0 +1,140 @@
+"""SimCLR v1 and v2 (Chen et al. 2020, arXiv 2002.05709 and 2006.10029): NT-Xent.
+
+The paper averages over the 2N rows (Eq. 1 and Alg. 1), the published code adds the means of the
+two halves, which is twice that. v1's trajectory takes the paper's mean, v2's the code's sum. The
+head is the code's: no biases, and a last BatchNorm with scale but without shift.
+"""
+
+import torch
+import torch.nn.functional as F
+from lightly.loss import NTXentLoss
+from torch import Tensor, nn
+
+from common import GoldenFile, in_both_precisions, normal, random, single
+from methods.common import (
+    BACKBONE,
+    PIXELS,
+    STEPS,
+    Lars,
+    backbone,
+    final,
+    initial,
+    kink_margin,
+    load,
+    mlp,
+    random_parameters,
+    stack,
+    table,
+    trajectory_file,
+    views_of,
+)
+from optim import lars_simclr, warm_cosine
+from resnet import watch_kinks
+from trajectory import pixels
+
+BATCH, SIZE, LR, DECAY, TEMPERATURE = 8, 12, 0.15, 1e-3, 0.5
+HEADS = {"simclr": [32, 32, 16], "simclr_v2": [32, 32, 32, 16]}
+
+
+def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
+    """Eq. 1 on unit rows `[N, D]`, averaged over all 2N of them."""
+    z = torch.cat([z1, z2])
+    logits = z @ z.T / temperature
+    logits = logits.masked_fill(torch.eye(len(z), dtype=torch.bool), -1e9)
+    return F.cross_entropy(logits, torch.arange(len(z)).roll(len(z1)))
+
+
+def nt_xent_sum(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
+    """The published code's: mean over view 1's rows plus mean over view 2's."""
+    masked = torch.eye(len(z1), dtype=torch.bool)
+    positives = torch.arange(len(z1))
+
+    def half(a: Tensor, b: Tensor) -> Tensor:
+        own = (a @ a.T / temperature).masked_fill(masked, -1e9)
+        return F.cross_entropy(torch.cat([a @ b.T / temperature, own], dim=1), positives)
+
+    return half(z1, z2) + half(z2, z1)
+
+
+def make() -> list[GoldenFile]:
+    """`simclr_loss`, `simclr_trajectory`, `simclr_v2_trajectory`."""
+    return [
+        loss_file(),
+        trajectory("simclr", stream=1520),
+        trajectory("simclr_v2", stream=1569),
+    ]
+
+
+def loss_file() -> GoldenFile:
+    """NT-Xent at two temperatures in both reductions."""
+    rng = random(1500)
+    z1 = normal(rng, 6, 16)
+    inputs = {"z1": z1, "z2": z1 + 0.8 * normal(rng, 6, 16)}
+
+    def run(dtype: torch.dtype) -> dict[str, Tensor]:
+        results = {}
+        for label, temperature in (("t010", 0.1), ("t050", 0.5)):
+            for name, loss_of in (("mean", nt_xent), ("sum", nt_xent_sum)):
+                leaves = [inputs[n].to(dtype, copy=True).requires_grad_() for n in ("z1", "z2")]
+                loss = loss_of(*map(F.normalize, leaves), temperature)
+                loss.backward()
+                results[f"{label}.{name}.loss"] = loss.detach()
+                for n, leaf in zip(("z1", "z2"), leaves):
+                    results[f"{label}.{name}.grad_{n}"] = leaf.grad
+            peer = NTXentLoss(temperature)(*(inputs[n].to(dtype) for n in ("z1", "z2")))
+            torch.testing.assert_close(results[f"{label}.mean.loss"], peer)
+            torch.testing.assert_close(2 * peer, results[f"{label}.sum.loss"])
+        return results
+
+    exact, agreement = in_both_precisions(run)
+    holds = (
+        "NT-Xent of z1, z2 [N, D] (not yet normalised) at T 0.1 (t010.*) and 0.5 (t050.*): mean.* "
+        "averaged over 2N rows (paper), sum.* mean of view 1's rows plus mean of view 2's "
+        "(published code, twice the other); loss and gradients for z1 and z2 as given."
+    )
+    return GoldenFile("simclr_loss", holds, inputs | single(exact), agreement)
+
+
+def online(widths: list[int]) -> nn.Module:
+    """Backbone and projector."""
+    head = mlp(widths, hidden_bias=False, last_bias=False, last_norm="scale")
+    return stack(backbone=backbone(), projector=head)
+
+
+def trajectory(name: str, stream: int) -> GoldenFile:
+    """Five steps of LARS with the rate inside its buffer."""
+    rng = random(stream)
+    widths, loss_of = HEADS[name], nt_xent if name == "simclr" else nt_xent_sum
+    params = {"online": random_parameters(online(widths), rng)}
+    view1, view2 = views_of(rng, BATCH, [SIZE, SIZE])
+    inputs = initial(params) | {
+        "view1": view1,
+        "view2": view2,
+        "lr": table(LR * warm_cosine(t, STEPS, 2) for t in range(STEPS)),
+    }
+
+    def run(dtype: torch.dtype) -> dict[str, Tensor]:
+        net = load(online(widths), params["online"], dtype)
+        distances = watch_kinks(net)
+        optimiser = Lars(net.parameters(), lars_simclr, DECAY)
+        losses = []
+        for step in range(STEPS):
+            both = torch.cat([inputs["view1"][step], inputs["view2"][step]])
+            z1, z2 = F.normalize(net(pixels(both).to(dtype))).chunk(2)
+            loss = loss_of(z1, z2, TEMPERATURE)
+            loss.backward()
+            optimiser.step(inputs["lr"][step].item())
+            losses.append(loss.detach())
+        results = {"loss": torch.stack(losses)} | final({"online": net})
+        return results | kink_margin(distances, dtype)
+
+    reduction = "mean over 2N rows" if name == "simclr" else "mean of view 1 plus mean of view 2"
+    holds = (
+        f"{STEPS} steps of {name}: {BACKBONE}; projector {widths}: per hidden layer Linear without "
+        "bias, BatchNorm, ReLU; then Linear without bias and BatchNorm with scale but no shift. "
+        f"[view1, view2] of {BATCH} images in one forward, T {TEMPERATURE}, {reduction}; LARS "
+        "(lars, simclr flavour: rate inside the buffer, biases and BatchNorm free of decay and "
+        f"adaptation) at lr[step], momentum 0.9, decay {DECAY}. {PIXELS} initial.online.*, loss "
+        "per step, final.online.*; online holds backbone.* and projector.*."
+    )
+    return trajectory_file(f"{name}_trajectory", holds, inputs, run)
