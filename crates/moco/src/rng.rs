@@ -19,6 +19,10 @@ pub enum Purpose {
     KeyShuffle,
     /// Order and initial weights in evaluation probes.
     Probe,
+    /// The initial rows of a memory bank.
+    Bank,
+    /// Which rows of a memory bank an image is compared with.
+    Negatives,
 }
 
 /// The stream for `purpose` at `position` (a step, an epoch, or 0).

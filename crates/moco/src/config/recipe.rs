@@ -29,6 +29,12 @@ macro_rules! embedded {
 }
 
 const RECIPES: &[Recipe] = embedded![
+    "instdisc-imagenet",
+    "instdisc-cifar10",
+    "instdisc-small",
+    "invaspread-imagenet",
+    "invaspread-cifar10",
+    "invaspread-small",
     "moco-v1-imagenet",
     "moco-v2-imagenet",
     "moco-v1-cifar10",

@@ -22,8 +22,14 @@
 //! | schedules of momentum and temperature | [`Step::progress`], [`Step::epoch`] |
 //! | a batch computed in parts | [`Step::part`] |
 
+mod cmc;
+mod instdisc;
+mod invaspread;
 mod moco;
 
+pub use cmc::Cmc;
+pub use instdisc::InstDisc;
+pub use invaspread::InvaSpread;
 pub use moco::Moco;
 
 use crate::batch::Batch;
@@ -143,14 +149,19 @@ pub struct Expectation {
 /// the trained networks are put on its autodiff side.
 pub fn build(config: &RunConfig, images: usize, device: &Device) -> Box<dyn Method> {
     let network = NetworkSpec::of(config);
+    let part = config.train.batch_size / config.optim.accumulate;
     match &config.method {
         MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => {
             Box::new(Moco::new(moco, &network, device))
         }
-        _ => {
-            let _ = images;
-            unimplemented!()
+        MethodConfig::InstDisc(instdisc) => {
+            Box::new(InstDisc::new(instdisc, &network, images, device))
         }
+        MethodConfig::InvaSpread(invaspread) => {
+            Box::new(InvaSpread::new(invaspread, &network, part, device))
+        }
+        MethodConfig::Cmc(cmc) => Box::new(Cmc::new(cmc, &network, images, device)),
+        _ => unimplemented!(),
     }
 }
 
@@ -161,6 +172,13 @@ pub fn encoder(config: &RunConfig, device: &Device) -> Box<dyn Encode> {
         MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => {
             Box::new(Moco::new_encoder(moco, &network, device))
         }
+        MethodConfig::InstDisc(instdisc) => {
+            Box::new(InstDisc::new_encoder(instdisc, &network, device))
+        }
+        MethodConfig::InvaSpread(invaspread) => {
+            Box::new(InvaSpread::new_encoder(invaspread, &network, device))
+        }
+        MethodConfig::Cmc(cmc) => Box::new(Cmc::new_encoder(cmc, &network, device)),
         _ => unimplemented!(),
     }
 }

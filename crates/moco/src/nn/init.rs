@@ -27,7 +27,16 @@ pub fn linear_uniform<const D: usize>(
     rng: &mut ChaCha8Rng,
     device: &Device,
 ) -> Tensor<D> {
-    let bound = 1.0 / (fan_in as f64).sqrt();
+    uniform(shape, 1.0 / (fan_in as f64).sqrt(), rng, device)
+}
+
+/// Uniform in `±bound`.
+pub fn uniform<const D: usize>(
+    shape: [usize; D],
+    bound: f64,
+    rng: &mut ChaCha8Rng,
+    device: &Device,
+) -> Tensor<D> {
     from_fn(shape, device, || rng.random_range(-bound..bound) as f32)
 }
 

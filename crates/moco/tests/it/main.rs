@@ -1,6 +1,9 @@
 //! Integration tests: golden vectors from PyTorch, and small runs from end to end.
 
+mod cmc;
 mod golden;
+mod instdisc;
+mod invaspread;
 mod layers;
 mod loss;
 mod moco_method;
@@ -8,4 +11,6 @@ mod norm;
 mod optim;
 mod probes;
 mod resnet;
+mod resume_methods;
 mod runs;
+mod sgd_trajectory;

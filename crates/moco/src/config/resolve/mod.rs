@@ -151,9 +151,13 @@ impl Draft {
         let small = size <= SMALL;
         let why = format!("the stem for images of {size} pixels");
         self.fill("model.stem", if small { "cifar" } else { "imagenet" }, Some(why));
-        let why = "half the published network, which a CPU trains in reasonable time; \
-                   --set model.width=64 is the whole";
-        self.fill("model.width", if small { 32 } else { 64 }, small.then(|| why.to_owned()));
+        // CMC's two encoders are of half the width each, as published.
+        let whole = if method == "cmc" { 32 } else { 64 };
+        let why = format!(
+            "half the published network, which a CPU trains in reasonable time; \
+             --set model.width={whole} is the whole"
+        );
+        self.fill("model.width", if small { whole / 2 } else { whole }, small.then_some(why));
         self.fill("model.norm", if method == "cpc" { "layer" } else { "batch" }, None);
         self.fill("model.zero_init_residual", ["moco-v3", "simsiam"].contains(&method), None);
         // 32 images per group and at most 8 groups: the 8 GPUs of the published runs of MoCo.
