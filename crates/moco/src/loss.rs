@@ -1,5 +1,11 @@
 //! Losses: pure functions of embeddings.
 
+mod bank;
+mod invaspread;
+
+pub use bank::{bank_scores, nce, nce_chance, softmax_over_bank, softmax_over_samples};
+pub use invaspread::{invaspread, invaspread_collapse};
+
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 

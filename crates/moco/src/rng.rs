@@ -23,6 +23,10 @@ pub enum Purpose {
     DropPath,
     /// Patches that a masked autoencoder hides.
     Mask,
+    /// The initial rows of a memory bank.
+    Bank,
+    /// Which rows of a memory bank an image is compared with.
+    Negatives,
 }
 
 /// The stream for `purpose` at `position` (a step, an epoch, or 0).

@@ -227,6 +227,12 @@ fn relations_between_settings() {
          lower train.batch_size",
     );
     refused(
+        "invaspread-small",
+        &["train.batch_size=8", "optim.accumulate=8"],
+        "train.batch_size = 8: in 8 parts it leaves images alone, and invaspread compares each with \
+         others, so raise it to at least 16",
+    );
+    refused(
         "moco-v1-small",
         &["train.batch_size=100"],
         "model.bn_groups = 8: does not divide train.batch_size = 100, so choose a divisor of it",

@@ -28,6 +28,7 @@ impl RunConfig {
             MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => self.check_moco(moco),
             MethodConfig::SwAv(swav) => self.check_swav(swav),
             MethodConfig::Cpc(cpc) => self.check_cpc(cpc),
+            MethodConfig::InvaSpread(_) => self.check_others(),
             MethodConfig::Mae(mae) if !mae.decoder_width.is_multiple_of(4 * mae.decoder_heads) => {
                 invalid(format!(
                     "method.decoder_width = {}: must be a multiple of 4 times the {} heads, for \
@@ -64,6 +65,20 @@ impl RunConfig {
                 "method.steps = {}: predicts up to {last} rows ahead, and the view has {rows} rows \
                  of patches, so lower it or method.first_offset",
                 cpc.steps
+            ));
+        }
+        Ok(())
+    }
+
+    /// An image alone has no loss to learn from.
+    fn check_others(&self) -> Result<(), ConfigError> {
+        let (batch, parts) = (self.train.batch_size, self.optim.accumulate);
+        if batch / parts < 2 {
+            return invalid(format!(
+                "train.batch_size = {batch}: in {parts} parts it leaves images alone, and {} \
+                 compares each with others, so raise it to at least {}",
+                self.method.name(),
+                2 * parts
             ));
         }
         Ok(())

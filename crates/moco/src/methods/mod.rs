@@ -23,15 +23,21 @@
 //! | a batch computed in parts | [`Step::part`] |
 
 mod card;
+mod cmc;
 mod cpc;
 mod dino;
+mod instdisc;
+mod invaspread;
 mod mae;
 mod moco;
 mod swav;
 
 pub use card::{CARDS, Card};
+pub use cmc::Cmc;
 pub use cpc::{Cpc, PatchEncoder, cpc_loss, cpc_turned};
 pub use dino::Dino;
+pub use instdisc::InstDisc;
+pub use invaspread::InvaSpread;
 pub use mae::Mae;
 pub use moco::Moco;
 pub use swav::SwAv;
@@ -164,10 +170,14 @@ pub fn build(config: &RunConfig, images: usize, device: &Device) -> Box<dyn Meth
         MethodConfig::SwAv(swav) => Box::new(SwAv::new(swav, &network, device)),
         MethodConfig::Dino(dino) => Box::new(Dino::new(dino, &network, device)),
         MethodConfig::Mae(mae) => Box::new(Mae::new(mae, &network, device)),
-        _ => {
-            let _ = images;
-            unimplemented!()
+        MethodConfig::InstDisc(instdisc) => {
+            Box::new(InstDisc::new(instdisc, &network, images, device))
         }
+        MethodConfig::InvaSpread(invaspread) => {
+            Box::new(InvaSpread::new(invaspread, &network, part, device))
+        }
+        MethodConfig::Cmc(cmc) => Box::new(Cmc::new(cmc, &network, images, device)),
+        _ => unimplemented!(),
     }
 }
 
@@ -182,6 +192,13 @@ pub fn encoder(config: &RunConfig, device: &Device) -> Box<dyn Encode> {
         MethodConfig::SwAv(swav) => Box::new(SwAv::new_encoder(swav, &network, device)),
         MethodConfig::Dino(dino) => Box::new(DinoEncoder::new(dino, &network, device)),
         MethodConfig::Mae(_) => Box::new(Mae::new_encoder(&network, device)),
+        MethodConfig::InstDisc(instdisc) => {
+            Box::new(InstDisc::new_encoder(instdisc, &network, device))
+        }
+        MethodConfig::InvaSpread(invaspread) => {
+            Box::new(InvaSpread::new_encoder(invaspread, &network, device))
+        }
+        MethodConfig::Cmc(cmc) => Box::new(Cmc::new_encoder(cmc, &network, device)),
         _ => unimplemented!(),
     }
 }

@@ -7,6 +7,7 @@ mod encoder;
 pub mod mae;
 mod mlp;
 pub mod resnet;
+mod split;
 pub mod vit;
 
 pub use backbone::{Architecture, Backbone, NetworkSpec};
@@ -15,4 +16,5 @@ pub use dino_head::{DinoEncoder, DinoHead};
 pub use encoder::{Encode, Encoder};
 pub use mlp::{Mlp, MlpSpec};
 pub use resnet::ResNet;
+pub use split::{Split, SplitEncoder};
 pub use vit::{Vit, VitConfig};

@@ -40,7 +40,8 @@ pub fn xavier_uniform<const D: usize>(
     uniform(shape, (6.0 / (fan_in + fan_out) as f64).sqrt(), rng, device)
 }
 
-fn uniform<const D: usize>(
+/// Uniform in `±bound`.
+pub fn uniform<const D: usize>(
     shape: [usize; D],
     bound: f64,
     rng: &mut ChaCha8Rng,

@@ -1,14 +1,18 @@
 //! State that methods share: small parts, each owning its own invariants.
 
+mod bank;
 mod center;
 pub mod ema;
+mod partition;
 mod prototypes;
 mod queue;
 mod recent;
 mod shuffle;
 mod sinkhorn;
 
+pub use bank::Bank;
 pub use center::Center;
+pub use partition::Partition;
 pub use prototypes::Prototypes;
 pub use queue::Queue;
 pub use recent::RecentFeatures;

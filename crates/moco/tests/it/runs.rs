@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-fn dataset(images: usize) -> Arc<Dataset> {
+pub fn dataset(images: usize) -> Arc<Dataset> {
     let names = SHAPE_CLASSES.iter().map(|name| name.to_string()).collect();
     Arc::new(Dataset::from_images(shapes(images, 16, 7), names))
 }
@@ -47,16 +47,16 @@ fn untrained(config: &RunConfig) -> FrozenEncoder {
     FrozenEncoder::new(methods::encoder(config, &device), config, &device)
 }
 
-fn options(threads: usize) -> TrainerOptions {
+pub fn options(threads: usize) -> TrainerOptions {
     TrainerOptions { threads, cache_mb: 16 }
 }
 
 /// Records what happens, and asks for a stop after a given step.
 #[derive(Default)]
-struct Recorder {
+pub struct Recorder {
     steps: Vec<StepReport>,
     epochs: Vec<EpochReport>,
-    stop_after: Option<usize>,
+    pub stop_after: Option<usize>,
     stop: AtomicBool,
 }
 
@@ -78,19 +78,23 @@ impl Observer for Watch<'_> {
 }
 
 impl Recorder {
-    fn train(&mut self, trainer: &mut Trainer, dir: &Path) -> Result<(), TrainError> {
+    pub fn stopping_after(step: usize) -> Self {
+        Self { stop_after: Some(step), ..Self::default() }
+    }
+
+    pub fn train(&mut self, trainer: &mut Trainer, dir: &Path) -> Result<(), TrainError> {
         let Self { steps, epochs, stop_after, stop } = self;
         stop.store(false, Ordering::Relaxed);
         let mut watch = Watch(steps, epochs, *stop_after, stop);
         trainer.run(&RunDir::at(dir), &mut watch, stop).map(|_| ())
     }
 
-    fn losses(&self) -> Vec<f64> {
+    pub fn losses(&self) -> Vec<f64> {
         self.steps.iter().map(|step| step.loss).collect()
     }
 }
 
-fn state(trainer: &mut Trainer) -> Vec<(String, Vec<f32>)> {
+pub fn state(trainer: &mut Trainer) -> Vec<(String, Vec<f32>)> {
     let all = tensors(trainer.method());
     all.into_iter().map(|(name, values)| (name, to_host(values))).collect()
 }
@@ -109,7 +113,7 @@ fn resume_is_exact_to_the_bit() {
     straight.train(&mut trainer, straight_dir.path()).unwrap();
     let expected = state(&mut trainer);
 
-    let mut broken = Recorder { stop_after: Some(6), ..Recorder::default() };
+    let mut broken = Recorder::stopping_after(6);
     let mut first = Trainer::new(&config, data.clone(), &device, options(2)).unwrap();
     broken.train(&mut first, broken_dir.path()).unwrap();
     assert_eq!(broken.steps.len(), 6, "stops in the middle of the second epoch");

@@ -150,9 +150,13 @@ impl Draft {
         let small = size <= SMALL;
         let why = format!("the stem for images of {size} pixels");
         self.fill("model.stem", if small { "cifar" } else { "imagenet" }, Some(why));
-        let why = "half the published network, which a CPU trains in reasonable time; \
-                   --set model.width=64 is the whole";
-        self.fill("model.width", if small { 32 } else { 64 }, small.then(|| why.to_owned()));
+        // CMC's two encoders are of half the width each, as published.
+        let whole = if method == "cmc" { 32 } else { 64 };
+        let why = format!(
+            "half the published network, which a CPU trains in reasonable time; \
+             --set model.width={whole} is the whole"
+        );
+        self.fill("model.width", if small { whole / 2 } else { whole }, small.then_some(why));
         // CPC sees patches, which are too small for a fourth stage (v1, Sec. 3.2).
         self.fill("model.stages", if method == "cpc" { 3 } else { 4 }, None);
         self.fill("model.norm", if method == "cpc" { "layer" } else { "batch" }, None);

@@ -1,0 +1,133 @@
+//! Instance discrimination: Wu, Xiong, Yu & Lin 2018, "Unsupervised Feature Learning via
+//! Non-Parametric Instance Discrimination" (arXiv 1805.01978).
+//!
+//! Every image is a class of its own. What the network last made of it is its class vector, kept
+//! in a memory bank, so that one view of each image is enough and there is no second network.
+//!
+//! Follows the reference code where it differs from the paper: the bank starts unnormalised, its
+//! rows move by half, sampled negatives may be the image's own row, and there is no proximal term.
+
+use super::{Expectation, Method, Step, StepOutput};
+use crate::batch::Batch;
+use crate::config::{BankLoss, InstDiscConfig};
+use crate::loss::{
+    Contrast, bank_scores, channel_std, info_nce_chance, l2_normalize, nce, nce_chance,
+    softmax_over_bank,
+};
+use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
+use crate::nn::{Mode, Module};
+use crate::parts::{Bank, Partition};
+use burn::tensor::{Device, Int, Tensor};
+
+/// State of instance discrimination.
+pub struct InstDisc {
+    encoder: Encoder,
+    bank: Bank,
+    /// Z of noise-contrastive estimation.
+    partition: Option<Partition>,
+    config: InstDiscConfig,
+    images: usize,
+    device: Device,
+}
+
+crate::module!(InstDisc { encoder, bank, partition });
+
+impl InstDisc {
+    /// For a data set of `images` images; everything is a function of the network's seed.
+    pub fn new(
+        config: &InstDiscConfig,
+        network: &NetworkSpec,
+        images: usize,
+        device: &Device,
+    ) -> Self {
+        let shape = [images, config.dim];
+        Self {
+            encoder: Self::new_encoder(config, network, &device.clone().autodiff()),
+            bank: Bank::new(shape, config.bank_momentum, network.seed, 0, device),
+            partition: (config.loss == BankLoss::Nce).then(|| Partition::new(device)),
+            config: config.clone(),
+            images,
+            device: device.clone(),
+        }
+    }
+
+    /// An encoder with one linear layer as its head.
+    pub fn new_encoder(config: &InstDiscConfig, network: &NetworkSpec, device: &Device) -> Encoder {
+        Encoder::new(network, |_| MlpSpec::linear(config.dim), device)
+    }
+
+    /// The loss for given samples, as [`Bank::sample`] draws them for `nce`.
+    pub fn loss_with(
+        &mut self,
+        batch: &Batch,
+        samples: impl FnOnce(&Bank) -> Tensor<2, Int>,
+    ) -> StepOutput {
+        let [x] = batch.views.as_slice() else { panic!("instance discrimination takes one view") };
+        let v = l2_normalize(self.encoder.forward(x.clone(), Mode::Train)); // [N, D]
+        let (rows, t) = (self.bank.rows(), self.config.temperature);
+        let Contrast { loss, accuracy } = match &mut self.partition {
+            None => softmax_over_bank(v.clone(), rows, self.own(batch), t), // Eq. 2
+            Some(partition) => {
+                let scores = bank_scores(v.clone(), rows, samples(&self.bank)); // [N, 1 + m]
+                let z = partition.z(&scores, t, self.images); // Eq. 6
+                nce(scores, z, t, self.images) // Eq. 7
+            }
+        };
+        self.bank.collect(&batch.indices, v.clone());
+        StepOutput { loss, metrics: vec![("accuracy", accuracy), ("feature_std", channel_std(v))] }
+    }
+
+    /// The row of each image.
+    fn own(&self, batch: &Batch) -> Tensor<1, Int> {
+        let rows: Vec<i32> = batch.indices.iter().map(|&image| image as i32).collect();
+        Tensor::from_data(rows.as_slice(), &self.device)
+    }
+}
+
+impl Method for InstDisc {
+    fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
+        let m = self.config.negatives;
+        self.loss_with(batch, |bank| bank.sample(&batch.indices, m, step.seed, step.index))
+    }
+
+    fn student(&mut self) -> &mut dyn Module {
+        &mut self.encoder
+    }
+
+    fn after_update(&mut self, _: &Step) {
+        self.bank.update();
+    }
+
+    fn encoder(&mut self) -> &mut dyn Encode {
+        &mut self.encoder
+    }
+
+    fn expectation(&self) -> Expectation {
+        let InstDiscConfig { dim, temperature, negatives, loss, .. } = self.config;
+        let (chance, collapse, parts_differ) = match loss {
+            BankLoss::Softmax => {
+                let rivals = self.images - 1;
+                let chance = info_nce_chance(rivals, dim, temperature);
+                (chance, Some((self.images as f64).ln()), None)
+            }
+            // Z stays that of spread features, so equal ones all look real: no level to name.
+            BankLoss::Nce => (
+                nce_chance(negatives, dim, temperature),
+                None,
+                Some("the constant Z is estimated from the first part of the first batch"),
+            ),
+        };
+        Expectation {
+            chance,
+            collapse,
+            mend: "lower optim.lr, or raise method.temperature",
+            dim,
+            parts_differ,
+            advice: format!(
+                "The loss of unrelated vectors would be {chance:.2}. It rises above that during \
+                 the first epoch: rows that were written resemble the features, while an image's \
+                 own row is still random. It falls once each image meets its own row again."
+            ),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Every method resumes to the bit: what it remembers is all in its checkpoint.
+
+use crate::runs::{Recorder, dataset, options, state};
+use moco::config::{self, DataFacts, RunConfig, load_recipe, resolve, set_value};
+use moco::device::Device;
+use moco::train::{RunDir, Trainer};
+use moco_data::Dataset;
+
+/// A recipe and what makes it small.
+type Case = (&'static str, &'static [&'static str]);
+
+const CASES: &[Case] = &[
+    ("instdisc-small", &["method.dim=16", "method.loss=nce", "method.negatives=20", ONE_VIEW]),
+    ("instdisc-small", &["method.dim=16", "method.loss=softmax", ONE_VIEW]),
+    ("invaspread-small", &["method.dim=16"]),
+];
+
+const ONE_VIEW: &str = "data.views=['crop(16, 0.2..1) flip']";
+
+/// Four steps of 16 images in each of two epochs, on a network of width 4.
+fn config((recipe, overrides): &Case, dataset: &Dataset) -> RunConfig {
+    let mut tree = load_recipe(recipe).expect("an embedded recipe");
+    config::set(&mut tree, "data.path", "in-memory".into()).unwrap();
+    let small = [
+        "model.width=4",
+        "train.batch_size=16",
+        "train.epochs=2",
+        "optim.warmup_epochs=1",
+        "monitor.knn_epochs=0",
+        "data.views=['crop(16, 0.2..1) flip', 'crop(16, 0.2..1) gray(p=0.2)']",
+        "data.eval_view='resize(16) center(16)'",
+    ];
+    for assignment in small.iter().chain(*overrides) {
+        set_value(&mut tree, assignment).unwrap();
+    }
+    let facts = DataFacts::of(dataset).unwrap();
+    resolve(&tree, &facts).unwrap_or_else(|error| panic!("{recipe}: {error}")).config
+}
+
+#[test]
+fn every_method_resumes_exactly() {
+    let (data, device) = (dataset(64), Device::flex());
+    for case in CASES {
+        let (name, config) = (case.0, config(case, &data));
+        let new = || Trainer::new(&config, data.clone(), &device, options(1)).unwrap();
+
+        let dir = tempfile::tempdir().unwrap();
+        let (mut straight, mut trainer) = (Recorder::default(), new());
+        straight.train(&mut trainer, dir.path()).unwrap();
+        assert_eq!(straight.losses().len(), 8, "{name}");
+
+        let dir = tempfile::tempdir().unwrap();
+        let mut broken = Recorder::stopping_after(5);
+        broken.train(&mut new(), dir.path()).unwrap();
+        assert_eq!(broken.losses().len(), 5, "{name} stops within the second epoch");
+        let run = RunDir::at(dir.path());
+        let mut resumed = Trainer::resume(&run, data.clone(), &device, options(1)).unwrap();
+        broken.stop_after = None;
+        broken.train(&mut resumed, dir.path()).unwrap();
+
+        assert_eq!(straight.losses(), broken.losses(), "{name}");
+        assert_eq!(state(&mut trainer), state(&mut resumed), "{name}");
+    }
+}
