@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::POINTS;
 use super::transform::{WeightsTransposed, both_ways};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{LINE, Scratch};
@@ -60,8 +59,10 @@ impl Kernel for Fold<'_> {
                 for c in 0..count {
                     let row = first - cin.start + c;
                     let mut points = [[s.splat(0.0); 6]; 6];
-                    for point in 0..POINTS {
-                        points[point / 6][point % 6] = du.load(s, point, row, lane);
+                    for y in 0..6 {
+                        for x in 0..6 {
+                            points[y][x] = du.load(s, y * 6 + x, row, lane);
+                        }
                     }
                     let taps = both_ways(s, WeightsTransposed, points);
                     let mut lanes = [0.0f32; 16];

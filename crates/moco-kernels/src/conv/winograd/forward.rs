@@ -338,11 +338,13 @@ fn write_outputs<S: Simd, K: Sink>(
         let mut state = None;
         for (row, &(tile, [rows, cols])) in list[..count].iter().enumerate() {
             let mut points = [[s.splat(0.0); 6]; 6];
-            for point in 0..POINTS {
-                let from = point * products.slab + row * products.pitch + lane;
-                // SAFETY: a vector within the row, the row within its slab, all slabs within
-                // `sums`.
-                points[point / 6][point % 6] = unsafe { s.load(sums.as_ptr().add(from)) };
+            for y in 0..6 {
+                for x in 0..6 {
+                    let from = (y * 6 + x) * products.slab + row * products.pitch + lane;
+                    // SAFETY: a vector within the row, the row within its slab, all slabs within
+                    // `sums`.
+                    points[y][x] = unsafe { s.load(sums.as_ptr().add(from)) };
+                }
             }
             let y = both_ways(s, Output, points);
             if row == 0 {

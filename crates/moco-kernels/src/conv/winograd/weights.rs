@@ -45,11 +45,13 @@ pub(super) fn transform_weights<S: Simd>(
                 kernel[t / 3][t % 3] = unsafe { s.load(taps[t].as_ptr()) };
             }
             let transformed = both_ways(s, Weights, kernel);
-            for point in 0..POINTS {
-                let at = (point * count + row) * width + lane;
-                // SAFETY: `point < 36`, `row < count`, `lane + LANES <= width`: within the asserted
-                // length.
-                unsafe { s.store(out.as_mut_ptr().add(at), transformed[point / 6][point % 6]) };
+            for y in 0..6 {
+                for x in 0..6 {
+                    let at = ((y * 6 + x) * count + row) * width + lane;
+                    // SAFETY: a point below 36, `row < count`, `lane + LANES <= width`: within the
+                    // asserted length.
+                    unsafe { s.store(out.as_mut_ptr().add(at), transformed[y][x]) };
+                }
             }
         }
     }
