@@ -11,13 +11,14 @@
 //!   └──────┘
 //! ```
 //! `A` is strided in both directions, so the same tile serves `A B` (rows of pixels) and `Aᵀ B`
-//! (columns of pixels, for weight gradients). Error: each element is a running sum of `K` products,
+//! (columns of pixels, for weight gradients). What becomes of the sums is up to a [`Finish`]: they
+//! are stored, added to memory, or go on into a convolution's sink straight from the registers. Error: each element is a running sum of `K` products,
 //! so it is within `K * 2^-24 * Σ|a b|` of the exact value.
 
 pub(crate) mod scalar;
 mod tile;
 
-pub(crate) use tile::{Pairs, multiply, multiply_pairs};
+pub(crate) use tile::{Finish, multiply, multiply_into};
 
 /// A strided operand: element `(row, k)` is `data[row * row_stride + k * k_stride]`.
 #[derive(Clone, Copy)]

@@ -61,6 +61,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `n <= LANES` floats are writable at `p`.
     unsafe fn store_first(self, p: *mut f32, v: Self::V, n: usize);
 
+    /// Asks for the cache line at `p`, which need not be a valid address.
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
+
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
