@@ -96,6 +96,9 @@ pub(crate) trait RowOp: Sync {
     /// `at..at + lanes` lies within one group's row.
     unsafe fn begin<S: Simd>(&self, s: S, job: usize, at: usize, lanes: usize) -> Self::State<S>;
 
+    /// Asks for the elements at offset `at`, which need not lie in the maps.
+    fn prefetch<S: Simd>(&self, s: S, at: usize);
+
     /// Handles `lanes` elements at offset `at` of the maps.
     ///
     /// # Safety
@@ -176,6 +179,7 @@ unsafe fn walk<S: Simd, O: RowOp, const N: usize>(
         }
         for row in at.rows.clone() {
             for i in 0..N {
+                op.prefetch(s, (row + BLOCK) * at.width + first + i * S::LANES);
                 op.step(s, &mut states[i], row * at.width + first + i * S::LANES, lanes);
             }
         }
