@@ -245,8 +245,10 @@ impl<K: Sink> Job<'_, K> {
     }
 }
 
+/// Blocks of like length, none longer than [`DEPTH_BLOCK`].
 fn depth_blocks(depth: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..depth).step_by(DEPTH_BLOCK).map(move |start| start..depth.min(start + DEPTH_BLOCK))
+    let length = depth.div_ceil(depth.div_ceil(DEPTH_BLOCK).max(1)).max(1);
+    (0..depth).step_by(length).map(move |start| start..depth.min(start + length))
 }
 
 /// Some columns of the points' rows.

@@ -19,7 +19,7 @@ use super::shape::ConvShape;
 use super::window::{Panels, Piece, Window};
 use crate::Isa;
 use crate::gemm::{Dims, Strided, multiply};
-use crate::simd::{Kernel, Simd, load_n};
+use crate::simd::{Kernel, Simd, load_n, turn_rows};
 use crate::threads::{Disjoint, Kept, LINE, Scratch, cut, filled, for_each};
 
 /// Output pixels copied at a time.
@@ -285,9 +285,7 @@ impl Kernel for Fold<'_> {
     fn run<S: Simd>(self, s: S) {
         let Fold { plan, sums, first, out } = self;
         let (cin, taps) = (plan.shape.cin, plan.shape.k * plan.shape.k);
-        let pitch = FOLD * taps + LINE;
-        let turned = &mut *Scratch::new(S::LANES * pitch);
-        let mut lanes = [0.0; 16];
+        let rows = &mut *Scratch::new(FOLD * taps * S::LANES);
         let panel = first / plan.panel * plan.panel;
         let (start, width) = plan.panel_at(panel);
         let start = start + first - panel;
@@ -295,21 +293,18 @@ impl Kernel for Fold<'_> {
             let count = FOLD.min(cin - channel);
             for tap in 0..taps {
                 for c in 0..count {
-                    let row = start + (tap * cin + channel + c) * width;
-                    sum_parts(s, plan, &sums[row..], &mut lanes);
-                    for lane in 0..S::LANES {
-                        turned[lane * pitch + c * taps + tap] = lanes[lane];
-                    }
+                    let from = &sums[start + (tap * cin + channel + c) * width..];
+                    let to = &mut rows[(c * taps + tap) * S::LANES..][..S::LANES];
+                    // SAFETY: `to` is one vector.
+                    unsafe { s.store(to.as_mut_ptr(), sum_parts(s, plan, from)) };
                 }
             }
-            for lane in 0..S::LANES.min(plan.shape.cout - first) {
-                let row = &turned[lane * pitch..][..count * taps];
-                // SAFETY: output channel and input channels are in range, and this output channel
-                // is this job's alone.
-                unsafe {
-                    let to = out.add(((first + lane) * cin + channel) * taps);
-                    to.copy_from_nonoverlapping(row.as_ptr(), row.len());
-                }
+            let lanes = S::LANES.min(plan.shape.cout - first);
+            // SAFETY: `rows` holds all taps of these channels; output and input channels are in
+            // range, and these outputs are this job's alone.
+            unsafe {
+                let to = out.add((first * cin + channel) * taps);
+                turn_rows(s, rows.as_ptr(), count * taps, lanes, to, cin * taps);
             }
         }
     }
@@ -317,13 +312,12 @@ impl Kernel for Fold<'_> {
 
 /// One vector summed over the parts, in order.
 #[inline(always)]
-fn sum_parts<S: Simd>(s: S, plan: &Plan, sums: &[f32], out: &mut [f32; 16]) {
+fn sum_parts<S: Simd>(s: S, plan: &Plan, sums: &[f32]) -> S::V {
     let mut total = s.splat(0.0);
     for part in 0..plan.parts {
         let row = &sums[part * plan.part_len..][..S::LANES];
         // SAFETY: `row` is one vector.
         total = s.add(total, unsafe { s.load(row.as_ptr()) });
     }
-    // SAFETY: `out` holds 16 floats, the most lanes there are.
-    unsafe { s.store(out.as_mut_ptr(), total) };
+    total
 }
