@@ -39,6 +39,8 @@ pub mod pool;
 
 pub mod machine;
 
+#[cfg(feature = "mimalloc")]
+mod allocator;
 mod cpu;
 mod gemm;
 mod norm;
@@ -47,5 +49,7 @@ mod simd;
 mod testing;
 mod threads;
 
+#[cfg(feature = "mimalloc")]
+pub use allocator::keep_freed_memory;
 pub use cpu::Isa;
 pub use threads::kept_bytes;
