@@ -19,7 +19,7 @@ use super::shape::{Span, spans, units};
 use super::sink::{Channels, Sink};
 use super::window::{Panels, Window};
 use crate::Isa;
-use crate::gemm::{Dims, Finish, Strided, multiply, multiply_into};
+use crate::gemm::{Dims, Finish, Panel, Strided, multiply, multiply_into};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{LINE, Scratch, cut, for_each, odd_lines};
 
@@ -210,7 +210,8 @@ impl<K: Sink> Job<'_, K> {
         let outputs = self.gather.outputs - first;
         let vectors = outputs.div_ceil(S::LANES).min(S::TILE_VECTORS);
         let width = vectors * S::LANES;
-        let b = (&self.packed[first * depth + columns.start * width..], width);
+        let data = &self.packed[first * depth + columns.start * width..];
+        let b = Panel { data, stride: width, next: 0 };
         let dims = Dims { rows: points.count, depth: columns.len(), vectors };
         if columns.end < depth {
             return multiply(s, dims, a, b, (sums, pitch), columns.start > 0);

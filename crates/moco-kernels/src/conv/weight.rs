@@ -18,7 +18,7 @@ use std::ops::Range;
 use super::shape::ConvShape;
 use super::window::{Panels, Piece, Window};
 use crate::Isa;
-use crate::gemm::{Dims, Strided, multiply};
+use crate::gemm::{Dims, Panel, Strided, multiply};
 use crate::simd::{Kernel, Simd, load_n, turn_rows};
 use crate::threads::{Disjoint, Kept, LINE, Scratch, cut, filled, for_each};
 
@@ -193,7 +193,8 @@ impl Part<'_> {
         for (i, first) in outputs.step_by(self.plan.panel).enumerate() {
             // SAFETY: the block's own, one panel at a time.
             let (sums, width) = unsafe { self.sums(first) };
-            let b = (&dy.data[i * dy.panel_stride..], dy.pitch);
+            let data = &dy.data[i * dy.panel_stride..];
+            let b = Panel { data, stride: dy.pitch, next: dy.panel_stride };
             for (j, column) in (0..columns).step_by(PANEL).enumerate() {
                 let data = &x.data[j * x.panel_stride..];
                 let a = Strided { data, row_stride: 1, k_stride: x.pitch };

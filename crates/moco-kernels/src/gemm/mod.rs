@@ -28,6 +28,17 @@ pub(crate) struct Strided<'a> {
     pub k_stride: usize,
 }
 
+/// One panel of the right operand: rows of `stride` floats, one per `k`.
+#[derive(Clone, Copy)]
+pub(crate) struct Panel<'a> {
+    pub data: &'a [f32],
+    pub stride: usize,
+    /// How far on in memory the panel lies that the next product reads, to be fetched meanwhile; 0
+    /// for packed weights, which the hardware foresees. (Measured on a 64-256 weight gradient at
+    /// 56x56, whose panels are slices of the gradient's rows: 7.8 ms instead of 9.9.)
+    pub next: usize,
+}
+
 /// Rows, depth and width (in vectors, at most `TILE_VECTORS`) of a block product.
 #[derive(Clone, Copy)]
 pub(crate) struct Dims {

@@ -1,4 +1,4 @@
-use super::{Dims, Strided, multiply, scalar};
+use super::{Dims, Panel, Strided, multiply, scalar};
 use crate::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::testing::{Rng, isas, relative_error};
@@ -20,7 +20,7 @@ impl Kernel for Block<'_> {
         let mut col = 0;
         while col < cols {
             let vectors = ((cols - col) / S::LANES).min(S::TILE_VECTORS);
-            let b = (&self.b[col..], self.b_stride);
+            let b = Panel { data: &self.b[col..], stride: self.b_stride, next: S::LANES };
             let c = (&mut self.c[col..], self.c_stride);
             multiply(s, Dims { rows, depth, vectors }, self.a, b, c, true);
             col += vectors * S::LANES;

@@ -1,6 +1,6 @@
 //! The register tile and the loop over a block's rows.
 
-use super::{Dims, Strided};
+use super::{Dims, Panel, Strided};
 use crate::simd::Simd;
 
 /// What happens to a tile's sums when they are complete, while they are still in registers.
@@ -24,8 +24,8 @@ pub(crate) trait Finish<S: Simd> {
 
 /// `C (+)= A B` for one panel of `B`.
 ///
-/// `b` holds `depth` rows of `b_stride` floats, `c` rows of `c_stride` floats; `dims.vectors *
-/// LANES` floats of each row are used. With `accumulate` the product is added to `c`, otherwise it
+/// `b` holds `depth` rows, `c` rows of `c_stride` floats; `dims.vectors * LANES` floats of each row
+/// are used. With `accumulate` the product is added to `c`, otherwise it
 /// replaces it.
 ///
 /// # Panics
@@ -35,7 +35,7 @@ pub(crate) fn multiply<S: Simd>(
     s: S,
     dims: Dims,
     a: Strided,
-    b: (&[f32], usize),
+    b: Panel,
     (c, c_stride): (&mut [f32], usize),
     accumulate: bool,
 ) {
@@ -56,7 +56,7 @@ pub(crate) fn multiply_into<S: Simd, F: Finish<S>>(
     s: S,
     dims: Dims,
     a: Strided,
-    (b, b_stride): (&[f32], usize),
+    b: Panel,
     finish: &mut F,
 ) {
     let Dims { rows, depth, vectors } = dims;
@@ -64,7 +64,7 @@ pub(crate) fn multiply_into<S: Simd, F: Finish<S>>(
         return;
     }
     assert!((rows - 1) * a.row_stride + (depth - 1) * a.k_stride < a.data.len());
-    assert!((depth - 1) * b_stride + vectors * S::LANES <= b.len());
+    assert!((depth - 1) * b.stride + vectors * S::LANES <= b.data.len());
     let mut row = 0;
     while row < rows {
         let count = tile_rows::<S>(rows - row);
@@ -73,8 +73,14 @@ pub(crate) fn multiply_into<S: Simd, F: Finish<S>>(
             a: a.data[row * a.row_stride..].as_ptr(),
             a_row: a.row_stride,
             a_k: a.k_stride,
-            b: b.as_ptr(),
-            b_k: b_stride,
+            b: b.data.as_ptr(),
+            b_k: b.stride,
+            // Each of the first tiles fetches one vector of every row, which is a line.
+            ahead: if row / S::TILE_ROWS < vectors {
+                b.next + row / S::TILE_ROWS * S::LANES
+            } else {
+                0
+            },
             row,
             finish: &mut *finish,
         };
@@ -104,6 +110,8 @@ struct TileArgs<'a, F> {
     a_k: usize,
     b: *const f32,
     b_k: usize,
+    /// From `b` to what is fetched meanwhile, row by row.
+    ahead: usize,
     /// Of the tile's first row in the block.
     row: usize,
     finish: &'a mut F,
@@ -142,13 +150,14 @@ unsafe fn run_tile<S: Simd, F: Finish<S>>(s: S, rows: usize, vectors: usize, arg
 /// As for [`run_tile`].
 #[inline(always)]
 unsafe fn tile<S: Simd, F: Finish<S>, const R: usize, const N: usize>(s: S, args: TileArgs<F>) {
-    let TileArgs { depth, a, a_row, a_k, b, b_k, row, finish } = args;
+    let TileArgs { depth, a, a_row, a_k, b, b_k, ahead, row, finish } = args;
     finish.expect::<R, N>(s, row);
     let mut sums = [[s.splat(0.0); N]; R];
     let (mut a, mut b) = (a, b);
     for _ in 0..depth {
         // SAFETY: this is one `k < depth`, the caller's promise.
         unsafe {
+            s.prefetch_far(b.wrapping_add(ahead));
             step(s, &mut sums, a, a_row, b);
             a = a.wrapping_add(a_k);
             b = b.wrapping_add(b_k);

@@ -88,6 +88,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}
 
+    /// The same, no nearer than the second-level cache.
+    #[inline(always)]
+    fn prefetch_far(self, _: *const f32) {}
+
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;

@@ -19,7 +19,7 @@ use crate::Isa;
 use crate::conv::pack::WeightView;
 use crate::conv::shape::{ConvShape, Span, spans};
 use crate::conv::sink::{Channels, Sink};
-use crate::gemm::{Dims, Strided, multiply};
+use crate::gemm::{Dims, Panel, Strided, multiply};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Kept, LINE, Scratch, cut, for_each, for_each_chunk};
 
@@ -301,7 +301,8 @@ fn multiply_points<S: Simd>(
     let Layout { slabs, products, tiles: tiles_in_span, width } = layout;
     let depth = channels.len();
     for point in 0..POINTS {
-        let b = (&weights[point * depth * width..][..depth * width], width);
+        let data = &weights[point * depth * width..][..depth * width];
+        let b = Panel { data, stride: width, next: 0 };
         let sums = &mut sums[point * products.slab..][..products.slab];
         for (row, tiles) in (0..tiles_in_span).step_by(BLOCK).zip(tiles.chunks(slabs.len())) {
             let dims =
