@@ -65,6 +65,7 @@ const WHOLE_DEPTH: usize = 1024;
 /// cache.
 const JOB_FLOATS: usize = 96 << 10;
 const MAX_ROWS: usize = 240;
+
 impl Gather<'_> {
     /// Spans of output points, one per job.
     pub(crate) fn spans(&self) -> Vec<Span> {

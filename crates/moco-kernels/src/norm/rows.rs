@@ -1,7 +1,9 @@
 //! Walking NHWC maps a few rows at a time, a few vectors of channels after another.
 //!
-//! These passes do next to no arithmetic: what counts is that memory is read in long runs. With one
-//! vector at a time, 64 bytes of each row, a pass over maps of 51 MB reached 22 GB/s on Zen 5.
+//! These passes do next to no arithmetic: what counts is that memory is read in long runs, and asked
+//! for in time. A few vectors of each row are no stream that the hardware foresees: backwards over
+//! maps of 51 MB, one Zen 5 core read 14 GB/s with four vectors at a time. Asking for the rows of
+//! the next block takes a third off the two backward passes.
 
 use std::ops::Range;
 
