@@ -49,6 +49,8 @@ pub mod pool;
 
 pub mod machine;
 
+#[cfg(feature = "mimalloc")]
+mod allocator;
 mod cpu;
 mod gemm;
 mod norm;
@@ -57,5 +59,7 @@ mod simd;
 mod testing;
 mod threads;
 
+#[cfg(feature = "mimalloc")]
+pub use allocator::keep_freed_memory;
 pub use cpu::Isa;
 pub use threads::kept_bytes;

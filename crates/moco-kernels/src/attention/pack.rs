@@ -1,7 +1,7 @@
 //! One head's matrices, copied to where the register tile wants them.
 
 use super::AttentionShape;
-use crate::gemm::{Dims, Strided, multiply, pack_strip};
+use crate::gemm::{Dims, Panel, Strided, multiply, pack_strip};
 use crate::simd::{Simd, load_n, store_n};
 use crate::threads::odd_lines;
 
@@ -139,7 +139,8 @@ pub(super) fn times_across<S: Simd>(
         let stride = width.min(layout.wide - first);
         let dims = Dims { rows, depth, vectors: stride / S::LANES };
         let c = (&mut c[first..], layout.score_stride);
-        multiply(s, dims, a, (&packed[first * depth..], stride), c, false);
+        let b = Panel { data: &packed[first * depth..], stride, next: 0 };
+        multiply(s, dims, a, b, c, false);
     }
 }
 
@@ -162,7 +163,7 @@ pub(super) fn times_along<S: Simd>(
             s,
             dims,
             a,
-            (&b[first..], layout.deep),
+            Panel { data: &b[first..], stride: layout.deep, next: 0 },
             (&mut c[first..], layout.deep),
             accumulate,
         );

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Positives;
-use crate::gemm::{Dims, Panels, Strided, multiply};
+use crate::gemm::{Dims, Panel, Panels, Strided, multiply};
 use crate::simd::{Kernel, Simd, exp, load_n};
 use crate::threads::{LINE, Scratch, cut};
 
@@ -82,7 +82,8 @@ impl Kernel for Block<'_> {
                 if dim == 0 {
                     logits.fill(0.0);
                 }
-                multiply(s, dims, a, (panels.panel(panel), stride), (logits, stride), false);
+                let b = Panel { data: panels.panel(panel), stride, next: 0 };
+                multiply(s, dims, a, b, (logits, stride), false);
                 let these = queries.start + first..queries.start + first + count;
                 mask(positives, &chunk, these, logits, stride);
                 let (maxima, sums) = (&mut maxima[first..], &mut sums[first..]);
@@ -189,7 +190,8 @@ fn gather<S: Simd>(
     let width = S::LANES * S::TILE_VECTORS;
     for first in (0..deep).step_by(width) {
         let dims = Dims { rows: count, depth, vectors: (deep - first).min(width) / S::LANES };
-        let (b, c) = ((&vectors[first..], stride), (&mut weighted[first..], deep));
+        let b = Panel { data: &vectors[first..], stride, next: 0 };
+        let c = (&mut weighted[first..], deep);
         multiply(s, dims, weights, b, c, true);
     }
 }

@@ -1,9 +1,10 @@
 //! Forward and data gradient of any convolution as [`Gather`]s.
 
-use super::gather::{Gather, Placement, Run};
+use super::gather::{Gather, Placement};
 use super::pack::{WeightView, pack, packed_len};
 use super::shape::{ConvShape, Span};
 use super::sink::{Plain, Sink, Target};
+use super::window::{Run, Window};
 use crate::Isa;
 use crate::threads::Kept;
 
@@ -15,17 +16,12 @@ pub(crate) struct DirectForward<'a> {
 
 impl<'a> DirectForward<'a> {
     pub(crate) fn new(isa: Isa, shape: &ConvShape, groups: usize, x: &'a [f32], w: &[f32]) -> Self {
-        let k = shape.k;
-        let taps: Vec<usize> = (0..k * k).collect();
-        let pad = shape.pad as isize;
+        let taps: Vec<usize> = (0..shape.k * shape.k).collect();
         let gather = Gather {
-            src: x,
-            src_dims: [shape.h, shape.w, shape.cin],
+            window: Window::forward(shape, x),
             images: shape.n,
             groups,
             points: [shape.out_h(), shape.out_w()],
-            step: shape.stride,
-            runs: (0..k).map(|ky| Run { y: ky as isize - pad, x: -pad, taps: k }).collect(),
             outputs: shape.cout,
             dst: Placement {
                 rows: shape.out_h(),
@@ -35,7 +31,7 @@ impl<'a> DirectForward<'a> {
                 first_x: 0,
             },
         };
-        let view = WeightView::forward(w, shape.cout, shape.cin, k * k);
+        let view = WeightView::forward(w, shape.cout, shape.cin, taps.len());
         DirectForward { gather, packed: packed(isa, view, &taps) }
     }
 
@@ -59,17 +55,20 @@ pub(crate) fn data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], w: &[f32], dx: 
             let cols = class_taps(shape, first_x);
             let taps: Vec<usize> =
                 rows.iter().flat_map(|r| cols.iter().map(|c| r.0 * shape.k + c.0)).collect();
-            let gather = Gather {
+            let window = Window {
                 src: dy,
                 src_dims: [shape.out_h(), shape.out_w(), shape.cout],
+                step: 1,
+                runs: class_runs(&rows, &cols),
+            };
+            let gather = Gather {
+                window,
                 images: shape.n,
                 groups: 1,
                 points: [
                     (shape.h - first_y).div_ceil(stride),
                     (shape.w - first_x).div_ceil(stride),
                 ],
-                step: 1,
-                runs: class_runs(&rows, &cols),
                 outputs: shape.cin,
                 dst: Placement { rows: shape.h, cols: shape.w, step: stride, first_y, first_x },
             };

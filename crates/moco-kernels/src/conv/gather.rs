@@ -6,43 +6,35 @@
 //! is again a gather with step 1 over the output's gradient, with those taps of the kernel that
 //! reach the class, so nothing is multiplied by zero.
 //!
-//! A row of the gathered matrix costs one copy per kernel row (in NHWC neighbouring taps are
-//! neighbours in memory) and is read once per 32 output channels, so gathering is a few percent of
-//! the time.
+//! A job takes some points through all outputs. Sums leave the registers for the sink: kept in rows
+//! until the end, those of a layer with 1024 outputs fell out of the second-level cache, and walking
+//! them channel by channel took a fifth of the layer's time. Up to [`WHOLE_DEPTH`] all columns are
+//! gathered at once and the loop over panels of outputs is the outer one; deeper rows are gathered
+//! block by block, with sums for all outputs beside them. The rows of a 1x1 convolution at stride 1
+//! are the source itself.
+
+use std::ops::Range;
 
 use super::shape::{Span, spans, units};
 use super::sink::{Channels, Sink};
+use super::window::{Panels, Window};
 use crate::Isa;
-use crate::gemm::{Dims, Strided, multiply};
-use crate::simd::{Kernel, Simd, load_n, store_n};
-use crate::threads::{Scratch, cut, for_each, odd_lines};
+use crate::gemm::{Dims, Finish, Panel, Strided, multiply, multiply_into};
+use crate::simd::{Kernel, Simd};
+use crate::threads::{LINE, Scratch, cut, for_each, odd_lines};
 
 /// A gather over NHWC maps followed by a matrix product.
 #[derive(Clone)]
 pub(crate) struct Gather<'a> {
-    pub src: &'a [f32],
-    /// Rows, columns and channels of the source maps.
-    pub src_dims: [usize; 3],
+    pub window: Window<'a>,
     pub images: usize,
     /// BatchNorm groups, for the statistics of the sink; 1 when there are none.
     pub groups: usize,
     /// Output points per image: rows and columns.
     pub points: [usize; 2],
-    /// Distance in the source between neighbouring points.
-    pub step: usize,
-    /// Runs of taps that are neighbours in a source row, in the order of the packed weights.
-    pub runs: Vec<Run>,
     pub outputs: usize,
     /// Where point `(y, x)` lies in the destination.
     pub dst: Placement,
-}
-
-/// `taps` neighbouring source pixels, the first at offset `(y, x)` from a point's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
-    pub y: isize,
-    pub x: isize,
-    pub taps: usize,
 }
 
 /// Point `(y, x)` is pixel `(y * step + first_y, x * step + first_x)` of a map with these rows and
@@ -67,22 +59,26 @@ impl Placement {
 
 /// Depth of a block: 256 rows of a 32-wide panel are 32 KiB, two thirds of a first-level cache.
 const DEPTH_BLOCK: usize = 256;
+/// Columns that are gathered at once.
+const WHOLE_DEPTH: usize = 1024;
+/// Floats of a job's gathered rows, or of a block of them and the sums: 384 KiB of a second-level
+/// cache.
+const JOB_FLOATS: usize = 96 << 10;
 const MAX_ROWS: usize = 240;
 
 impl Gather<'_> {
     /// Spans of output points, one per job.
     pub(crate) fn spans(&self) -> Vec<Span> {
         let per_image = self.points[0] * self.points[1];
-        // About 384 KiB of gathered rows, in multiples of every tile height, and at least 16 jobs
-        // if there is work for them.
-        let by_cache = (96 << 10) / odd_lines(self.depth());
+        let depth = self.window.depth();
+        // In multiples of every tile height, and at least 16 jobs if there is work for them.
+        let per_row = match depth <= WHOLE_DEPTH {
+            true => odd_lines(depth),
+            false => DEPTH_BLOCK + self.outputs,
+        };
         let by_jobs = (self.images * per_image).div_ceil(16);
-        let rows = by_cache.min(by_jobs).next_multiple_of(24).clamp(24, MAX_ROWS);
+        let rows = (JOB_FLOATS / per_row).min(by_jobs).next_multiple_of(24).clamp(24, MAX_ROWS);
         spans(self.images, self.groups, per_image, rows)
-    }
-
-    fn depth(&self) -> usize {
-        self.runs.iter().map(|run| run.taps).sum::<usize>() * self.src_dims[2]
     }
 
     /// Runs all jobs. `packed` comes from [`super::pack::pack`] with the same taps.
@@ -90,55 +86,19 @@ impl Gather<'_> {
     /// # Panics
     /// When `src` or `packed` is shorter than the shape says.
     pub(crate) fn run(&self, isa: Isa, packed: &[f32], spans: &[Span], sink: &impl Sink) {
-        let [h, w, c] = self.src_dims;
-        assert!(self.src.len() >= self.images * h * w * c);
-        assert!(packed.len() >= super::pack::packed_len(isa, self.outputs, self.depth()));
+        let [h, w, c] = self.window.src_dims;
+        assert!(self.window.src.len() >= self.images * h * w * c);
+        assert!(packed.len() >= super::pack::packed_len(isa, self.outputs, self.window.depth()));
         for_each(spans.len(), |job| {
             isa.run(Job { gather: self, packed, span: spans[job], job, sink });
         });
     }
 
-    /// Copies the source pixels under point `(y, x)` of `image` to `row`.
-    #[inline(always)]
-    fn fill_row<S: Simd>(&self, s: S, image: usize, y: usize, x: usize, row: &mut [f32]) {
-        let [h, w, c] = self.src_dims;
-        let mut at = 0;
-        for run in &self.runs {
-            let len = run.taps * c;
-            let out = &mut row[at..at + len];
-            at += len;
-            let src_y = (y * self.step) as isize + run.y;
-            let first = (x * self.step) as isize + run.x;
-            let left = first.clamp(0, w as isize);
-            let right = (first + run.taps as isize).clamp(left, w as isize);
-            if src_y < 0 || src_y >= h as isize || left == right {
-                out.fill(0.0);
-                continue;
-            }
-            let from = ((image * h + src_y as usize) * w + left as usize) * c;
-            let count = (right - left) as usize * c;
-            let skipped = (left - first).unsigned_abs() * c;
-            if count < len {
-                out.fill(0.0);
-            }
-            copy(s, &self.src[from..from + count], &mut out[skipped..skipped + count]);
-        }
-    }
-}
-
-/// A copy without the call: most runs are a few vectors long.
-#[inline(always)]
-fn copy<S: Simd>(s: S, from: &[f32], to: &mut [f32]) {
-    let len = from.len().min(to.len());
-    let mut at = 0;
-    while at < len {
-        let lanes = S::LANES.min(len - at);
-        // SAFETY: `at + lanes <= len`, the shorter of both lengths.
-        unsafe {
-            let v = load_n(s, from.as_ptr().add(at), lanes);
-            store_n(s, to.as_mut_ptr().add(at), v, lanes);
-        }
-        at += lanes;
+    /// Whether the gathered rows of a span are rows of the source.
+    fn in_place(&self) -> bool {
+        let Window { src_dims: [h, w, _], step, runs, .. } = &self.window;
+        let pointwise = matches!(runs[..], [run] if (run.y, run.x, run.taps) == (0, 0, 1));
+        pointwise && *step == 1 && self.points == [*h, *w] && self.groups == 1
     }
 }
 
@@ -155,78 +115,222 @@ impl<K: Sink> Kernel for Job<'_, K> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Job { gather, packed, span, job, sink } = self;
-        let rows = span.end - span.start;
-        let depth = gather.depth();
-        let pitch = odd_lines(depth);
-        let sums_pitch = odd_lines(gather.outputs.next_multiple_of(S::LANES));
-        let mut memory = Scratch::new(rows * (pitch + sums_pitch));
-        let mut scratch = &mut *memory;
-        let gathered = cut(&mut scratch, rows * pitch);
-        let sums = cut(&mut scratch, rows * sums_pitch);
-        let mut pixels = [0; MAX_ROWS];
-        let [point_rows, point_cols] = gather.points;
-        let points = units(span, gather.groups, point_rows * point_cols);
-        for (row, (image, point)) in points.enumerate() {
-            let (y, x) = (point / point_cols, point % point_cols);
-            pixels[row] = gather.dst.pixel(image, y, x);
-            gather.fill_row(s, image, y, x, &mut gathered[row * pitch..][..depth]);
-        }
+        let mut list = Points { places: [[0; 3]; MAX_ROWS], pixels: [0; MAX_ROWS], count: 0 };
+        self.list_points(&mut list);
+        let depth = self.gather.window.depth();
         if depth == 0 {
-            sums.fill(0.0);
-        }
-        product(s, rows, depth, gather.outputs, (gathered, pitch), packed, (sums, sums_pitch));
-        emit(s, gather.outputs, &pixels[..rows], (sums, sums_pitch), job, sink);
-    }
-}
-
-#[inline(always)]
-fn product<S: Simd>(
-    s: S,
-    rows: usize,
-    depth: usize,
-    outputs: usize,
-    (gathered, pitch): (&[f32], usize),
-    packed: &[f32],
-    (sums, sums_pitch): (&mut [f32], usize),
-) {
-    let all_vectors = outputs.div_ceil(S::LANES);
-    for first in (0..depth).step_by(DEPTH_BLOCK) {
-        let block = DEPTH_BLOCK.min(depth - first);
-        let mut vector = 0;
-        while vector < all_vectors {
-            let vectors = S::TILE_VECTORS.min(all_vectors - vector);
-            let width = vectors * S::LANES;
-            let panel = &packed[vector * S::LANES * depth..][..width * depth];
-            let a = Strided { data: &gathered[first..], row_stride: pitch, k_stride: 1 };
-            let b = (&panel[first * width..], width);
-            let c = (&mut sums[vector * S::LANES..], sums_pitch);
-            multiply(s, Dims { rows, depth: block, vectors }, a, b, c, first > 0);
-            vector += vectors;
+            self.put_zeros(s, &list);
+        } else if depth <= WHOLE_DEPTH {
+            self.panel_by_panel(s, &list);
+        } else {
+            self.block_by_block(s, &list);
         }
     }
 }
 
-#[inline(always)]
-fn emit<S: Simd, K: Sink>(
-    s: S,
-    outputs: usize,
-    pixels: &[usize],
-    (sums, pitch): (&[f32], usize),
-    job: usize,
-    sink: &K,
-) {
-    assert!(pixels.len() * pitch <= sums.len() && outputs.next_multiple_of(S::LANES) <= pitch);
-    for first in (0..outputs).step_by(S::LANES) {
-        let at = Channels { first, lanes: S::LANES.min(outputs - first) };
-        // SAFETY: row and channel lie in `sums` by the assertion; the pixels are this job's own.
-        unsafe {
-            let mut state = sink.begin(s, at, s.load(sums.as_ptr().add(first)));
-            for (row, &pixel) in pixels.iter().enumerate() {
-                let value = s.load(sums.as_ptr().add(row * pitch + first));
-                sink.put(s, &mut state, pixel, at, value);
+/// The points of a job.
+struct Points {
+    /// Image, row and column.
+    places: [[usize; 3]; MAX_ROWS],
+    /// In the destination.
+    pixels: [usize; MAX_ROWS],
+    count: usize,
+}
+
+impl<K: Sink> Job<'_, K> {
+    #[inline(always)]
+    fn list_points(&self, list: &mut Points) {
+        let [rows, cols] = self.gather.points;
+        for (image, point) in units(self.span, self.gather.groups, rows * cols) {
+            let (y, x) = (point / cols, point % cols);
+            list.places[list.count] = [image, y, x];
+            list.pixels[list.count] = self.gather.dst.pixel(image, y, x);
+            list.count += 1;
+        }
+    }
+
+    /// All columns at once; the sums of one panel of outputs at a time.
+    #[inline(always)]
+    fn panel_by_panel<S: Simd>(&self, s: S, points: &Points) {
+        let window = &self.gather.window;
+        let (depth, rows) = (window.depth(), points.count);
+        let panel = S::LANES * S::TILE_VECTORS;
+        let in_place = self.gather.in_place();
+        let pitch = if in_place { depth } else { odd_lines(depth) };
+        let mut memory = Scratch::new(rows * (pitch + panel) + LINE);
+        let mut scratch = &mut *memory;
+        let sums = (&mut *cut(&mut scratch, rows * panel), panel);
+        let data = if in_place {
+            &window.src[self.span.start * depth..self.span.end * depth]
+        } else {
+            gather_rows(s, window, points, 0..depth, (&mut *scratch, pitch));
+            &*scratch
+        };
+        for first in (0..self.gather.outputs).step_by(panel) {
+            for columns in depth_blocks(depth) {
+                let a = Strided { data: &data[columns.start..], row_stride: pitch, k_stride: 1 };
+                let sums = (&mut *sums.0, panel);
+                self.multiply(s, points, a, columns, first, sums);
             }
-            sink.end(s, state, job, at);
+        }
+    }
+
+    /// A block of columns at a time, with sums for all outputs.
+    #[inline(always)]
+    fn block_by_block<S: Simd>(&self, s: S, points: &Points) {
+        let (window, outputs) = (&self.gather.window, self.gather.outputs);
+        let panel = S::LANES * S::TILE_VECTORS;
+        let pitch = odd_lines(DEPTH_BLOCK);
+        let sums_pitch = odd_lines(outputs.next_multiple_of(S::LANES));
+        let mut memory = Scratch::new(points.count * (pitch + sums_pitch) + LINE);
+        let mut scratch = &mut *memory;
+        let sums = cut(&mut scratch, points.count * sums_pitch);
+        for columns in depth_blocks(window.depth()) {
+            gather_rows(s, window, points, columns.clone(), (&mut *scratch, pitch));
+            let a = Strided { data: scratch, row_stride: pitch, k_stride: 1 };
+            for first in (0..outputs).step_by(panel) {
+                let sums = (&mut sums[first..], sums_pitch);
+                self.multiply(s, points, a, columns.clone(), first, sums);
+            }
+        }
+    }
+
+    /// The product of some columns and the panel of outputs from `first` on: into `sums`, or with
+    /// the last columns into the sink.
+    #[inline(always)]
+    fn multiply<S: Simd>(
+        &self,
+        s: S,
+        points: &Points,
+        a: Strided,
+        columns: Range<usize>,
+        first: usize,
+        (sums, pitch): (&mut [f32], usize),
+    ) {
+        let depth = self.gather.window.depth();
+        let outputs = self.gather.outputs - first;
+        let vectors = outputs.div_ceil(S::LANES).min(S::TILE_VECTORS);
+        let width = vectors * S::LANES;
+        let data = &self.packed[first * depth + columns.start * width..];
+        let b = Panel { data, stride: width, next: 0 };
+        let dims = Dims { rows: points.count, depth: columns.len(), vectors };
+        if columns.end < depth {
+            return multiply(s, dims, a, b, (sums, pitch), columns.start > 0);
+        }
+        assert!((points.count - 1) * pitch + width <= sums.len());
+        let mut at = [Channels { first, lanes: 0 }; 2];
+        for j in 0..vectors {
+            let skipped = j * S::LANES;
+            at[j] = Channels { first: first + skipped, lanes: S::LANES.min(outputs - skipped) };
+        }
+        let begun = (columns.start > 0).then_some((&*sums, pitch));
+        let mut finish =
+            IntoSink { sink: self.sink, pixels: &points.pixels, at, begun, states: None };
+        multiply_into(s, dims, a, b, &mut finish);
+        finish.end(s, self.job, vectors);
+    }
+
+    /// What points that no tap reaches get.
+    #[inline(always)]
+    fn put_zeros<S: Simd>(&self, s: S, points: &Points) {
+        for first in (0..self.gather.outputs).step_by(S::LANES) {
+            let at = Channels { first, lanes: S::LANES.min(self.gather.outputs - first) };
+            let zero = s.splat(0.0);
+            let mut state = self.sink.begin(s, at, zero);
+            for &pixel in &points.pixels[..points.count] {
+                // SAFETY: the pixel is this job's own, the channels exist.
+                unsafe { self.sink.put(s, &mut state, pixel, at, zero) };
+            }
+            // SAFETY: as above.
+            unsafe { self.sink.end(s, state, self.job, at) };
+        }
+    }
+}
+
+/// Blocks of like length, none longer than [`DEPTH_BLOCK`].
+fn depth_blocks(depth: usize) -> impl Iterator<Item = Range<usize>> {
+    let length = depth.div_ceil(depth.div_ceil(DEPTH_BLOCK).max(1)).max(1);
+    (0..depth).step_by(length).map(move |start| start..depth.min(start + length))
+}
+
+/// Some columns of the points' rows.
+#[inline(always)]
+fn gather_rows<S: Simd>(
+    s: S,
+    window: &Window,
+    points: &Points,
+    columns: Range<usize>,
+    (rows, pitch): (&mut [f32], usize),
+) {
+    assert!(columns.len() <= pitch && points.count * pitch <= rows.len());
+    let panels = Panels { width: usize::MAX, panel_stride: 0 };
+    let pieces = window.pieces(columns);
+    for (row, rows) in points.places[..points.count].iter().zip(rows.chunks_mut(pitch)) {
+        // SAFETY: the image is one of the batch's; a row has room for all columns.
+        unsafe { window.copy_row(s, *row, &pieces, rows.as_mut_ptr(), panels) };
+    }
+}
+
+/// Sums on their way into a sink, after those of the columns before are added.
+struct IntoSink<'a, S: Simd, K: Sink> {
+    sink: &'a K,
+    pixels: &'a [usize],
+    at: [Channels; 2],
+    begun: Option<(&'a [f32], usize)>,
+    states: Option<[K::State<S>; 2]>,
+}
+
+impl<S: Simd, K: Sink> Finish<S> for IntoSink<'_, S, K> {
+    #[inline(always)]
+    fn expect<const R: usize, const N: usize>(&self, s: S, row: usize) {
+        for &pixel in &self.pixels[row..row + R] {
+            for at in &self.at[..N] {
+                self.sink.expect(s, pixel, *at);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<const R: usize, const N: usize>(
+        &mut self,
+        s: S,
+        row: usize,
+        sums: &[[S::V; N]; R],
+    ) {
+        let mut sums = *sums;
+        if let Some((begun, pitch)) = self.begun {
+            for r in 0..R {
+                for j in 0..N {
+                    let at = (row + r) * pitch + j * S::LANES;
+                    // SAFETY: asserted before the product began.
+                    sums[r][j] = s.add(unsafe { s.load(begun.as_ptr().add(at)) }, sums[r][j]);
+                }
+            }
+        }
+        let mut states = match self.states {
+            Some(states) => states,
+            None => [0, N - 1].map(|j| self.sink.begin(s, self.at[j], sums[0][j])),
+        };
+        for r in 0..R {
+            // SAFETY: the block has this row; the pixels are this job's own.
+            unsafe {
+                let pixel = *self.pixels.get_unchecked(row + r);
+                for j in 0..N {
+                    self.sink.put(s, &mut states[j], pixel, self.at[j], sums[r][j]);
+                }
+            }
+        }
+        self.states = Some(states);
+    }
+}
+
+impl<S: Simd, K: Sink> IntoSink<'_, S, K> {
+    #[inline(always)]
+    fn end(self, s: S, job: usize, vectors: usize) {
+        let Some(states) = self.states else { return };
+        for j in 0..vectors {
+            // SAFETY: these channels of this job are handled here alone.
+            unsafe { self.sink.end(s, states[j], job, self.at[j]) };
         }
     }
 }

@@ -24,6 +24,7 @@ pub(crate) mod sink;
 #[cfg(test)]
 mod tests;
 mod weight;
+mod window;
 mod winograd;
 
 pub use bn_act::{

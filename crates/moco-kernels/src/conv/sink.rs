@@ -21,6 +21,9 @@ pub(crate) trait Sink: Sync {
     /// Called before the pixels of `at`; `first` is the first pixel's value.
     fn begin<S: Simd>(&self, s: S, at: Channels, first: S::V) -> Self::State<S>;
 
+    /// Told some time before `put`, so that the memory can be fetched meanwhile.
+    fn expect<S: Simd>(&self, s: S, pixel: usize, at: Channels);
+
     /// Takes channels `at` of output pixel `pixel` (an index into `[n, h, w]`).
     ///
     /// # Safety
@@ -59,6 +62,16 @@ impl<'a> Target<'a> {
         Target { start, channels, len, _memory: std::marker::PhantomData }
     }
 
+    /// Pixels within a page of each other the hardware fetches by itself, and asking twice costs a
+    /// tenth of the time; with a page to each, asking gains as much (measured on Zen 5).
+    #[inline(always)]
+    fn expect<S: Simd>(&self, s: S, pixel: usize, at: Channels) {
+        if self.channels < 1024 {
+            return;
+        }
+        s.prefetch(self.start.wrapping_add(pixel * self.channels + at.first));
+    }
+
     /// # Safety
     /// As for [`Sink::put`].
     #[inline(always)]
@@ -78,6 +91,11 @@ impl Sink for Plain<'_> {
 
     #[inline(always)]
     fn begin<S: Simd>(&self, _: S, _: Channels, _: S::V) {}
+
+    #[inline(always)]
+    fn expect<S: Simd>(&self, s: S, pixel: usize, at: Channels) {
+        self.0.expect(s, pixel, at);
+    }
 
     #[inline(always)]
     unsafe fn put<S: Simd>(&self, s: S, _: &mut (), pixel: usize, at: Channels, value: S::V) {
@@ -104,6 +122,11 @@ impl Sink for Stats<'_> {
     #[inline(always)]
     fn begin<S: Simd>(&self, s: S, _: Channels, first: S::V) -> [S::V; 3] {
         [first, s.splat(0.0), s.splat(0.0)]
+    }
+
+    #[inline(always)]
+    fn expect<S: Simd>(&self, s: S, pixel: usize, at: Channels) {
+        self.target.expect(s, pixel, at);
     }
 
     #[inline(always)]
@@ -158,6 +181,11 @@ impl Sink for Affine<'_> {
             (&self.scale[at.first..][..at.lanes], &self.shift[at.first..][..at.lanes]);
         // SAFETY: both slices hold `lanes` floats.
         unsafe { [load_n(s, scale.as_ptr(), at.lanes), load_n(s, shift.as_ptr(), at.lanes)] }
+    }
+
+    #[inline(always)]
+    fn expect<S: Simd>(&self, s: S, pixel: usize, at: Channels) {
+        self.target.expect(s, pixel, at);
     }
 
     #[inline(always)]

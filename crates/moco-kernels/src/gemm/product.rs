@@ -2,18 +2,18 @@
 //!
 //! `B` is packed once, in panels of one tile's width. A job takes a block of rows, packs it for
 //! itself, and multiplies it with each panel; what leaves the registers goes through a small block
-//! of `C` that stays in L1, where the caller's [`Finish`] takes it.
+//! of `C` that stays in L1, where the caller's [`Epilogue`] takes it.
 
 use std::ops::Range;
 
 use super::pack::{Panels, pack_strip};
-use super::{Dims, Strided, multiply};
+use super::{Dims, Panel, Strided, multiply};
 use crate::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads::{LINE, Scratch, cut, for_each};
 
 /// Takes finished elements of `C`.
-pub(crate) trait Finish: Sync {
+pub(crate) trait Epilogue: Sync {
     /// `sums` are the first `lanes` elements from `C[row][col]` on.
     ///
     /// # Safety
@@ -43,7 +43,7 @@ pub(crate) fn product(
     [rows, depth, cols]: [usize; 3],
     a: Strided,
     b: Strided,
-    finish: &impl Finish,
+    finish: &impl Epilogue,
 ) {
     if rows == 0 || cols == 0 {
         return;
@@ -77,7 +77,7 @@ struct Block<'a, F> {
     finish: &'a F,
 }
 
-impl<F: Finish> Kernel for Block<'_, F> {
+impl<F: Epilogue> Kernel for Block<'_, F> {
     type Out = ();
 
     #[inline(always)]
@@ -158,7 +158,8 @@ fn multiply_panel<S: Simd>(
             let a = Strided { data, row_stride: 1, k_stride: S::TILE_ROWS };
             let dims = Dims { rows: S::TILE_ROWS.min(rows - first), depth: part, vectors };
             let c = (&mut sums[first * stride..], stride);
-            multiply(s, dims, a, (b, stride), c, accumulate || start > 0);
+            let b = Panel { data: b, stride, next: 0 };
+            multiply(s, dims, a, b, c, accumulate || start > 0);
         }
     }
 }
@@ -168,7 +169,7 @@ fn multiply_panel<S: Simd>(
 #[inline(always)]
 unsafe fn hand_over<S: Simd>(
     s: S,
-    finish: &impl Finish,
+    finish: &impl Epilogue,
     (row, col): (usize, usize),
     sums: &[f32],
     stride: usize,

@@ -1,4 +1,4 @@
-use super::{Dims, Pairs, Strided, multiply, multiply_pairs, scalar};
+use super::{Dims, Panel, Strided, multiply, scalar};
 use crate::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::testing::{Rng, isas, relative_error};
@@ -20,7 +20,7 @@ impl Kernel for Block<'_> {
         let mut col = 0;
         while col < cols {
             let vectors = ((cols - col) / S::LANES).min(S::TILE_VECTORS);
-            let b = (&self.b[col..], self.b_stride);
+            let b = Panel { data: &self.b[col..], stride: self.b_stride, next: S::LANES };
             let c = (&mut self.c[col..], self.c_stride);
             multiply(s, Dims { rows, depth, vectors }, self.a, b, c, true);
             col += vectors * S::LANES;
@@ -56,49 +56,6 @@ fn every_height_depth_and_stride_agrees_with_f64() {
                 let expected: Vec<f64> = expected.iter().map(|&x| f64::from(x)).collect();
                 let error = relative_error(&c, &expected);
                 assert!(error < 5e-7, "{isa:?} {rows}x{depth}x{cols}: {error}");
-            }
-        }
-    }
-}
-
-struct Gathered<'a> {
-    rows: usize,
-    pairs: &'a Pairs,
-    a: &'a [f32],
-    b: &'a [f32],
-    c: &'a mut [f32],
-}
-
-impl Kernel for Gathered<'_> {
-    type Out = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        multiply_pairs(s, (self.rows, 1), self.pairs, self.a, (self.b, 3), (self.c, 16));
-    }
-}
-
-#[test]
-fn gathered_products_agree_with_f64() {
-    let mut rng = Rng::new(2);
-    for isa in isas() {
-        let lanes = isa.lanes();
-        for rows in 1..=25 {
-            let (a, b) = (rng.normals(500), rng.normals(500));
-            let mut pairs = Pairs::default();
-            let mut expected = vec![0.0f64; rows * 16];
-            for _ in 0..rng.below(40) {
-                let (x, y) = (rng.below(500 - rows), rng.below((500 - lanes) / 3));
-                pairs.push(x, y);
-                for r in 0..rows {
-                    for l in 0..lanes {
-                        expected[r * 16 + l] += f64::from(a[x + r]) * f64::from(b[3 * y + l]);
-                    }
-                }
-            }
-            let mut c = vec![0.0; rows * 16];
-            isa.run(Gathered { rows, pairs: &pairs, a: &a, b: &b, c: &mut c });
-            for (got, want) in c.iter().zip(&expected) {
-                assert!((f64::from(*got) - want).abs() < 1e-5, "{isa:?} {rows} rows");
             }
         }
     }

@@ -4,7 +4,7 @@
 use super::LinearShape;
 use crate::Isa;
 use crate::gelu::{Gelu, derivative, value};
-use crate::gemm::Finish;
+use crate::gemm::Epilogue;
 use crate::simd::{Kernel, Simd, load_n, store_n};
 use crate::threads::{Disjoint, for_each_chunk};
 
@@ -35,7 +35,7 @@ impl<'a> Layer<'a> {
     }
 }
 
-impl Finish for Layer<'_> {
+impl Epilogue for Layer<'_> {
     #[inline(always)]
     unsafe fn put<S: Simd>(&self, s: S, row: usize, col: usize, sums: S::V, lanes: usize) {
         let at = row * self.cols + col;

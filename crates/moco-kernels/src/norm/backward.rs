@@ -112,6 +112,14 @@ impl RowOp for SumRows<'_> {
     }
 
     #[inline(always)]
+    fn prefetch<S: Simd>(&self, s: S, at: usize) {
+        s.prefetch(self.sums.d_out.as_ptr().wrapping_add(at));
+        if let Some((y, _)) = self.sums.centred {
+            s.prefetch(y.as_ptr().wrapping_add(at));
+        }
+    }
+
+    #[inline(always)]
     unsafe fn step<S: Simd>(&self, s: S, state: &mut Self::State<S>, at: usize, lanes: usize) {
         // SAFETY: the caller's promise; all maps have one length.
         unsafe {
@@ -211,6 +219,14 @@ impl RowOp for GradientRows<'_> {
             }
             let affine = self.gradient.gate.begin(s, &self.affine, at, lanes);
             (affine, load_at(s, &self.a, at, lanes), centre)
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, s: S, at: usize) {
+        s.prefetch(self.gradient.d_out.as_ptr().wrapping_add(at));
+        if let Some((y, _)) = self.gradient.centred {
+            s.prefetch(y.as_ptr().wrapping_add(at));
         }
     }
 

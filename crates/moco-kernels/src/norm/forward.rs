@@ -67,6 +67,14 @@ impl RowOp for NormaliseRows<'_> {
     }
 
     #[inline(always)]
+    fn prefetch<S: Simd>(&self, s: S, at: usize) {
+        s.prefetch(self.y.wrapping_add(at));
+        if let Some(skip) = self.skip {
+            s.prefetch(skip.as_ptr().wrapping_add(at));
+        }
+    }
+
+    #[inline(always)]
     unsafe fn step<S: Simd>(&self, s: S, state: &mut [S::V; 2], at: usize, lanes: usize) {
         // SAFETY: the caller's promise; all maps have one length.
         unsafe {

@@ -70,6 +70,54 @@ impl Simd for Avx2 {
         unsafe { _mm256_maskstore_ps(p, mask(n), v) }
     }
     #[inline(always)]
+    unsafe fn transpose(
+        self,
+        from: *const f32,
+        from_stride: usize,
+        to: *mut f32,
+        to_stride: usize,
+    ) {
+        let mut v = [self.splat(0.0); 8];
+        for i in 0..8 {
+            // SAFETY: the caller's promise.
+            v[i] = unsafe { self.load(from.add(i * from_stride)) };
+        }
+        // Within each half of the vectors, four rows at a time become four columns; then the halves
+        // are exchanged.
+        let mut quads = v;
+        for i in [0, 4] {
+            // SAFETY: see above.
+            unsafe {
+                let low =
+                    [_mm256_unpacklo_ps(v[i], v[i + 1]), _mm256_unpacklo_ps(v[i + 2], v[i + 3])];
+                let high =
+                    [_mm256_unpackhi_ps(v[i], v[i + 1]), _mm256_unpackhi_ps(v[i + 2], v[i + 3])];
+                for (j, [a, b]) in [low, high].into_iter().enumerate() {
+                    quads[i + 2 * j] = _mm256_shuffle_ps::<0x44>(a, b);
+                    quads[i + 2 * j + 1] = _mm256_shuffle_ps::<0xee>(a, b);
+                }
+            }
+        }
+        for i in 0..4 {
+            // SAFETY: see above; the stores by the caller's promise.
+            unsafe {
+                let (a, b) = (quads[i], quads[i + 4]);
+                self.store(to.add(i * to_stride), _mm256_permute2f128_ps::<0x20>(a, b));
+                self.store(to.add((i + 4) * to_stride), _mm256_permute2f128_ps::<0x31>(a, b));
+            }
+        }
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        // SAFETY: a prefetch faults for no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
+    fn prefetch_far(self, p: *const f32) {
+        // SAFETY: a prefetch faults for no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_add_ps(a, b) }

@@ -70,6 +70,62 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_storeu_ps(p, mask(n), v) }
     }
     #[inline(always)]
+    unsafe fn transpose(
+        self,
+        from: *const f32,
+        from_stride: usize,
+        to: *mut f32,
+        to_stride: usize,
+    ) {
+        let mut v = [self.splat(0.0); 16];
+        for i in 0..16 {
+            // SAFETY: the caller's promise.
+            v[i] = unsafe { self.load(from.add(i * from_stride)) };
+        }
+        // Within each quarter of the vectors, four rows at a time become four columns; then the
+        // quarters themselves are transposed.
+        let mut quads = v;
+        for i in (0..16).step_by(4) {
+            // SAFETY: see above.
+            unsafe {
+                let low =
+                    [_mm512_unpacklo_ps(v[i], v[i + 1]), _mm512_unpacklo_ps(v[i + 2], v[i + 3])];
+                let high =
+                    [_mm512_unpackhi_ps(v[i], v[i + 1]), _mm512_unpackhi_ps(v[i + 2], v[i + 3])];
+                for (j, [a, b]) in [low, high].into_iter().enumerate() {
+                    let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+                    quads[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                    quads[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+                }
+            }
+        }
+        for i in 0..4 {
+            let [a, b, c, d] = [quads[i], quads[i + 4], quads[i + 8], quads[i + 12]];
+            // SAFETY: see above; the stores by the caller's promise.
+            unsafe {
+                let (ab_even, ab_odd) =
+                    (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+                let (cd_even, cd_odd) =
+                    (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
+                let store = |column: usize, v| self.store(to.add(column * to_stride), v);
+                store(i, _mm512_shuffle_f32x4::<0x88>(ab_even, cd_even));
+                store(i + 4, _mm512_shuffle_f32x4::<0x88>(ab_odd, cd_odd));
+                store(i + 8, _mm512_shuffle_f32x4::<0xdd>(ab_even, cd_even));
+                store(i + 12, _mm512_shuffle_f32x4::<0xdd>(ab_odd, cd_odd));
+            }
+        }
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        // SAFETY: a prefetch faults for no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
+    fn prefetch_far(self, p: *const f32) {
+        // SAFETY: a prefetch faults for no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_add_ps(a, b) }

@@ -63,6 +63,37 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `n <= LANES` floats are writable at `p`.
     unsafe fn store_first(self, p: *mut f32, v: Self::V, n: usize);
 
+    /// Turns a square of `LANES` rows, `from_stride` floats apart, into its columns, `to_stride`
+    /// floats apart.
+    ///
+    /// # Safety
+    /// The rows are readable, the columns writable; they do not overlap.
+    #[inline(always)]
+    unsafe fn transpose(
+        self,
+        from: *const f32,
+        from_stride: usize,
+        to: *mut f32,
+        to_stride: usize,
+    ) {
+        for row in 0..Self::LANES {
+            for column in 0..Self::LANES {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    *to.add(column * to_stride + row) = *from.add(row * from_stride + column)
+                };
+            }
+        }
+    }
+
+    /// Asks for the cache line at `p`, which need not be a valid address.
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
+
+    /// The same, no nearer than the second-level cache.
+    #[inline(always)]
+    fn prefetch_far(self, _: *const f32) {}
+
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
@@ -104,4 +135,68 @@ pub(crate) unsafe fn load_n<S: Simd>(s: S, p: *const f32, n: usize) -> S::V {
 pub(crate) unsafe fn store_n<S: Simd>(s: S, p: *mut f32, v: S::V, n: usize) {
     // SAFETY: the caller's promise; `n == LANES` in the first arm.
     unsafe { if n == S::LANES { s.store(p, v) } else { s.store_first(p, v, n) } }
+}
+
+/// Turns rows of one vector each, `LANES` floats apart, into `lanes` runs: `to[lane * to_stride +
+/// row]`.
+///
+/// # Safety
+/// `rows` rows are readable and the runs writable; they do not overlap.
+#[inline(always)]
+pub(crate) unsafe fn turn_rows<S: Simd>(
+    s: S,
+    from: *const f32,
+    rows: usize,
+    lanes: usize,
+    to: *mut f32,
+    to_stride: usize,
+) {
+    let squares = if lanes == S::LANES { rows / S::LANES * S::LANES } else { 0 };
+    for row in (0..squares).step_by(S::LANES) {
+        // SAFETY: a whole square of the caller's rows.
+        unsafe { s.transpose(from.add(row * S::LANES), S::LANES, to.add(row), to_stride) };
+    }
+    for row in squares..rows {
+        for lane in 0..lanes {
+            // SAFETY: a row and a lane of the caller's.
+            unsafe { *to.add(lane * to_stride + row) = *from.add(row * S::LANES + lane) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::isas;
+
+    struct Turn {
+        rows: usize,
+        lanes: usize,
+    }
+
+    impl Kernel for Turn {
+        type Out = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            let (rows, lanes) = (self.rows, self.lanes.min(S::LANES));
+            let from: Vec<f32> = (0..rows * S::LANES).map(|i| i as f32).collect();
+            let mut to = vec![-1.0; lanes * (rows + 3)];
+            // SAFETY: the vectors have these lengths.
+            unsafe { turn_rows(s, from.as_ptr(), rows, lanes, to.as_mut_ptr(), rows + 3) };
+            for (i, &value) in to.iter().enumerate() {
+                let (lane, row) = (i / (rows + 3), i % (rows + 3));
+                let expected = if row < rows { (row * S::LANES + lane) as f32 } else { -1.0 };
+                assert_eq!(value, expected, "{rows} rows, {lanes} lanes");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_turn_into_runs() {
+        for isa in isas() {
+            for (rows, lanes) in [(1, 16), (16, 16), (50, 16), (33, 5)] {
+                isa.run(Turn { rows, lanes });
+            }
+        }
+    }
 }

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use super::POINTS;
 use super::transform::{WeightsTransposed, both_ways};
-use crate::simd::{Kernel, Simd};
-use crate::threads::{LINE, Scratch};
+use crate::simd::{Kernel, Simd, turn_rows};
+use crate::threads::Scratch;
 
 /// `dU` in several parts `[36][rows][pitch]`, `len` apart, of which the sum is meant.
 #[derive(Clone, Copy)]
@@ -52,35 +51,32 @@ impl Kernel for Fold<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Fold { all_cin, channels: [cin, cout], du, out } = self;
-        let turned_pitch = FOLD * 9 + LINE;
-        let turned = &mut *Scratch::new(S::LANES * turned_pitch);
+        let rows = &mut *Scratch::new(FOLD * 9 * S::LANES);
         for lane in (0..cout.len()).step_by(S::LANES) {
             for first in cin.clone().step_by(FOLD) {
                 let count = FOLD.min(cin.end - first);
                 for c in 0..count {
                     let row = first - cin.start + c;
                     let mut points = [[s.splat(0.0); 6]; 6];
-                    for point in 0..POINTS {
-                        points[point / 6][point % 6] = du.load(s, point, row, lane);
-                    }
-                    let taps = both_ways(s, WeightsTransposed, points);
-                    let mut lanes = [0.0f32; 16];
-                    for tap in 0..9 {
-                        // SAFETY: no vector has more than 16 lanes.
-                        unsafe { s.store(lanes.as_mut_ptr(), taps[tap / 3][tap % 3]) };
-                        for l in 0..S::LANES {
-                            turned[l * turned_pitch + c * 9 + tap] = lanes[l];
+                    for y in 0..6 {
+                        for x in 0..6 {
+                            points[y][x] = du.load(s, y * 6 + x, row, lane);
                         }
                     }
-                }
-                for l in 0..S::LANES.min(cout.len() - lane) {
-                    let output = cout.start + lane + l;
-                    let row = &turned[l * turned_pitch..][..count * 9];
-                    // SAFETY: these channels are in range and this fold's alone.
-                    unsafe {
-                        let to = out.add((output * all_cin + first) * 9);
-                        to.copy_from_nonoverlapping(row.as_ptr(), row.len());
+                    let taps = both_ways(s, WeightsTransposed, points);
+                    for tap in 0..9 {
+                        let to = &mut rows[(c * 9 + tap) * S::LANES..][..S::LANES];
+                        // SAFETY: `to` is one vector.
+                        unsafe { s.store(to.as_mut_ptr(), taps[tap / 3][tap % 3]) };
                     }
+                }
+                let output = cout.start + lane;
+                let lanes = S::LANES.min(cout.len() - lane);
+                // SAFETY: `rows` holds nine rows per channel; these channels of the output are in
+                // range and this fold's alone.
+                unsafe {
+                    let to = out.add((output * all_cin + first) * 9);
+                    turn_rows(s, rows.as_ptr(), count * 9, lanes, to, all_cin * 9);
                 }
             }
         }

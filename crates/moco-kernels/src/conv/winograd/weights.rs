@@ -1,5 +1,7 @@
 //! `U = G g Gᵀ` from OIHW weights, in the panels that the products read.
 
+use std::ops::Range;
+
 use super::POINTS;
 use super::transform::{Weights, both_ways};
 use crate::conv::pack::WeightView;
@@ -19,38 +21,65 @@ pub(super) struct Kernels<'a> {
 pub(super) fn transform_weights<S: Simd>(
     s: S,
     kernels: Kernels,
-    channels: std::ops::Range<usize>,
+    channels: Range<usize>,
     first: usize,
     width: usize,
     out: &mut [f32],
 ) {
-    let view = kernels.view;
     let count = channels.len();
     assert!(out.len() >= POINTS * count * width && width.is_multiple_of(S::LANES));
-    let mut taps = [[0.0f32; 16]; 9];
-    for (row, channel) in channels.enumerate() {
-        for lane in (0..width).step_by(S::LANES) {
-            let inside = view.outputs.saturating_sub(first + lane).min(S::LANES);
-            for l in 0..inside {
-                let from = (first + lane + l) * view.output_stride + channel * view.channel_stride;
-                let kernel: &[f32; 9] = view.data[from..from + 9].try_into().expect("nine taps");
-                for t in 0..9 {
-                    taps[t][l] = kernel[if kernels.rotated { 8 - t } else { t }];
-                }
-            }
-            taps.iter_mut().for_each(|tap| tap[inside..].fill(0.0));
-            let mut kernel = [[s.splat(0.0); 3]; 3];
-            for t in 0..9 {
-                // SAFETY: no vector has more than 16 lanes.
-                kernel[t / 3][t % 3] = unsafe { s.load(taps[t].as_ptr()) };
-            }
+    for lane in (0..width).step_by(S::LANES) {
+        for (row, channel) in channels.clone().enumerate() {
+            let kernel = load_kernels(s, kernels, first + lane, channel);
             let transformed = both_ways(s, Weights, kernel);
-            for point in 0..POINTS {
-                let at = (point * count + row) * width + lane;
-                // SAFETY: `point < 36`, `row < count`, `lane + LANES <= width`: within the asserted
-                // length.
-                unsafe { s.store(out.as_mut_ptr().add(at), transformed[point / 6][point % 6]) };
+            for y in 0..6 {
+                for x in 0..6 {
+                    let at = ((y * 6 + x) * count + row) * width + lane;
+                    // SAFETY: a point below 36, `row < count`, `lane + LANES <= width`: within the
+                    // asserted length.
+                    unsafe { s.store(out.as_mut_ptr().add(at), transformed[y][x]) };
+                }
             }
         }
     }
+}
+
+/// The nine taps of a vector of outputs for one channel, with zeros beyond the last output.
+#[inline(always)]
+fn load_kernels<S: Simd>(
+    s: S,
+    Kernels { view, rotated }: Kernels,
+    output: usize,
+    channel: usize,
+) -> [[S::V; 3]; 3] {
+    let from = output * view.output_stride + channel * view.channel_stride;
+    let inside = view.outputs.saturating_sub(output).min(S::LANES);
+    let mut taps = [[0.0f32; 16]; 1 + 16];
+    // A row of a square is a kernel and what follows it in memory: one float too few in eight
+    // lanes, hence a second square from the second tap on.
+    let last = from + (S::LANES - 1) * view.output_stride + 1 + S::LANES;
+    if inside == S::LANES && last <= view.data.len() {
+        // SAFETY: `last` is the end of the last row of the second square.
+        unsafe {
+            let data = view.data.as_ptr().add(from);
+            s.transpose(data, view.output_stride, taps[0].as_mut_ptr(), 16);
+            if S::LANES < 9 {
+                s.transpose(data.add(1), view.output_stride, taps[1].as_mut_ptr(), 16);
+            }
+        }
+    } else {
+        for l in 0..inside {
+            let kernel = &view.data[from + l * view.output_stride..][..9];
+            for t in 0..9 {
+                taps[t][l] = kernel[t];
+            }
+        }
+    }
+    let mut kernel = [[s.splat(0.0); 3]; 3];
+    for t in 0..9 {
+        let tap = &taps[if rotated { 8 - t } else { t }];
+        // SAFETY: no vector has more than 16 lanes.
+        kernel[t / 3][t % 3] = unsafe { s.load(tap.as_ptr()) };
+    }
+    kernel
 }

@@ -1,0 +1,177 @@
+//! Which input lies under an output point: the rows of the gathered matrix (im2col), made a few
+//! columns at a time.
+//!
+//! A row's columns run over (kernel row, kernel column, channel). In NHWC neighbouring taps of a
+//! kernel row are neighbours in memory, so a row is a few runs of contiguous floats.
+
+use std::ops::Range;
+
+use super::shape::ConvShape;
+use crate::simd::{Simd, load_n, store_n};
+
+/// The gathered matrix of a batch of NHWC maps.
+#[derive(Clone)]
+pub(crate) struct Window<'a> {
+    pub src: &'a [f32],
+    /// Rows, columns and channels of the source maps.
+    pub src_dims: [usize; 3],
+    /// Distance in the source between neighbouring points.
+    pub step: usize,
+    /// Runs of taps that are neighbours in a source row, in the order of the packed weights.
+    pub runs: Vec<Run>,
+}
+
+/// `taps` neighbouring source pixels, the first at offset `(y, x)` from a point's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub y: isize,
+    pub x: isize,
+    pub taps: usize,
+}
+
+/// Part of a run: floats `floats` of it are columns `column..` of the piece list.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    run: Run,
+    floats: Range<usize>,
+    column: usize,
+}
+
+/// Where a gathered row lies: its columns in panels of `width`, `panel_stride` floats apart. The
+/// width is a multiple of every vector length, or at least the number of columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Panels {
+    pub width: usize,
+    pub panel_stride: usize,
+}
+
+impl<'a> Window<'a> {
+    /// What the convolution itself reads.
+    pub(crate) fn forward(shape: &ConvShape, x: &'a [f32]) -> Self {
+        let (k, pad) = (shape.k, shape.pad as isize);
+        Window {
+            src: x,
+            src_dims: [shape.h, shape.w, shape.cin],
+            step: shape.stride,
+            runs: (0..k).map(|ky| Run { y: ky as isize - pad, x: -pad, taps: k }).collect(),
+        }
+    }
+
+    /// Columns of the gathered matrix.
+    pub(crate) fn depth(&self) -> usize {
+        self.runs.iter().map(|run| run.taps).sum::<usize>() * self.src_dims[2]
+    }
+
+    /// The pieces that make up some columns.
+    pub(crate) fn pieces(&self, columns: Range<usize>) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut start = 0;
+        for &run in &self.runs {
+            let end = start + run.taps * self.src_dims[2];
+            let (from, to) = (start.max(columns.start), end.min(columns.end));
+            if from < to {
+                let floats = from - start..to - start;
+                pieces.push(Piece { run, floats, column: from - columns.start });
+            }
+            start = end;
+        }
+        pieces
+    }
+
+    /// Copies the source under point `(y, x)` of `image` to a row that begins at `row`, zeros where
+    /// a tap lies beyond the map.
+    ///
+    /// # Safety
+    /// `src` holds `image`, and `row` has all the columns of `pieces` in the layout of `panels`.
+    #[inline(always)]
+    pub(crate) unsafe fn copy_row<S: Simd>(
+        &self,
+        s: S,
+        [image, y, x]: [usize; 3],
+        pieces: &[Piece],
+        row: *mut f32,
+        panels: Panels,
+    ) {
+        let [h, w, c] = self.src_dims;
+        for Piece { run, floats, column } in pieces {
+            let src_y = (y * self.step) as isize + run.y;
+            let first = (x * self.step) as isize + run.x;
+            let left = first.clamp(0, w as isize);
+            let right = (first + run.taps as isize).clamp(left, w as isize);
+            // The part of the run that lies in the map, in floats from the run's begin.
+            let inside =
+                |x: isize| ((x - first).max(0) as usize * c).clamp(floats.start, floats.end);
+            let [from, to] = match src_y >= 0 && src_y < h as isize {
+                true => [inside(left), inside(right)],
+                false => [floats.end; 2],
+            };
+            // SAFETY: where `from < to`, image, row and columns are in the map; the rest of the
+            // piece is zeros. The caller's row has room for all of the piece.
+            unsafe {
+                let mut out = Cursor::new(row, *column, panels);
+                out.zeros(s, from - floats.start);
+                let offset = ((image * h) as isize + src_y) * w as isize + first;
+                let source = self.src.as_ptr().wrapping_offset(offset * c as isize);
+                out.copy(s, source.wrapping_add(from), to - from, self.step * c);
+                out.zeros(s, floats.end - to);
+            }
+        }
+    }
+}
+
+/// Writes columns one after another, panel by panel.
+struct Cursor {
+    to: *mut f32,
+    left_in_panel: usize,
+    panels: Panels,
+}
+
+impl Cursor {
+    #[inline(always)]
+    fn new(row: *mut f32, column: usize, panels: Panels) -> Cursor {
+        let (panel, within) = (column / panels.width, column % panels.width);
+        let to = row.wrapping_add(panel * panels.panel_stride + within);
+        Cursor { to, left_in_panel: panels.width - within, panels }
+    }
+
+    /// Asks for the floats `ahead`, which are the next row's.
+    ///
+    /// # Safety
+    /// `len` more columns are the row's, and as many floats are readable at `from`.
+    #[inline(always)]
+    unsafe fn copy<S: Simd>(&mut self, s: S, mut from: *const f32, mut len: usize, ahead: usize) {
+        while len > 0 {
+            s.prefetch(from.wrapping_add(ahead));
+            let lanes = S::LANES.min(len).min(self.left_in_panel);
+            // SAFETY: `lanes <= len`, the caller's promise.
+            unsafe { store_n(s, self.to, load_n(s, from, lanes), lanes) };
+            from = from.wrapping_add(lanes);
+            len -= lanes;
+            self.advance(lanes);
+        }
+    }
+
+    /// # Safety
+    /// `len` more columns are the row's.
+    #[inline(always)]
+    unsafe fn zeros<S: Simd>(&mut self, s: S, mut len: usize) {
+        while len > 0 {
+            let lanes = S::LANES.min(len).min(self.left_in_panel);
+            // SAFETY: `lanes <= len`, the caller's promise.
+            unsafe { store_n(s, self.to, s.splat(0.0), lanes) };
+            len -= lanes;
+            self.advance(lanes);
+        }
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, lanes: usize) {
+        self.to = self.to.wrapping_add(lanes);
+        self.left_in_panel -= lanes;
+        if self.left_in_panel == 0 {
+            let skip = self.panels.panel_stride.wrapping_sub(self.panels.width);
+            self.to = self.to.wrapping_add(skip);
+            self.left_in_panel = self.panels.width;
+        }
+    }
+}
