@@ -120,8 +120,15 @@ def write_records(rng):
 
 
 def hashes(rng):
-    """Perceptual hashes of images, and of the same images stored as worse JPEGs and at other sizes."""
-    images = [picture(rng, 60 + 7 * i, 80 - 5 * i) for i in range(6)]
+    """Perceptual hashes of images, and of the same images stored as worse JPEGs and at other sizes.
+
+    The images are coarse random fields: all low frequencies are strong, so that a hash is not a matter of rounding.
+    """
+    def field(width, height):
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+        return coarse.resize((width, height), Image.Resampling.BICUBIC)
+
+    images = [field(60 + 7 * i, 80 - 5 * i) for i in range(6)]
     variants = [Image.open(io.BytesIO(encoded(image, "JPEG", quality=40))).convert("RGB") for image in images]
     variants += [image.resize((50, 40), Image.Resampling.BICUBIC) for image in images]
     out = {}

@@ -38,4 +38,4 @@ pub use loader::{
 };
 pub use random::{Random, ViewKey};
 pub use sheet::{contact_sheet, save_png};
-pub use source::{Dataset, OpenOptions, Skipped, absolute_path};
+pub use source::{Dataset, Notice, OpenOptions, Skipped, absolute_path};

@@ -117,7 +117,7 @@ impl Page<'_> {
 
     fn findings(&mut self, report: &Report) -> fmt::Result {
         for kind in Kind::ALL.into_iter().filter(|&kind| report.count(kind) > 0) {
-            write!(self.out, "<h2>{} ({})</h2>\n", capitalised(kind.title()), report.count(kind))?;
+            writeln!(self.out, "<h2>{} ({})</h2>", capitalised(kind.title()), report.count(kind))?;
             let of_kind = report.findings.iter().filter(|finding| finding.kind == kind);
             if kind.is_fault() {
                 self.out.write_str("<table>")?;
@@ -175,7 +175,7 @@ impl Page<'_> {
             write!(self.out, "<img alt=\"\" src=\"data:image/jpeg;base64,{data}\">")?;
         }
         let gap = if detail.is_empty() { "" } else { "<br>" };
-        write!(self.out, "{}{gap}{}</figure>\n", escape(name), escape(detail))
+        writeln!(self.out, "{}{gap}{}</figure>", escape(name), escape(detail))
     }
 
     /// A small JPEG of an image that can still be read.

@@ -35,7 +35,7 @@ use std::io;
 use std::path::Path;
 
 pub(crate) use listing::EXTENSIONS_TEXT;
-pub use open::{OpenOptions, absolute_path};
+pub use open::{Notice, OpenOptions, absolute_path};
 
 /// Largest file that is read as one image: what the largest image that is decoded takes as 16-bit
 /// RGBA without compression.

@@ -228,7 +228,7 @@ mod tests {
         use std::collections::HashMap;
         use std::fs;
 
-        let bytes: Vec<u8> = (0..9_000_000u32).map(|i| (i * i >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..9_000_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("set/x.gz");
         fs::create_dir(root.path().join("set")).unwrap();

@@ -31,11 +31,14 @@ pub struct OpenOptions {
     /// until a folder in them changes.
     pub keep_listing_from: usize,
     /// Called with a sentence before something takes long or takes space, such as a download.
-    pub notice: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    pub notice: Option<Notice>,
     /// Address, ending in `/`, to fetch named data sets from, instead of from where they are
     /// published and instead of taking an installed copy.
     pub mirror: Option<String>,
 }
+
+/// Takes a sentence for the person who waits.
+pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl Default for OpenOptions {
     fn default() -> OpenOptions {
