@@ -50,6 +50,26 @@ pub struct BenchArgs {
 pub enum Bench {
     /// Whole training steps on random images: forward, backward, optimiser, key encoder, queue
     Step(BenchStepArgs),
+    /// The way from files to augmented views: listing, decoding, each operation, the whole
+    Data(BenchDataArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchDataArgs {
+    /// Images, as for pretrain
+    #[arg(long, value_name = "PATH")]
+    pub data: PathBuf,
+    /// Recipe whose views are measured [default: what pretrain would use for such images]
+    #[arg(long, value_name = "NAME|FILE.toml")]
+    pub recipe: Option<String>,
+    /// Time for each stage, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3.0, value_parser = positive)]
+    pub seconds: f64,
+    /// Print one JSON object for programs
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 #[derive(Debug, Args)]
@@ -155,6 +175,9 @@ pub struct MachineArgs {
     /// CPU threads [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    /// Decoded images are kept in memory up to so many MiB, and decoded once if they all fit
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub cache_mb: u32,
 }
 
 #[derive(Debug, Args)]

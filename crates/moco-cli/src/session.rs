@@ -14,9 +14,6 @@ use std::sync::Arc;
 use std::thread;
 use toml::{Table, Value};
 
-/// Decoded images kept in memory, in MiB: all of CIFAR-10, and no burden elsewhere.
-const CACHE_MB: usize = 1024;
-
 /// A run that could begin.
 pub struct Session {
     pub config: RunConfig,
@@ -101,7 +98,8 @@ impl Machine {
             .num_threads(threads)
             .build_global()
             .context("cannot start the compute threads")?;
-        Ok(Machine { device, options: TrainerOptions { threads, cache_mb: CACHE_MB } })
+        let cache_mb = args.cache_mb as usize;
+        Ok(Machine { device, options: TrainerOptions { threads, cache_mb } })
     }
 }
 

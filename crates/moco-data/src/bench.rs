@@ -136,7 +136,7 @@ fn augmenting(sample: &[Image], config: &BenchConfig) -> Result<Rate, DataError>
     workers.resize_with(config.threads, Default::default);
     on_all_threads(sample.len(), config, &mut workers, |i, (scratch, out)| {
         for (number, view) in config.views.iter().enumerate() {
-            out.resize(view.len(), 0.0);
+            out.resize(view.value_count(), 0.0);
             view.apply_with(scratch, &sample[i], key(i, number), out, &mut |_| {});
         }
     })
@@ -169,7 +169,7 @@ fn operations(sample: &[Image], config: &BenchConfig) -> Vec<OperationTime> {
     for (number, view) in config.views.iter().enumerate() {
         let steps = view.steps();
         let mut total = vec![Duration::ZERO; steps.len()];
-        out.resize(view.len(), 0.0);
+        out.resize(view.value_count(), 0.0);
         for (i, image) in sample.iter().enumerate() {
             let mut best = vec![Duration::MAX; steps.len()];
             for _ in 0..REPEATS {

@@ -11,6 +11,7 @@
 //!   of a [`ViewKey`] alone: seed, epoch, image, view.
 //! - [`Loader`] decodes and augments on worker threads ahead of the trainer; [`for_each_batch`]
 //!   does the same, once and in order, for evaluation.
+//! - [`PixelStatistics`] are what `normalize` takes if no published numbers fit.
 //! - [`bench`] measures all of this.
 //! - [`synthetic`] draws the data set of the demo.
 //!
@@ -27,6 +28,7 @@ mod loader;
 mod random;
 mod sheet;
 mod source;
+mod statistics;
 pub mod synthetic;
 
 pub use augment::{ColorSpace, ParseViewError, View};
@@ -39,3 +41,4 @@ pub use loader::{
 pub use random::{Random, ViewKey};
 pub use sheet::{contact_sheet, save_png};
 pub use source::{Dataset, Notice, OpenOptions, Skipped, absolute_path};
+pub use statistics::PixelStatistics;

@@ -58,7 +58,7 @@ impl View {
     }
 
     /// How many values the view makes of one image: `count * H * W * 3`.
-    pub fn len(&self) -> usize {
+    pub fn value_count(&self) -> usize {
         self.count() * self.size[0] * self.size[1] * 3
     }
 
@@ -101,7 +101,7 @@ impl View {
     /// `[P, H, W, 3]` if the view makes P patches, row by row of the grid.
     ///
     /// # Panics
-    /// If `image` has no pixels, or `out` does not hold [`len`](Self::len) values.
+    /// If `image` has no pixels, or `out` does not hold [`value_count`](Self::value_count) values.
     pub fn apply(&self, image: &Image, key: ViewKey, out: &mut [f32]) {
         self.apply_with(&mut Scratch::default(), image, key, out, &mut |_| {});
     }
@@ -136,7 +136,11 @@ impl View {
     ) {
         let [height, width] = self.size;
         let count = self.count();
-        assert_eq!(out.len(), self.len(), "values of {count} RGB images of {height}x{width}");
+        assert_eq!(
+            out.len(),
+            self.value_count(),
+            "values of {count} RGB images of {height}x{width}"
+        );
         let mut outs = out.chunks_exact_mut(height * width * 3);
         let write = |image: &Image| {
             let out = outs.next().expect("one for each image");

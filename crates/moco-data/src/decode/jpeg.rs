@@ -3,7 +3,7 @@
 //! zune-jpeg, in Rust alone, decodes; with the feature `turbojpeg`, libjpeg-turbo does, which is
 //! faster and needs CMake and NASM to build. Neither is asked for a reduced scale: a random crop of
 //! an ordinary photo is seldom twice as large as the view, and at other scales than 1/2 and less
-//! libjpeg-turbo is slower than at full size (`results/data.md`).
+//! libjpeg-turbo is slower than at full size (`results/data-decoders.md`).
 
 use super::{DecodeOptions, damaged};
 use crate::error::ImageError;

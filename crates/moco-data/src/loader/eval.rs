@@ -67,7 +67,7 @@ fn decode_batch(
     view: &View,
     workers: &mut [Scratch],
 ) -> (EvalBatch, Vec<(usize, String)>) {
-    let size = view.len();
+    let size = view.value_count();
     let mut pixels = vec![0.0; indices.len() * size];
     let mut errors: Vec<Option<String>> = vec![None; indices.len()];
     let slots = indices.iter().zip(pixels.chunks_exact_mut(size)).zip(&mut errors);

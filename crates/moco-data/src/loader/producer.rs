@@ -83,12 +83,12 @@ impl Producer {
         let n = self.config.batch_size;
         let blank = |view: &View| {
             let [height, width] = view.size();
-            let pixels = vec![0.0; n * view.len()];
+            let pixels = vec![0.0; n * view.value_count()];
             ViewBatch { count: view.count(), height, width, pixels }
         };
         let fits = |(batch, view): (&ViewBatch, &View)| {
             let shape = (batch.count, [batch.height, batch.width], batch.pixels.len());
-            shape == (view.count(), view.size(), n * view.len())
+            shape == (view.count(), view.size(), n * view.value_count())
         };
         let views = &self.config.views;
         let all_fit = |spare: &Vec<ViewBatch>| {
@@ -113,7 +113,7 @@ impl Producer {
         let mut images: Vec<_> = views
             .iter_mut()
             .zip(&self.config.views)
-            .map(|(batch, view)| batch.pixels.chunks_exact_mut(view.len()))
+            .map(|(batch, view)| batch.pixels.chunks_exact_mut(view.value_count()))
             .collect();
         let jobs = slots.iter_mut().map(|slot| {
             let outs: Vec<&mut [f32]> = images.iter_mut().filter_map(Iterator::next).collect();

@@ -4,7 +4,7 @@ use crate::support::image;
 use moco_data::augment::{
     CropBox, Filter, Normalize, Resampler, Resize, adjust_brightness, flip, grayscale,
 };
-use moco_data::{Image, View, ViewKey};
+use moco_data::{Dataset, Image, PixelStatistics, View, ViewKey};
 
 const KEY: ViewKey = ViewKey { seed: 3, epoch: 1, image: 4, view: 0 };
 
@@ -254,8 +254,11 @@ fn a_resize_and_a_center_crop_make_the_evaluation_view() {
 fn patches_overlap_and_draw_their_own_random_numbers() {
     let source = image(24, 20, 4);
     let plain = view("center(20x24) patches(8, stride=4)");
-    assert_eq!((plain.count(), plain.size(), plain.len()), (4 * 5, [8, 8], 4 * 5 * 8 * 8 * 3));
-    let mut values = vec![0.0; plain.len()];
+    assert_eq!(
+        (plain.count(), plain.size(), plain.value_count()),
+        (4 * 5, [8, 8], 4 * 5 * 8 * 8 * 3)
+    );
+    let mut values = vec![0.0; plain.value_count()];
     plain.apply(&source, KEY, &mut values);
     for (i, patch) in values.chunks_exact(8 * 8 * 3).enumerate() {
         for (j, &value) in patch.iter().enumerate() {
@@ -281,7 +284,7 @@ fn a_cut_of_a_patch_can_be_padded_back() {
     let white = Image::filled(300, 300, [255; 3]);
     let cpc = view("cut(256) patches(64, stride=32) cut(60) center(64)");
     assert_eq!(cpc.count(), 49);
-    let mut values = vec![0.0; cpc.len()];
+    let mut values = vec![0.0; cpc.value_count()];
     cpc.apply(&white, KEY, &mut values);
     let patch = &values[48 * 64 * 64 * 3..];
     assert_eq!(patch.iter().sum::<f32>(), 60.0 * 60.0 * 3.0);
@@ -351,4 +354,28 @@ fn a_factor_beyond_one_saturates() {
     let mut bright = Image::filled(1, 1, [200, 100, 0]);
     adjust_brightness(&mut bright, 2.0);
     assert_eq!(bright.pixels, [255, 200, 0]);
+}
+
+/// The mean and standard deviation of all pixels, whatever image they are in, and on how many
+/// threads they are summed.
+#[test]
+fn statistics_of_the_data_can_be_computed() {
+    let black = Image::filled(2, 3, [0, 255, 51]);
+    let white = Image::filled(6, 3, [255, 255, 102]);
+    let entries = vec![("a".into(), None, black.clone()), ("b".into(), None, white)];
+    let dataset = Dataset::from_images(entries, Vec::new());
+    let one = PixelStatistics::of(&dataset, &[0, 1], 1).unwrap().unwrap();
+    assert_eq!(PixelStatistics::of(&dataset, &[1, 0], 3).unwrap(), Some(one));
+    // A quarter of the pixels is black: the variance is 1/4 3/4 of the squared distance.
+    let root = (3.0f32 / 16.0).sqrt();
+    assert_eq!(one.mean, [0.75, 1.0, 0.35]);
+    assert_eq!(one.std, [root, 0.0, root * 0.2]);
+    assert_eq!(PixelStatistics::of(&dataset, &[], 2).unwrap(), None);
+
+    let mut out = [0.0; 3];
+    let shifted = view("center(1)").with_normalize(one.normalize());
+    shifted.apply(&black, KEY, &mut out);
+    assert_eq!(out[1], 0.0);
+    assert!((out[0] + 0.75 / root).abs() < 1e-6, "{out:?}");
+    assert_eq!(view(&shifted.to_string()), shifted);
 }

@@ -120,7 +120,7 @@ pub fn features(
 
 /// The pixels themselves as features, after `view`: the baseline that any encoder must beat.
 pub fn pixel_features(dataset: &Dataset, view: &View, threads: usize) -> Features {
-    collect(dataset, view, view.len(), threads, &mut |_, _| (), &mut |_, pixels| pixels)
+    collect(dataset, view, view.value_count(), threads, &mut |_, _| (), &mut |_, pixels| pixels)
 }
 
 fn collect(

@@ -1,6 +1,6 @@
 //! `moco bench step`: how long a training step takes here.
 
-use crate::args::{Bench, BenchArgs, BenchStepArgs};
+use crate::args::BenchStepArgs;
 use crate::memory::with_peak_memory;
 use crate::session::Machine;
 use anyhow::anyhow;
@@ -23,14 +23,8 @@ const WARM_UP: usize = 3;
 /// Images that the derived settings are derived from: a queue of 4096 keys suits it.
 const IMAGES: usize = 50_000;
 
-/// Times what was asked for.
-pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
-    match &args.what {
-        Bench::Step(args) => step(args),
-    }
-}
-
-fn step(args: &BenchStepArgs) -> anyhow::Result<()> {
+/// Times whole training steps.
+pub fn run(args: &BenchStepArgs) -> anyhow::Result<()> {
     let config = configure(args)?;
     let machine = Machine::open(&args.machine)?;
     let mut run = Run::new(&config, usize::from(args.size), &machine.device);

@@ -1,0 +1,14 @@
+//! `moco bench`: how fast the parts are on this machine.
+
+mod data;
+mod step;
+
+use crate::args::{Bench, BenchArgs};
+
+/// Times what was asked for.
+pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    match &args.what {
+        Bench::Step(args) => step::run(args),
+        Bench::Data(args) => data::run(args),
+    }
+}
