@@ -19,7 +19,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Format that this version writes and reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const METADATA_KEY: &str = "moco";
 
 /// Why a checkpoint could not be written or read.
