@@ -1,10 +1,14 @@
 //! Losses: pure functions of embeddings.
 
 mod bank;
+mod in_batch;
 mod invaspread;
+mod siamese;
 
 pub use bank::{bank_scores, nce, nce_chance, softmax_over_bank, softmax_over_samples};
+pub use in_batch::{info_nce_in_batch, nt_xent};
 pub use invaspread::{invaspread, invaspread_collapse};
+pub use siamese::{negative_cosine, normalized_distance};
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
@@ -16,7 +20,7 @@ const NO_LOGIT: f64 = -1e9;
 pub struct Contrast {
     /// Mean loss over the batch, `[1]`.
     pub loss: Tensor<1>,
-    /// Share of queries whose own key scores above every other, `[1]`, outside autodiff.
+    /// Share of queries whose own key scores highest, `[1]`, outside autodiff.
     pub accuracy: Tensor<1>,
 }
 

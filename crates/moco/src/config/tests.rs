@@ -233,6 +233,12 @@ fn relations_between_settings() {
          others, so raise it to at least 16",
     );
     refused(
+        "simclr-small",
+        &["train.batch_size=4", "optim.accumulate=4"],
+        "train.batch_size = 4: in 4 parts it leaves images alone, and simclr compares each with \
+         others, so raise it to at least 8",
+    );
+    refused(
         "moco-v1-small",
         &["train.batch_size=100"],
         "model.bn_groups = 8: does not divide train.batch_size = 100, so choose a divisor of it",

@@ -28,7 +28,10 @@ impl RunConfig {
             MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => self.check_moco(moco),
             MethodConfig::SwAv(swav) => self.check_swav(swav),
             MethodConfig::Cpc(cpc) => self.check_cpc(cpc),
-            MethodConfig::InvaSpread(_) => self.check_others(),
+            MethodConfig::InvaSpread(_)
+            | MethodConfig::SimClr(_)
+            | MethodConfig::SimClrV2(_)
+            | MethodConfig::MocoV3(_) => self.check_others(),
             MethodConfig::Mae(mae) if !mae.decoder_width.is_multiple_of(4 * mae.decoder_heads) => {
                 invalid(format!(
                     "method.decoder_width = {}: must be a multiple of 4 times the {} heads, for \

@@ -22,6 +22,7 @@
 //! | schedules of momentum and temperature | [`Step::progress`], [`Step::epoch`] |
 //! | a batch computed in parts | [`Step::part`] |
 
+mod byol;
 mod card;
 mod cmc;
 mod cpc;
@@ -30,8 +31,12 @@ mod instdisc;
 mod invaspread;
 mod mae;
 mod moco;
+mod moco_v3;
+mod simclr;
+mod simsiam;
 mod swav;
 
+pub use byol::Byol;
 pub use card::{CARDS, Card};
 pub use cmc::Cmc;
 pub use cpc::{Cpc, PatchEncoder, cpc_loss, cpc_turned};
@@ -40,6 +45,9 @@ pub use instdisc::InstDisc;
 pub use invaspread::InvaSpread;
 pub use mae::Mae;
 pub use moco::Moco;
+pub use moco_v3::MocoV3;
+pub use simclr::SimClr;
+pub use simsiam::SimSiam;
 pub use swav::SwAv;
 
 use crate::batch::Batch;
@@ -167,6 +175,12 @@ pub fn build(config: &RunConfig, images: usize, device: &Device) -> Box<dyn Meth
         MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => {
             Box::new(Moco::new(moco, &network, device))
         }
+        MethodConfig::SimClr(simclr) | MethodConfig::SimClrV2(simclr) => {
+            Box::new(SimClr::new(simclr, &network, part, device))
+        }
+        MethodConfig::Byol(byol) => Box::new(Byol::new(byol, &network, device)),
+        MethodConfig::SimSiam(simsiam) => Box::new(SimSiam::new(simsiam, &network, device)),
+        MethodConfig::MocoV3(moco) => Box::new(MocoV3::new(moco, &network, part, device)),
         MethodConfig::SwAv(swav) => Box::new(SwAv::new(swav, &network, device)),
         MethodConfig::Dino(dino) => Box::new(Dino::new(dino, &network, device)),
         MethodConfig::Mae(mae) => Box::new(Mae::new(mae, &network, device)),
@@ -177,7 +191,6 @@ pub fn build(config: &RunConfig, images: usize, device: &Device) -> Box<dyn Meth
             Box::new(InvaSpread::new(invaspread, &network, part, device))
         }
         MethodConfig::Cmc(cmc) => Box::new(Cmc::new(cmc, &network, images, device)),
-        _ => unimplemented!(),
     }
 }
 
@@ -189,6 +202,12 @@ pub fn encoder(config: &RunConfig, device: &Device) -> Box<dyn Encode> {
         MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => {
             Box::new(Moco::new_encoder(moco, &network, device))
         }
+        MethodConfig::SimClr(simclr) | MethodConfig::SimClrV2(simclr) => {
+            Box::new(SimClr::new_encoder(simclr, &network, device))
+        }
+        MethodConfig::Byol(byol) => Box::new(Byol::new_encoder(byol, &network, device)),
+        MethodConfig::SimSiam(simsiam) => Box::new(SimSiam::new_encoder(simsiam, &network, device)),
+        MethodConfig::MocoV3(moco) => Box::new(MocoV3::new_encoder(moco, &network, device)),
         MethodConfig::SwAv(swav) => Box::new(SwAv::new_encoder(swav, &network, device)),
         MethodConfig::Dino(dino) => Box::new(DinoEncoder::new(dino, &network, device)),
         MethodConfig::Mae(_) => Box::new(Mae::new_encoder(&network, device)),
@@ -199,7 +218,6 @@ pub fn encoder(config: &RunConfig, device: &Device) -> Box<dyn Encode> {
             Box::new(InvaSpread::new_encoder(invaspread, &network, device))
         }
         MethodConfig::Cmc(cmc) => Box::new(Cmc::new_encoder(cmc, &network, device)),
-        _ => unimplemented!(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! The papers' heads differ in depth, in where they have a bias and in what their normalisations
 //! learn. An [`MlpSpec`] says it, so that each method states its own head in a few words.
 
-use crate::nn::{Affine, FeatureNorm, Linear, Mode};
+use crate::nn::{Affine, Buffer, FeatureNorm, Linear, Mode};
 use burn::tensor::{Device, Tensor, activation::relu};
 use rand_chacha::ChaCha8Rng;
 
@@ -77,6 +77,7 @@ impl Mlp {
         for &hidden in &spec.hidden {
             layers.push(Layer {
                 linear: linear(width, hidden, spec.hidden_bias, rng),
+                fixed_bias: None,
                 norm: spec.hidden_norm.then(|| norm(hidden, Affine::Both)),
                 relu: true,
             });
@@ -84,10 +85,18 @@ impl Mlp {
         }
         layers.push(Layer {
             linear: linear(width, spec.outputs, spec.output_bias, rng),
+            fixed_bias: None,
             norm: spec.output_norm.map(|affine| norm(spec.outputs, affine)),
             relu: false,
         });
         Self { layers, outputs: spec.outputs }
+    }
+
+    /// Leaves the bias of the last layer as it was drawn: saved, but neither trained nor averaged.
+    pub fn fix_output_bias(&mut self) {
+        if let Some(layer) = self.layers.last_mut() {
+            layer.fixed_bias = layer.linear.bias.take().map(|bias| Buffer::new(bias.val()));
+        }
     }
 
     /// Width of the output.
@@ -106,6 +115,8 @@ impl Mlp {
 #[derive(Debug)]
 struct Layer {
     linear: Linear,
+    /// In place of the linear layer's own.
+    fixed_bias: Option<Buffer<1>>,
     norm: Option<FeatureNorm>,
     relu: bool,
 }
@@ -113,6 +124,9 @@ struct Layer {
 impl crate::nn::Module for Layer {
     fn visit(&mut self, visitor: &mut crate::nn::Visitor<'_>) {
         self.linear.visit(visitor);
+        if let Some(bias) = &mut self.fixed_bias {
+            visitor.child("bias", bias);
+        }
         if let Some(norm) = &mut self.norm {
             visitor.child("norm", norm);
         }
@@ -122,6 +136,10 @@ impl crate::nn::Module for Layer {
 impl Layer {
     fn forward(&mut self, x: Tensor<2>, mode: Mode) -> Tensor<2> {
         let x = self.linear.forward(x);
+        let x = match &self.fixed_bias {
+            Some(bias) => x + bias.val().unsqueeze(),
+            None => x,
+        };
         let x = match &mut self.norm {
             Some(norm) => norm.forward(x, mode),
             None => x,

@@ -22,16 +22,20 @@ pub struct Lars {
 }
 
 impl Lars {
-    /// Moves a parameter; all tensors are flat and of equal length.
+    /// Moves a parameter; all tensors are flat and of equal length. Without a weight decay, not
+    /// even of 0, its gradient is not adapted either.
     pub fn step(
         &self,
         p: Tensor<1>,
         g: Tensor<1>,
         velocity: &mut Buffer<1>,
         lr: f64,
-        weight_decay: f64,
+        weight_decay: Option<f64>,
     ) -> Tensor<1> {
-        let scaled = self.adapted(p.clone(), g, weight_decay);
+        let scaled = match weight_decay {
+            Some(weight_decay) => self.adapted(p.clone(), g, weight_decay),
+            None => g,
+        };
         match self.flavor {
             LarsFlavor::Inside => {
                 velocity.update(|v| v * self.momentum + scaled * lr);

@@ -103,12 +103,9 @@ fn update(
         RuleConfig::Sgd { momentum } => {
             sgd::step(p, g, &mut state.first, [lr, *momentum, weight_decay])
         }
-        RuleConfig::Lars { momentum, .. } if !in_scope => {
-            sgd::step(p, g, &mut state.first, [lr, *momentum, 0.0])
-        }
         RuleConfig::Lars { momentum, trust, flavor } => {
             let lars = lars::Lars { momentum: *momentum, trust: *trust, flavor: *flavor };
-            lars.step(p, g, &mut state.first, lr, weight_decay)
+            lars.step(p, g, &mut state.first, lr, in_scope.then_some(weight_decay))
         }
         RuleConfig::Adam { beta1, beta2, epsilon }
         | RuleConfig::AdamW { beta1, beta2, epsilon } => {

@@ -1,5 +1,6 @@
 //! Integration tests: golden vectors from PyTorch, and small runs from end to end.
 
+mod byol;
 mod cmc;
 mod cpc;
 mod dino;
@@ -10,6 +11,7 @@ mod layers;
 mod loss;
 mod mae;
 mod moco_method;
+mod moco_v3;
 mod norm;
 mod optim;
 mod probes;
@@ -17,5 +19,8 @@ mod resnet;
 mod resume_methods;
 mod runs;
 mod sgd_trajectory;
+mod simclr;
+mod simsiam;
 mod swav;
+mod trajectory;
 mod vit;

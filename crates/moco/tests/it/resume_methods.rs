@@ -13,6 +13,11 @@ const CASES: &[Case] = &[
     ("instdisc-small", &["method.dim=16", "method.loss=nce", "method.negatives=20", ONE_VIEW]),
     ("instdisc-small", &["method.dim=16", "method.loss=softmax", ONE_VIEW]),
     ("invaspread-small", &["method.dim=16"]),
+    ("simclr-small", &["method.dim=16"]),
+    ("simclr-v2-small", &["method.dim=16", "optim.optimizer=lars", "optim.flavor=inside"]),
+    ("byol-small", &["method.dim=16", "method.hidden=24"]),
+    ("simsiam-small", &["method.dim=16", "method.hidden=8"]),
+    ("moco-v3-small", &["method.dim=16", "method.hidden=24"]),
 ];
 
 const ONE_VIEW: &str = "data.views=['crop(16, 0.2..1) flip']";

@@ -1,0 +1,37 @@
+//! Contrast among the images of a batch.
+
+use super::{Contrast, NO_LOGIT, cross_entropy_at};
+use burn::tensor::{Bool, Int, Tensor};
+
+/// InfoNCE where the negatives are the other keys of the batch: Chen, Xie & He 2021
+/// (arXiv 2104.02057), Eq. 1.
+///
+/// # Shapes
+/// `q` and `k` are `[N, D]`, rows of unit length; row n of both is of image n.
+pub fn info_nce_in_batch(q: Tensor<2>, k: Tensor<2>, temperature: f64) -> Contrast {
+    let n = q.dims()[0];
+    contrast(q.matmul(k.transpose()) / temperature, 0..n) // [N, N]
+}
+
+/// NT-Xent, the normalised temperature-scaled cross-entropy: Chen et al. 2020 (arXiv 2002.05709),
+/// Eq. 1.
+///
+/// `loss = -log( exp(zᵢ·zⱼ/T) / Σₖ exp(zᵢ·zₖ/T) )` for the two views i, j of an image, k over all
+/// 2N views but i, averaged over the 2N views.
+///
+/// # Shapes
+/// `z` is `[2N, D]`, rows of unit length; rows n and N+n are the two views of image n.
+pub fn nt_xent(z: Tensor<2>, temperature: f64) -> Contrast {
+    let [views, _] = z.dims();
+    let others = Tensor::<2, Bool>::diag_mask([views; 2], 0, &z.device().without_autodiff());
+    let similarity = z.clone().matmul(z.transpose()).mask_fill(others.bool_not(), NO_LOGIT);
+    contrast(similarity / temperature, (0..views).map(|i| (i + views / 2) % views))
+}
+
+/// Cross-entropy with column `own` of each row, and how often that column scores highest.
+fn contrast(logits: Tensor<2>, own: impl Iterator<Item = usize> + Clone) -> Contrast {
+    let best = logits.clone().without_autodiff().argmax(1).flatten::<1>(0, 1);
+    let columns: Vec<i32> = own.clone().map(|column| column as i32).collect();
+    let columns = Tensor::<1, Int>::from_data(columns.as_slice(), &best.device());
+    Contrast { loss: cross_entropy_at(logits, own), accuracy: best.equal(columns).float().mean() }
+}

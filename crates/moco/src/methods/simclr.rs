@@ -1,0 +1,104 @@
+//! SimCLR, v1 and v2.
+//!
+//! v1: Chen, Kornblith, Norouzi & Hinton 2020, "A Simple Framework for Contrastive Learning of
+//! Visual Representations" (arXiv 2002.05709). v2: Chen, Kornblith, Swersky, Norouzi & Hinton 2020,
+//! "Big Self-Supervised Models are Strong Semi-Supervised Learners" (arXiv 2006.10029), which has a
+//! deeper projector and changes nothing in this file.
+//!
+//! Contrastive learning without any memory: the two views of an image should be close, among all
+//! views of the batch. Batches are large, since they are all the negatives there are.
+//!
+//! Follows the reference code where the paper is silent: both views go through the network
+//! together, so that BatchNorm sees all 2N of them, and the projector has BatchNorm at every layer,
+//! the last without a shift. v2's optional memory of past keys is in its paper but not in its code,
+//! and not here.
+
+use super::{Expectation, Method, Step, StepOutput};
+use crate::batch::Batch;
+use crate::config::{Reduction, SimClrConfig};
+use crate::loss::{channel_std, info_nce_chance, l2_normalize, nt_xent};
+use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
+use crate::nn::{Affine, Mode, Module};
+use burn::tensor::{Device, Tensor};
+
+/// State of SimCLR v1 and v2.
+pub struct SimClr {
+    encoder: Encoder,
+    config: SimClrConfig,
+    /// Images that are compared at a time.
+    images: usize,
+}
+
+crate::module!(SimClr { encoder });
+
+impl SimClr {
+    /// `images` are compared at a time, N: the batch, or a part of it if it is computed in parts.
+    pub fn new(
+        config: &SimClrConfig,
+        network: &NetworkSpec,
+        images: usize,
+        device: &Device,
+    ) -> Self {
+        let encoder = Self::new_encoder(config, network, &device.clone().autodiff());
+        Self { encoder, config: config.clone(), images }
+    }
+
+    /// An encoder with the reference code's projector, whose hidden layers are as wide as the
+    /// features.
+    pub fn new_encoder(config: &SimClrConfig, network: &NetworkSpec, device: &Device) -> Encoder {
+        let head = |features| MlpSpec {
+            output_bias: false,
+            output_norm: Some(Affine::Scale),
+            bn_groups: network.bn_groups(),
+            ..MlpSpec::normalized(vec![features; config.projector_layers - 1], config.dim)
+        };
+        Encoder::new(network, head, device)
+    }
+
+    /// What the mean over the 2N views is multiplied by.
+    fn scale(&self) -> f64 {
+        match self.config.reduction {
+            Reduction::Mean => 1.0,
+            Reduction::Sum => 2.0,
+        }
+    }
+}
+
+impl Method for SimClr {
+    /// Alg. 1.
+    fn loss(&mut self, batch: &Batch, _: &Step) -> StepOutput {
+        let x = Tensor::cat(batch.pair().map(Tensor::clone).to_vec(), 0); // [2N, H, W, 3]
+        let z = l2_normalize(self.encoder.forward(x, Mode::Train)); // [2N, D]
+        let contrast = nt_xent(z.clone(), self.config.temperature);
+        StepOutput {
+            loss: contrast.loss * self.scale(),
+            metrics: vec![("accuracy", contrast.accuracy), ("feature_std", channel_std(z))],
+        }
+    }
+
+    fn student(&mut self) -> &mut dyn Module {
+        &mut self.encoder
+    }
+
+    fn encoder(&mut self) -> &mut dyn Encode {
+        &mut self.encoder
+    }
+
+    fn expectation(&self) -> Expectation {
+        let SimClrConfig { dim, temperature, .. } = self.config;
+        let others = 2 * self.images - 1;
+        let chance = self.scale() * info_nce_chance(others - 1, dim, temperature);
+        Expectation {
+            chance,
+            collapse: Some(self.scale() * (others as f64).ln()),
+            mend: "lower optim.lr, or lengthen optim.warmup_epochs",
+            dim,
+            parts_differ: Some("an image meets the other images of its part only, as negatives"),
+            advice: format!(
+                "The loss of unrelated vectors would be {chance:.2}, and it falls from there. A \
+                 larger batch has more negatives and a higher loss, so compare losses at equal \
+                 train.batch_size only."
+            ),
+        }
+    }
+}
