@@ -240,10 +240,12 @@ pub struct ByolConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SimSiamConfig {
-    /// Width of the projector and of the compared vectors.
+    /// Width of the compared vectors.
     pub dim: usize,
     /// Width of the predictor's hidden layer.
     pub hidden: usize,
+    /// Width of the projector's hidden layers.
+    pub projector_hidden: usize,
     /// Layers of the projector: 3, or 2 for CIFAR-10.
     pub projector_layers: usize,
     /// Keep the predictor's learning rate at its first value.

@@ -192,7 +192,8 @@ fn keys_of_another_method_backbone_or_optimiser_are_refused() {
         "",
         &["method.name=simsiam", "method.queue=100"],
         "`method.queue` has no meaning with method.name = simsiam: it has method.dim, \
-         method.hidden, method.projector_layers, method.fixed_predictor_lr, method.stop_gradient",
+         method.hidden, method.projector_layers, method.projector_hidden, \
+         method.fixed_predictor_lr, method.stop_gradient",
     );
     refused(
         "",

@@ -45,7 +45,10 @@ impl SimSiam {
         let head = |_| MlpSpec {
             output_norm: Some(Affine::Neither),
             bn_groups: network.bn_groups(),
-            ..MlpSpec::normalized(vec![config.dim; config.projector_layers - 1], config.dim)
+            ..MlpSpec::normalized(
+                vec![config.projector_hidden; config.projector_layers - 1],
+                config.dim,
+            )
         };
         let mut encoder = Encoder::new(network, head, device);
         encoder.head.fix_output_bias();

@@ -117,6 +117,7 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Count(1, 10),
     ),
     when(SIMCLR, "method.reduction", Kind::OneOf(&["mean", "sum"])),
+    when(SIMSIAM, "method.projector_hidden", WIDE),
     when(SIMSIAM, "method.fixed_predictor_lr", Kind::Flag),
     when(SIMSIAM, "method.stop_gradient", Kind::Flag),
     when(SWAV, "method.prototypes", WIDE),

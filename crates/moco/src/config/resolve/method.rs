@@ -164,6 +164,7 @@ impl Draft {
         let why = "2048 as published, a quarter for small images".to_owned();
         self.fill("method.dim", if small { 512 } else { 2048 }, small.then_some(why));
         self.fill("method.hidden", (self.count("method.dim") / 4).max(1) as i64, None);
+        self.fill("method.projector_hidden", self.count("method.dim") as i64, None);
         self.fill("method.projector_layers", if small { 2 } else { 3 }, None);
         self.fill("method.fixed_predictor_lr", true, None);
         self.fill("method.stop_gradient", true, None);
