@@ -52,6 +52,16 @@ fn every_recipe_resolves_and_survives_its_own_toml() {
 }
 
 #[test]
+fn every_method_has_its_three_recipes() {
+    for method in METHODS {
+        for setting in ["imagenet", "cifar10", "small"] {
+            let config = run(&format!("{method}-{setting}"), &[], &facts(50_000, 32));
+            assert_eq!(config.method.name(), method);
+        }
+    }
+}
+
+#[test]
 fn every_recipe_has_a_header() {
     for recipe in recipes() {
         assert!(recipe.summary().ends_with('.'), "{}: the first line is a sentence", recipe.name);

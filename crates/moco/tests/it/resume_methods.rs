@@ -10,24 +10,64 @@ use moco_data::Dataset;
 type Case = (&'static str, &'static [&'static str]);
 
 const CASES: &[Case] = &[
-    ("instdisc-small", &["method.dim=16", "method.loss=nce", "method.negatives=20", ONE_VIEW]),
-    ("instdisc-small", &["method.dim=16", "method.loss=softmax", ONE_VIEW]),
-    ("invaspread-small", &["method.dim=16"]),
-    ("simclr-small", &["method.dim=16"]),
-    ("simclr-v2-small", &["method.dim=16", "optim.optimizer=lars", "optim.flavor=inside"]),
-    ("byol-small", &["method.dim=16", "method.hidden=24"]),
-    ("simsiam-small", &["method.dim=16", "method.hidden=8"]),
-    ("moco-v3-small", &["method.dim=16", "method.hidden=24"]),
+    ("moco-v1-small", &[NARROW, "model.bn_groups=2", "method.dim=16", "method.queue=40"]),
+    ("instdisc-small", &[NARROW, "method.dim=16", "method.loss=nce", "method.negatives=20", ONE]),
+    ("instdisc-small", &[NARROW, "method.dim=16", "method.loss=softmax", ONE]),
+    ("invaspread-small", &[NARROW, "method.dim=16"]),
+    (
+        "cmc-small",
+        &[
+            NARROW,
+            "method.dim=16",
+            "method.negatives=20",
+            "data.views=['crop(16, 0.2..1) flip lab normalize(lab)']",
+            "data.eval_view='resize(16) center(16) lab normalize(lab)'",
+        ],
+    ),
+    (
+        "cpc-small",
+        &[
+            NARROW,
+            "method.dim=16",
+            "method.steps=1",
+            "method.first_offset=1",
+            "data.views=['resize(16) center(16) flip patches(8; stride=4)']",
+            "data.eval_view='resize(16) center(16) patches(8; stride=4)'",
+        ],
+    ),
+    ("simclr-small", &[NARROW, "method.dim=16"]),
+    ("simclr-v2-small", &[NARROW, "method.dim=16", "optim.optimizer=lars", "optim.flavor=inside"]),
+    ("byol-small", &[NARROW, "method.dim=16", "method.hidden=24"]),
+    ("simsiam-small", &[NARROW, "method.dim=16", "method.hidden=8"]),
+    (
+        "swav-small",
+        &[
+            NARROW,
+            "method.dim=16",
+            "method.prototypes=8",
+            "method.queue=32",
+            "method.freeze_prototypes_steps=3",
+            MULTI_CROP,
+        ],
+    ),
+    ("moco-v3-small", &[NARROW, "method.dim=16", "method.hidden=24"]),
+    (
+        "dino-small",
+        &["method.outputs=32", "method.hidden=24", "method.bottleneck=8", DROP, MULTI_CROP],
+    ),
+    ("mae-small", &["method.decoder_width=16", "method.decoder_depth=1", ONE]),
 ];
 
-const ONE_VIEW: &str = "data.views=['crop(16, 0.2..1) flip']";
+const NARROW: &str = "model.width=4";
+const DROP: &str = "model.drop_path=0.3";
+const ONE: &str = "data.views=['crop(16, 0.2..1) flip']";
+const MULTI_CROP: &str = "data.views=['2x crop(16, 0.3..1) flip', '2x crop(8, 0.1..0.3)']";
 
 /// Four steps of 16 images in each of two epochs, on a network of width 4.
 fn config((recipe, overrides): &Case, dataset: &Dataset) -> RunConfig {
     let mut tree = load_recipe(recipe).expect("an embedded recipe");
     config::set(&mut tree, "data.path", "in-memory".into()).unwrap();
     let small = [
-        "model.width=4",
         "train.batch_size=16",
         "train.epochs=2",
         "optim.warmup_epochs=1",
