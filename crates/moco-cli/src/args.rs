@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// Learn an image encoder from unlabelled images with Momentum Contrast.
+/// Learn an image encoder from unlabelled images: MoCo and its family.
 #[derive(Debug, Parser)]
 #[command(name = "moco", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(after_help = "New here? `moco demo` shows the whole way in under 3 minutes.")]
@@ -112,9 +112,10 @@ Words:
   temperature  how sharply similarities are compared; lower is sharper
 
 Recipes:
-  moco-v1-imagenet, moco-v2-imagenet, moco-v1-cifar10   as published
-  moco-v1-small, moco-v2-small                          32-pixel images on two CPU cores
-  Without a recipe the settings follow from the images; `moco check` shows them.";
+  METHOD-imagenet, METHOD-cifar10   the published setting of each method
+  METHOD-small                      32-pixel images on two CPU cores
+  Without a recipe the settings follow from the images; `moco check` shows them, `moco methods`
+  lists the methods.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = GLOSSARY)]

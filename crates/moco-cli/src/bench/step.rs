@@ -11,11 +11,12 @@ use moco::methods::{self, Method, Step};
 use moco::optim::Optimizer;
 use moco::report::duration;
 use moco::train::{NotFinite, Rates, learn};
+use moco_data::View;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use std::time::Instant;
-use toml::{Table, Value};
+use toml::Table;
 
 /// Steps before the timed ones: caches, first touches of memory. Memory is sampled during these,
 /// so that sampling does not disturb the timing.
@@ -27,7 +28,7 @@ const IMAGES: usize = 50_000;
 pub fn run(args: &BenchStepArgs) -> anyhow::Result<()> {
     let config = configure(args)?;
     let machine = Machine::open(&args.machine)?;
-    let mut run = Run::new(&config, usize::from(args.size), &machine.device);
+    let mut run = Run::new(&config, &machine.device)?;
     let (warm_up, peak) =
         with_peak_memory(|| (0..WARM_UP).try_for_each(|_| run.timed_step().map(drop)));
     warm_up?;
@@ -70,17 +71,17 @@ pub fn run(args: &BenchStepArgs) -> anyhow::Result<()> {
 
 fn configure(args: &BenchStepArgs) -> anyhow::Result<RunConfig> {
     let size = usize::from(args.size);
-    let view = Value::from(format!("crop({size}, 0.2..1) normalize(none)"));
     let mut tree = Table::new();
     for (key, value) in [
         ("data.path", "random images".into()),
-        ("data.views", Value::Array(vec![view.clone(), view])),
         ("method.name", args.method.clone().into()),
-        ("method.queue", 4096.into()),
         ("model.backbone", args.backbone.clone().into()),
         ("train.batch_size", i64::from(args.batch_size).into()),
     ] {
         config::set(&mut tree, key, value)?;
+    }
+    if ["moco-v1", "moco-v2"].contains(&args.method.as_str()) {
+        config::set(&mut tree, "method.queue", 4096.into())?;
     }
     if !args.backbone.starts_with("vit") {
         config::set(&mut tree, "model.width", 64.into())?;
@@ -107,19 +108,21 @@ struct Run {
 }
 
 impl Run {
-    fn new(config: &RunConfig, size: usize, device: &Device) -> Self {
+    fn new(config: &RunConfig, device: &Device) -> anyhow::Result<Self> {
         let mut method = methods::build(config, IMAGES, device);
         let optimizer = Optimizer::new(&config.optim, method.student());
         let n = config.train.batch_size;
         let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed);
-        let mut view = || {
-            let pixels = (0..n * size * size * 3).map(|_| rng.random_range(-1.0..1.0)).collect();
-            pixels_to_tensor(pixels, [n, size, size], device)
+        let mut random = |view: &View| {
+            let ([h, w], rows) = (view.size(), n * view.count());
+            let pixels = (0..rows * h * w * 3).map(|_| rng.random_range(-1.0..1.0)).collect();
+            pixels_to_tensor(pixels, [rows, h, w], device)
         };
-        let batch = Batch { indices: (0..n).collect(), views: vec![view(), view()] };
+        let views = config.data.parse_views()?.iter().map(&mut random).collect();
+        let batch = Batch { indices: (0..n).collect(), views };
         let step = Step { index: 0, total: usize::MAX, per_epoch: usize::MAX, seed: 0, part: 0 };
         let rates = Rates { lr: 1e-3, fixed_lr: 1e-3, weight_decay: config.optim.weight_decay };
-        Self { method, optimizer, batch, rates, parts: config.optim.accumulate, step }
+        Ok(Self { method, optimizer, batch, rates, parts: config.optim.accumulate, step })
     }
 
     /// Trains one step and returns its wall time in seconds.

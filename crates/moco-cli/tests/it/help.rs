@@ -4,7 +4,10 @@ use crate::moco;
 fn without_arguments_there_is_help() {
     let outcome = moco::<&str>([]);
     assert_eq!(outcome.code, Some(0));
-    for command in ["pretrain", "check", "eval", "embed", "export", "views", "doctor", "demo"] {
+    for command in [
+        "pretrain", "check", "eval", "embed", "export", "views", "doctor", "demo", "methods",
+        "compare",
+    ] {
         assert!(outcome.stdout.contains(command), "{command}");
     }
 }
@@ -13,7 +16,7 @@ fn without_arguments_there_is_help() {
 fn help_of_pretrain_explains_the_words() {
     let outcome = moco(["pretrain", "--help"]);
     assert_eq!(outcome.code, Some(0));
-    for word in ["query", "key", "queue", "momentum", "temperature", "moco-v1-cifar10"] {
+    for word in ["query", "key", "queue", "momentum", "temperature", "METHOD-cifar10"] {
         assert!(outcome.stdout.contains(word), "{word}");
     }
 }

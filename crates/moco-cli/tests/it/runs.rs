@@ -1,6 +1,6 @@
 //! Whole runs as a person makes them: train, be interrupted, resume, measure, embed, export.
 
-use crate::{Outcome, moco_line};
+use crate::{Outcome, moco, moco_line};
 use moco_data::synthetic::{shapes, write_folder};
 use serde_json::Value;
 use std::fs;
@@ -63,6 +63,11 @@ fn from_images_to_embeddings() {
         assert!((0.0..=1.0).contains(&top1) && top1 <= top5, "{result}");
     }
 
+    let tuned = "eval finetune --labels 0.5 --epochs 1 --batch-size 16";
+    let result = json(&done(&format!("{tuned} {labelled}"), &path).stdout);
+    assert_eq!((&result["train_images"], &result["test_images"]), (&48.into(), &40.into()));
+    assert!(result["top1"].as_f64().unwrap() <= 1.0, "{result}");
+
     for name in ["f.npy", "f.csv", "f.parquet"] {
         done(&format!("embed --run {{}}/run --data {{}}/test --out {{}}/{name}"), &path);
     }
@@ -79,6 +84,40 @@ fn from_images_to_embeddings() {
     assert_eq!(moco_line(&again, &path).code, Some(1), "a run is never written over");
     let config = "check --recipe {}/run/config.toml --data {}/train";
     assert!(done(config, &path).stdout.contains("width = 4"), "config.toml is itself a recipe");
+}
+
+/// Trains two methods, and a second call finds them trained and writes the same table.
+#[test]
+fn a_comparison_ends_in_a_table_and_goes_on_where_it_was() {
+    let (_place, path) = place(96, 40);
+    let line = "compare --data {}/train --test {}/test --methods invaspread,simsiam --epochs 1 \
+                --set train.batch_size=16 --set model.width=4 --out {}/out";
+    let first = done(line, &path);
+    for words in ["| invaspread ", "| simsiam ", "| raw pixels ", "| guessing "] {
+        assert!(first.stdout.contains(words), "{words}\n{}", first.stdout);
+    }
+    let table = fs::read_to_string(path.join("out/compare.md")).unwrap();
+    let lines = fs::read_to_string(path.join("out/compare.jsonl")).unwrap();
+    let rows: Vec<Value> = lines.lines().map(json).collect();
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| row["knn"].is_number() && row["summary"]["finished"] == true));
+
+    let second = done(line, &path);
+    assert!(second.stderr.contains("already trained"), "{}", second.stderr);
+    assert_eq!(fs::read_to_string(path.join("out/compare.md")).unwrap(), table);
+
+    let unknown = moco_line("compare --data {}/train --methods simsam --out {}/x", &path);
+    assert_eq!(unknown.code, Some(1));
+    assert!(unknown.stderr.contains("did you mean `simsiam`?"), "{}", unknown.stderr);
+}
+
+#[test]
+fn methods_lists_the_family() {
+    let listed = moco(["methods"]).stdout;
+    for name in ["instdisc", "cpc", "cmc", "moco-v3", "simclr-v2", "byol", "swav", "dino", "mae"] {
+        assert!(listed.lines().any(|line| line.starts_with(name)), "{name}");
+    }
+    assert_eq!(listed.matches("arXiv").count(), 14);
 }
 
 const LONG: &str = "--epochs 20 --max-steps 60 --set train.checkpoint_steps=4 \
