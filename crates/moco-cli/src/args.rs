@@ -238,6 +238,12 @@ pub struct LinearArgs {
     /// How the layer is trained
     #[arg(long, value_name = "NAME", default_value = "logistic")]
     pub solver: Solver,
+    /// Which output of the encoder the layer sees
+    #[arg(long, value_name = "NAME", default_value = "backbone")]
+    pub feature: Feature,
+    /// Normalise features over the batch before the layer, as MAE's probe does; for sgd
+    #[arg(long)]
+    pub normalize: bool,
     /// Passes over the training images, for sgd
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: u32,
@@ -283,6 +289,8 @@ pub enum Feature {
     Backbone,
     /// The output of the projection head
     Head,
+    /// The class tokens of a transformer's last four blocks, side by side
+    LastBlocks,
 }
 
 /// How a linear layer is trained.

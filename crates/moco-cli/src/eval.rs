@@ -51,7 +51,7 @@ fn knn(args: &KnnArgs) -> anyhow::Result<()> {
 
 fn linear(args: &LinearArgs) -> anyhow::Result<()> {
     let mut bench = Bench::open(&args.labelled)?;
-    let feature = FeatureKind::Backbone;
+    let feature = FeatureKind::from(args.feature);
     let test = bench.test(feature)?;
     let (accuracy, protocol) = match args.solver {
         Solver::Logistic => {
@@ -73,6 +73,7 @@ fn linear(args: &LinearArgs) -> anyhow::Result<()> {
                 "probe": "linear",
                 "solver": "sgd",
                 "feature": name(feature),
+                "normalize": args.normalize,
                 "view": view.to_string(),
                 "epochs": args.epochs,
                 "lr": args.lr,
@@ -85,6 +86,8 @@ fn linear(args: &LinearArgs) -> anyhow::Result<()> {
                 epochs: args.epochs as usize,
                 batch_size: args.batch_size as usize,
                 lr: args.lr,
+                feature,
+                normalize: args.normalize,
                 ..LinearProbe::new(view, args.seed, bench.machine.options.threads)
             };
             let mut stage = Stage::new(PROBE_STAGE);
@@ -146,12 +149,20 @@ fn finetune(args: &FinetuneArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The published augmentation of the probe, at the size and normalisation of the encoder.
+/// The published augmentation of the probe: what the evaluation view does, with its resizing
+/// replaced by a random crop and a flip.
 fn probe_view(encoder: &FrozenEncoder) -> anyhow::Result<moco_data::View> {
-    let [height, width] = encoder.view.size();
     let text = encoder.view.to_string();
-    let normalize = text.find("normalize").map_or("", |start| &text[start..]);
-    format!("crop({height}x{width}, 0.08..1) flip {normalize}")
+    let center = text.split_once("center(").and_then(|(_, rest)| rest.split_once(')'));
+    let (size, rest) = match center {
+        Some((size, rest)) => (size.to_owned(), rest),
+        None => {
+            let [height, width] = encoder.view.size();
+            let rest = text.find("normalize").map_or("", |start| &text[start..]);
+            (format!("{height}x{width}"), rest)
+        }
+    };
+    format!("crop({size}, 0.08..1) flip {}", rest.trim())
         .parse()
         .context("cannot derive the probe's augmentation from data.eval_view")
 }
@@ -259,6 +270,7 @@ fn name(feature: FeatureKind) -> &'static str {
     match feature {
         FeatureKind::Backbone => "backbone",
         FeatureKind::Head => "head",
+        FeatureKind::LastBlocks => "last-blocks",
     }
 }
 
@@ -267,6 +279,7 @@ impl From<Feature> for FeatureKind {
         match feature {
             Feature::Backbone => FeatureKind::Backbone,
             Feature::Head => FeatureKind::Head,
+            Feature::LastBlocks => FeatureKind::LastBlocks,
         }
     }
 }

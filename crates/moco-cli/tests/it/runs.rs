@@ -56,7 +56,8 @@ fn from_images_to_embeddings() {
     assert!(epochs.iter().all(|epoch| epoch["knn"].is_number()), "{metrics}");
 
     let labelled = "--run {}/run --train {}/train --test {}/test --json";
-    for probe in ["knn", "linear", "linear --solver sgd --epochs 2 --batch-size 32"] {
+    let sgd = "linear --solver sgd --epochs 2 --batch-size 32";
+    for probe in ["knn", "linear", "linear --feature head", sgd, &format!("{sgd} --normalize")] {
         let result = json(&done(&format!("eval {probe} {labelled}"), &path).stdout);
         assert_eq!(result["test_images"], 40, "{result}");
         let (top1, top5) = (result["top1"].as_f64().unwrap(), result["top5"].as_f64().unwrap());

@@ -117,4 +117,7 @@ pub enum FeatureKind {
     Backbone,
     /// The projection head's output.
     Head,
+    /// The class tokens of a transformer's last four blocks, side by side: DINO's linear probe of
+    /// ViT-S. The backbone's output for any other network.
+    LastBlocks,
 }

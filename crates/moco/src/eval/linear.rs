@@ -7,7 +7,7 @@ use super::classifier::{classifier, cross_entropy};
 use super::{Accuracy, Features, FrozenEncoder};
 use crate::batch::{Batch, to_host};
 use crate::config::{DecayScope, FeatureKind, RuleConfig};
-use crate::nn::Mode;
+use crate::nn::{Affine, FeatureNorm, Mode};
 use crate::optim::{NamedGradients, Optimizer};
 use burn::tensor::{Tensor, TensorData};
 use moco_data::{DataError, Dataset, Loader, LoaderConfig, View};
@@ -25,6 +25,10 @@ pub struct LinearProbe {
     pub epochs: usize,
     /// Images per step.
     pub batch_size: usize,
+    /// Output of the encoder that the layer sees.
+    pub feature: FeatureKind,
+    /// BatchNorm without scale and shift before the layer: MAE's probe (arXiv 2111.06377, App. A.1).
+    pub normalize: bool,
     /// Learning rate; falls tenfold at 60 % and 80 % of the epochs.
     pub lr: f64,
     /// Seed of order, augmentation and initial weights.
@@ -36,7 +40,16 @@ pub struct LinearProbe {
 impl LinearProbe {
     /// The paper's settings on images augmented by `view`.
     pub fn new(view: View, seed: u64, threads: usize) -> Self {
-        Self { view, epochs: 100, batch_size: 256, lr: 30.0, seed, threads }
+        Self {
+            view,
+            epochs: 100,
+            batch_size: 256,
+            feature: FeatureKind::Backbone,
+            normalize: false,
+            lr: 30.0,
+            seed,
+            threads,
+        }
     }
 }
 
@@ -55,7 +68,8 @@ pub fn linear_sgd(
 ) -> Result<Accuracy, DataError> {
     let device = frozen.device().clone();
     let classes = train.class_names().len();
-    let width = frozen.encoder.width(FeatureKind::Backbone);
+    let width = frozen.encoder.width(config.feature);
+    let mut norm = config.normalize.then(|| FeatureNorm::new(width, 1, Affine::Neither, &device));
     let batch_size = config.batch_size.min(train.len());
     let mut loader = Loader::start(
         train.clone(),
@@ -79,7 +93,8 @@ pub fn linear_sgd(
         let batch = loader.next_batch()?;
         let labels: Vec<u32> = batch.indices.iter().filter_map(|&i| train.label(i)).collect();
         let images = Batch::new(batch, &device).views.remove(0);
-        let features = frozen.encoder.embed(images, FeatureKind::Backbone, Mode::Eval);
+        let features = frozen.encoder.embed(images, config.feature, Mode::Eval);
+        let features = normalized(norm.as_mut(), features, Mode::Train);
         let loss = cross_entropy(classifier.forward(features), &labels, 0.0);
         let lr = config.lr * decay(step, total);
         let gradients = NamedGradients::of(&mut classifier, &loss.backward());
@@ -90,8 +105,16 @@ pub fn linear_sgd(
     let rows = test.len();
     let features =
         Tensor::<2>::from_data(TensorData::new(test.values.clone(), [rows, width]), &device);
+    let features = normalized(norm.as_mut(), features, Mode::Eval);
     let scores = to_host(classifier.forward(features));
     Ok(Accuracy::from_scores(&scores, classes, &test.labels))
+}
+
+fn normalized(norm: Option<&mut FeatureNorm>, features: Tensor<2>, mode: Mode) -> Tensor<2> {
+    match norm {
+        Some(norm) => norm.forward(features, mode),
+        None => features,
+    }
 }
 
 /// Tenfold drops at 60 % and 80 % of the run: epochs 60 and 80 of the paper's 100.

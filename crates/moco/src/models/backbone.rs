@@ -1,10 +1,10 @@
 //! Images to features: a residual network or a vision transformer.
 
-use super::ResNet;
 use super::vit::{self, Vit, VitConfig, VitInit};
+use super::{Encode, ResNet};
 use crate::config::{
-    FamilyConfig, MethodConfig, PatchStem, Positions, ResNetConfig, RunConfig, TokenPool,
-    VitModelConfig,
+    FamilyConfig, FeatureKind, MethodConfig, PatchStem, Positions, ResNetConfig, RunConfig,
+    TokenPool, VitModelConfig,
 };
 use crate::nn::{Mode, Module, Visitor};
 use crate::rng::{self, Purpose};
@@ -152,6 +152,25 @@ impl Backbone {
         match self {
             Backbone::ResNet(net) => net.forward(x, mode),
             Backbone::Vit(net) => net.forward(x, mode),
+        }
+    }
+
+    /// A feature for evaluation, before any head.
+    ///
+    /// # Shapes
+    /// `[N, H, W, channels]` to `[N, F]`, F as [`Backbone::width`] says.
+    pub fn embed(&mut self, x: Tensor<4>, kind: FeatureKind, mode: Mode) -> Tensor<2> {
+        match self {
+            Backbone::Vit(net) => Encode::embed(net, x, kind, mode),
+            Backbone::ResNet(net) => net.forward(x, mode),
+        }
+    }
+
+    /// Width of a feature for evaluation.
+    pub fn width(&self, kind: FeatureKind) -> usize {
+        match self {
+            Backbone::Vit(net) => net.width(kind),
+            Backbone::ResNet(net) => net.features(),
         }
     }
 

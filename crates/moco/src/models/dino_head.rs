@@ -139,17 +139,17 @@ impl DinoEncoder {
 
 impl Encode for DinoEncoder {
     fn embed(&mut self, x: Tensor<4>, kind: FeatureKind, mode: Mode) -> Tensor<2> {
-        let features = self.backbone.forward(x, mode);
+        let features = self.backbone.embed(x, kind, mode);
         match kind {
-            FeatureKind::Backbone => features,
             FeatureKind::Head => self.head.bottleneck(features, mode),
+            _ => features,
         }
     }
 
     fn width(&self, kind: FeatureKind) -> usize {
         match kind {
-            FeatureKind::Backbone => self.backbone.features(),
             FeatureKind::Head => self.head.bottleneck,
+            kind => self.backbone.width(kind),
         }
     }
 

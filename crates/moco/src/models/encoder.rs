@@ -67,15 +67,15 @@ impl Encoder {
 impl Encode for Encoder {
     fn embed(&mut self, x: Tensor<4>, kind: FeatureKind, mode: Mode) -> Tensor<2> {
         match kind {
-            FeatureKind::Backbone => self.backbone.forward(x, mode),
             FeatureKind::Head => self.forward(x, mode),
+            kind => self.backbone.embed(x, kind, mode),
         }
     }
 
     fn width(&self, kind: FeatureKind) -> usize {
         match kind {
-            FeatureKind::Backbone => self.backbone.features(),
             FeatureKind::Head => self.head.outputs(),
+            kind => self.backbone.width(kind),
         }
     }
 
@@ -84,14 +84,23 @@ impl Encode for Encoder {
     }
 }
 
-/// A transformer without a head, as MAE leaves it: its feature is all there is.
+/// Blocks of [`FeatureKind::LastBlocks`]: DINO's for ViT-S (arXiv 2104.14294, App. F.2).
+const LAST_BLOCKS: usize = 4;
+
+/// A transformer without a head, as MAE leaves it: the head's output is the backbone's.
 impl Encode for Vit {
-    fn embed(&mut self, x: Tensor<4>, _: FeatureKind, mode: Mode) -> Tensor<2> {
-        self.forward(x, mode)
+    fn embed(&mut self, x: Tensor<4>, kind: FeatureKind, mode: Mode) -> Tensor<2> {
+        match kind {
+            FeatureKind::LastBlocks => self.last_class_tokens(x, LAST_BLOCKS),
+            _ => self.forward(x, mode),
+        }
     }
 
-    fn width(&self, _: FeatureKind) -> usize {
-        self.features()
+    fn width(&self, kind: FeatureKind) -> usize {
+        match kind {
+            FeatureKind::LastBlocks => LAST_BLOCKS * self.features(),
+            _ => self.features(),
+        }
     }
 
     fn backbone(&mut self) -> &mut dyn Module {

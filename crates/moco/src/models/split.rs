@@ -73,7 +73,7 @@ impl SplitEncoder {
 impl Encode for SplitEncoder {
     fn embed(&mut self, x: Tensor<4>, kind: FeatureKind, mode: Mode) -> Tensor<2> {
         let sides = match kind {
-            FeatureKind::Backbone => self.features(x, mode),
+            FeatureKind::Backbone | FeatureKind::LastBlocks => self.features(x, mode),
             FeatureKind::Head => self.forward(x, mode),
         };
         Tensor::cat(sides.to_vec(), 1)
@@ -81,7 +81,7 @@ impl Encode for SplitEncoder {
 
     fn width(&self, kind: FeatureKind) -> usize {
         match kind {
-            FeatureKind::Backbone => {
+            FeatureKind::Backbone | FeatureKind::LastBlocks => {
                 self.backbone.luma.features() + self.backbone.chroma.features()
             }
             FeatureKind::Head => self.head.luma.outputs() + self.head.chroma.outputs(),

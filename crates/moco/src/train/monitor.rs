@@ -78,6 +78,7 @@ impl KnnMonitor {
         let feature = match monitor.knn_feature {
             FeatureKind::Backbone => "backbone",
             FeatureKind::Head => "head",
+            FeatureKind::LastBlocks => "last blocks",
         };
         let protocol = format!(
             "{feature} feature, k = {}, T = {}, {} {against}",

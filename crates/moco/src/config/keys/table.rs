@@ -189,7 +189,7 @@ pub(super) const KEYS: &[Key] = &[
     always("monitor.knn_epochs", Kind::Count(0, MANY)),
     always("monitor.knn_k", Kind::Count(1, MANY)),
     always("monitor.knn_temperature", Kind::Positive),
-    always("monitor.knn_feature", Kind::OneOf(&["backbone", "head"])),
+    always("monitor.knn_feature", Kind::OneOf(&["backbone", "head", "last-blocks"])),
     optional("monitor.knn_test", Kind::Text),
 ];
 
