@@ -1,5 +1,6 @@
 //! Integration tests: golden vectors from PyTorch, and small runs from end to end.
 
+mod accumulate;
 mod byol;
 mod cmc;
 mod cpc;

@@ -32,9 +32,13 @@ const SYMMETRIC: Variant = Variant { name: "symmetric", symmetric: true, ..V1 };
 
 impl Variant {
     fn method(&self) -> Moco {
+        self.method_with(0.9)
+    }
+
+    fn method_with(&self, momentum: f64) -> Moco {
         let config = MocoConfig {
             queue: KEYS,
-            momentum: 0.9,
+            momentum,
             temperature: self.temperature,
             dim: DIM,
             head: self.head,
@@ -51,7 +55,11 @@ impl Variant {
 
     /// The method with the weights and the queue that PyTorch started from.
     fn golden_method(&self, golden: &Golden) -> Moco {
-        let mut moco = self.method();
+        self.golden_method_with(golden, 0.9)
+    }
+
+    fn golden_method_with(&self, golden: &Golden, momentum: f64) -> Moco {
+        let mut moco = self.method_with(momentum);
         set_tensors(&mut moco, |name| {
             if name == "queue.keys" {
                 let columns = golden.tensor::<2>("queue_initial");
@@ -284,4 +292,34 @@ fn queue_of_any_length_takes_batches_of_any_size() {
             assert_eq!(to_host(queue.keys()), model, "length {length}, batch {n}");
         }
     }
+}
+
+/// Two passes over related views, from the same start; the mean loss of the last steps against
+/// real keys, which cannot fall while the keys change under the queue.
+fn loss_after_training(momentum: f64) -> f64 {
+    let golden = Golden::open("moco_trajectory_v2");
+    let mut moco = V2.golden_method_with(&golden, momentum);
+    let rule = RuleConfig::Sgd { momentum: 0.9 };
+    let mut sgd = Optimizer::of_rule(rule, DecayScope::All, None, moco.student());
+    let mut tail = 0.0;
+    const ROUNDS: usize = 8;
+    for index in 0..ROUNDS * STEPS {
+        let batch = batch(&golden, index % STEPS);
+        let loss = moco.loss(&batch, &at(index)).loss;
+        if index >= (ROUNDS - 1) * STEPS {
+            tail += f64::from(to_host(loss.clone())[0]) / STEPS as f64;
+        }
+        let gradients = NamedGradients::of(moco.student(), &loss.backward());
+        sgd.step(moco.student(), gradients, 5e-4, |_| Some(0.05));
+        moco.after_update(&at(index));
+    }
+    tail
+}
+
+/// He et al. 2020, Sec. 4.1, "Ablation: momentum": without the moving average the keys in the queue
+/// are those of other networks, and the loss ends higher.
+#[test]
+fn without_momentum_the_loss_ends_higher() {
+    let (with, without) = (loss_after_training(0.99), loss_after_training(0.0));
+    assert!(without > 1.1 * with, "loss {without:.3} with m = 0, {with:.3} with m = 0.99");
 }
