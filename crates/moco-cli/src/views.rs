@@ -23,7 +23,10 @@ pub fn run(args: &ViewsArgs) -> anyhow::Result<()> {
         let draws = 0..u64::from(args.count);
         rows.extend(draws.map(|epoch| view.apply_image(&image, key(args.seed, epoch, number))));
     }
-    let rows: Vec<Image> = rows.into_iter().map(enlarged).collect();
+    // All by the same factor, so that small crops look small beside large ones.
+    if rows.iter().all(|image| image.width.max(image.height) < SMALL) {
+        rows = rows.into_iter().map(enlarged).collect();
+    }
     let sheet = contact_sheet(&rows, usize::from(args.count) + 1);
     save_png(&sheet, &args.out).with_context(|| format!("cannot write {}", args.out.display()))?;
 
@@ -66,11 +69,8 @@ fn views(args: &ViewsArgs, image: &Image) -> anyhow::Result<(Vec<View>, View)> {
     Ok((data.parse_views()?, data.parse_eval_view()?))
 }
 
-/// Each pixel of a small image as a square of [`ENLARGED`] by [`ENLARGED`].
+/// Each pixel of an image as a square of [`ENLARGED`] by [`ENLARGED`].
 fn enlarged(image: Image) -> Image {
-    if image.width.max(image.height) >= SMALL {
-        return image;
-    }
     let (width, height) = (image.width * ENLARGED, image.height * ENLARGED);
     let mut pixels = Vec::with_capacity(width * height * 3);
     for row in image.pixels.chunks_exact(image.width * 3) {
