@@ -12,7 +12,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use moco_kernels::attention::{AttentionShape, attention_backward, attention_forward};
+use moco_kernels::attention::{
+    AttentionOutput, AttentionShape, attention_backward, attention_forward,
+};
 use moco_kernels::contrast::{ContrastNeeds, ContrastShape, Positives, contrast};
 use moco_kernels::gelu::{Gelu, gelu_backward, gelu_forward};
 use moco_kernels::layer_norm::{layer_norm_backward, layer_norm_forward};
@@ -111,12 +113,12 @@ fn attention(isa: Isa, batch: usize, width: usize) {
     let head_dim = 64;
     let shape = &AttentionShape { batch, tokens: TOKENS, heads: width / head_dim, head_dim };
     let (qkv, d) = (ramp(shape.qkv_len()), ramp(shape.out_len()));
-    let output = attention_forward(isa, shape, &qkv);
+    let AttentionOutput { out, log_sums } = attention_forward(isa, shape, &qkv);
     row(
         &format!("attention {TOKENS} tokens, {} heads", shape.heads),
         [
             best_of(|| attention_forward(isa, shape, &qkv)),
-            best_of(|| attention_backward(isa, shape, &qkv, &output, &d)),
+            best_of(|| attention_backward(isa, shape, &qkv, &out, &log_sums, &d)),
         ],
     );
 }

@@ -1,6 +1,7 @@
 //! Losses: pure functions of embeddings.
 
 mod bank;
+mod fused;
 mod in_batch;
 mod invaspread;
 mod siamese;
@@ -10,6 +11,7 @@ pub use in_batch::{info_nce_in_batch, nt_xent};
 pub use invaspread::{invaspread, invaspread_collapse};
 pub use siamese::{negative_cosine, normalized_distance};
 
+use crate::nn::fused::isa;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
@@ -43,8 +45,21 @@ pub fn l2_normalize(x: Tensor<2>) -> Tensor<2> {
 ///
 /// # Shapes
 /// `q` and `k` are `[N, D]`, `queue` is `[K, D]`; all rows of unit length. `excluded`, `[N, K]`,
-/// says which keys are no negatives of which queries.
+/// says which keys are no negatives of which queries. The queue is a constant.
 pub fn info_nce(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    queue: Tensor<2>,
+    excluded: Option<Tensor<2, Bool>>,
+    temperature: f64,
+) -> Contrast {
+    match (isa(&q.device()), &excluded) {
+        (Some(isa), None) => fused::info_nce(q, k, queue, temperature, isa),
+        _ => compose_info_nce(q, k, queue, excluded, temperature),
+    }
+}
+
+fn compose_info_nce(
     q: Tensor<2>,
     k: Tensor<2>,
     queue: Tensor<2>,
@@ -94,4 +109,77 @@ pub fn info_nce_chance(queue: usize, dim: usize, temperature: f64) -> f64 {
 /// `z` is `[N, D]`.
 pub fn channel_std(z: Tensor<2>) -> Tensor<1> {
     z.without_autodiff().var_bias(0).sqrt().mean()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::to_host;
+    use crate::nn::init;
+    use crate::rng::{Purpose, stream};
+    use burn::tensor::Device;
+    use moco_kernels::Isa;
+
+    fn rows(rows: usize, dim: usize, seed: u64) -> Tensor<2> {
+        let mut rng = stream(seed, Purpose::Weights, 0);
+        l2_normalize(init::normal([rows, dim], 1.0, &mut rng, &Device::flex()))
+    }
+
+    /// Loss, accuracy and the gradients of q and k, where they have one, times a weight.
+    fn run(
+        loss: &dyn Fn(Tensor<2>, Tensor<2>) -> Contrast,
+        [q, k]: [Tensor<2>; 2],
+    ) -> [Vec<f32>; 4] {
+        let [q, k] = [q, k].map(|x| x.autodiff().require_grad());
+        let Contrast { loss, accuracy } = loss(q.clone(), k.clone());
+        let gradients = (loss.clone() * 3.0).backward();
+        let gradient = |x: Tensor<2>| x.grad(&gradients).map(to_host).unwrap_or_default();
+        [to_host(loss), to_host(accuracy), gradient(q), gradient(k)]
+    }
+
+    /// Both sum in f32. Where a loss is near 0, log-softmax resolves it, and its gradient, to a few
+    /// roundings of the largest logit, 10.
+    fn assert_equal(found: &[Vec<f32>; 4], expected: &[Vec<f32>; 4], what: &str) {
+        for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+            assert_eq!(a.len(), b.len(), "{what}, value {i}");
+            let scale = b.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+            let off = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale;
+            assert!(off < 5e-6, "{what}, value {i}: off by {off:.1e}");
+        }
+    }
+
+    #[test]
+    fn fused_losses_equal_their_composition_with_all_gradients() {
+        for [n, dim, k] in [[1, 3, 1], [5, 17, 33], [9, 32, 700]] {
+            let (q, bank) = (rows(n, dim, 1), rows(k, dim, 2));
+            let near = l2_normalize(q.clone() + rows(n, dim, 3) * 0.8);
+            let own: Vec<usize> = (0..n).map(|i| i * 3 % k).collect();
+            let indices: Vec<i32> = own.iter().map(|&row| row as i32).collect();
+            let indices = Tensor::<1, Int>::from_data(indices.as_slice(), &Device::flex());
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_supported()) {
+                let what = format!("{:?}, {isa:?}", [n, dim, k]);
+                let both = || [q.clone(), near.clone()];
+                let found = run(&|q, k| fused::info_nce(q, k, bank.clone(), 0.1, isa), both());
+                let expected = run(&|q, k| compose_info_nce(q, k, bank.clone(), None, 0.1), both());
+                assert_equal(&found, &expected, &what);
+                let own = || own.clone();
+                let found = run(&|v, _| fused::over_bank(v, bank.clone(), own(), 0.1, isa), both());
+                let expected = run(
+                    &|v, _| bank::compose_softmax(v, bank.clone(), indices.clone(), 0.1),
+                    both(),
+                );
+                assert_equal(&found, &expected, &what);
+            }
+        }
+    }
+
+    #[test]
+    fn keys_without_a_graph_have_no_gradient() {
+        let q = rows(4, 8, 1).autodiff().require_grad();
+        let (k, queue) = (rows(4, 8, 2), rows(20, 8, 3));
+        let loss = info_nce(q.clone(), k.clone(), queue.clone(), None, 0.2).loss;
+        let gradients = loss.backward();
+        assert!(q.grad(&gradients).is_some());
+        assert!(k.grad(&gradients).is_none() && queue.grad(&gradients).is_none());
+    }
 }

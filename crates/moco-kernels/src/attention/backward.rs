@@ -1,7 +1,7 @@
 //! The backward pass of one head.
 
+use super::AttentionShape;
 use super::pack::{Factors, Head, Layout, times_across, times_along, write_rows};
-use super::{AttentionOutput, AttentionShape};
 use crate::gemm::Strided;
 use crate::simd::{Kernel, Simd, exp, load_n, sum_lanes};
 use crate::threads::{LINE, Scratch, cut};
@@ -9,7 +9,8 @@ use crate::threads::{LINE, Scratch, cut};
 pub(super) struct BackwardHead<'a> {
     pub shape: &'a AttentionShape,
     pub qkv: &'a [f32],
-    pub output: &'a AttentionOutput,
+    pub out: &'a [f32],
+    pub log_sums: &'a [f32],
     pub d_out: &'a [f32],
     /// Image and head.
     pub job: usize,
@@ -22,7 +23,7 @@ impl Kernel for BackwardHead<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let BackwardHead { shape, qkv, output, d_out, job, d_qkv } = self;
+        let BackwardHead { shape, qkv, out, log_sums, d_out, job, d_qkv } = self;
         let layout = Layout::new::<S>(shape);
         let tokens = layout.tokens;
         let (whole, part) = (layout.along(tokens), layout.along(layout.block));
@@ -38,7 +39,7 @@ impl Kernel for BackwardHead<'_> {
         let [probs, d_scores, queries, d_rows, d_queries] = lens[1].map(|len| cut(&mut rest, len));
 
         let [q, k, v] = [0, 1, 2].map(|part| Head::of_qkv(shape, qkv, job, part));
-        let (o, d_o) = (Head::of_out(shape, &output.out, job), Head::of_out(shape, d_out, job));
+        let (o, d_o) = (Head::of_out(shape, out, job), Head::of_out(shape, d_out, job));
         k.transpose(s, &layout, keys_across);
         v.transpose(s, &layout, values_across);
         k.copy(s, &layout, (0, tokens), 1.0, keys);
@@ -52,7 +53,7 @@ impl Kernel for BackwardHead<'_> {
             times_across(s, &layout, by_row(d_rows, layout.deep), rows, values_across, d_scores);
             for row in 0..rows {
                 let at = row * stride;
-                let log_sum = output.log_sums[job * tokens + first + row];
+                let log_sum = log_sums[job * tokens + first + row];
                 let mean = dot(s, layout.head_dim, &o, &d_o, first + row);
                 let (p, d) = (&mut probs[at..at + layout.wide], &mut d_scores[at..]);
                 score_gradient(s, p, &mut d[..layout.wide], log_sum, mean);

@@ -135,7 +135,8 @@ pub fn attention_forward(isa: Isa, shape: &AttentionShape, qkv: &[f32]) -> Atten
 /// `d_qkv` from the input and the results of [`attention_forward`].
 ///
 /// # Shapes
-/// `qkv` `[B, T, 3, H, d]`, `d_out` `[B, T, H d]`; returns `[B, T, 3, H, d]`.
+/// `qkv` `[B, T, 3, H, d]`, `out` and `d_out` `[B, T, H d]`, `log_sums` `[B, H, T]`; returns `[B, T,
+/// 3, H, d]`.
 ///
 /// # Panics
 /// When a slice does not have its shape's length.
@@ -143,12 +144,13 @@ pub fn attention_backward(
     isa: Isa,
     shape: &AttentionShape,
     qkv: &[f32],
-    output: &AttentionOutput,
+    out: &[f32],
+    log_sums: &[f32],
     d_out: &[f32],
 ) -> Vec<f32> {
     assert_eq!(qkv.len(), shape.qkv_len(), "qkv is [B, T, 3, H, d] of {shape:?}");
-    assert_eq!(output.out.len(), shape.out_len(), "out is [B, T, H d] of {shape:?}");
-    assert_eq!(output.log_sums.len(), shape.queries(), "log_sums is [B, H, T] of {shape:?}");
+    assert_eq!(out.len(), shape.out_len(), "out is [B, T, H d] of {shape:?}");
+    assert_eq!(log_sums.len(), shape.queries(), "log_sums is [B, H, T] of {shape:?}");
     assert_eq!(d_out.len(), shape.out_len(), "d_out is [B, T, H d] of {shape:?}");
     if shape.is_empty() {
         return Vec::new();
@@ -160,7 +162,7 @@ pub fn attention_backward(
             let d_qkv = Disjoint::new(d_qkv);
             for_each(shape.batch * shape.heads, |job| {
                 let d_qkv = d_qkv.start().cast::<f32>();
-                isa.run(BackwardHead { shape, qkv, output, d_out, job, d_qkv });
+                isa.run(BackwardHead { shape, qkv, out, log_sums, d_out, job, d_qkv });
             });
         })
     }

@@ -48,7 +48,7 @@ fn block_step() -> Vec<Vec<f32>> {
     let shape = AttentionShape { batch: 3, tokens: 130, heads: 2, head_dim: 20 };
     let (qkv, d_out) = (values(shape.qkv_len(), 9), values(shape.out_len(), 10));
     let attention = attention_forward(isa, &shape, &qkv);
-    let d_qkv = attention_backward(isa, &shape, &qkv, &attention, &d_out);
+    let d_qkv = attention_backward(isa, &shape, &qkv, &attention.out, &attention.log_sums, &d_out);
     vec![
         norm.out,
         grads.x.expect("asked for"),

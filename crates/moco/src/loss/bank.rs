@@ -1,6 +1,7 @@
 //! Losses against a memory bank: Wu et al. 2018 (arXiv 1805.01978), Sec. 3.
 
-use super::{Contrast, info_nce_chance};
+use super::{Contrast, fused, info_nce_chance};
+use crate::nn::fused::isa;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, s};
 
@@ -32,8 +33,22 @@ pub fn bank_scores(v: Tensor<2>, bank: Tensor<2>, samples: Tensor<2, Int>) -> Te
 /// Softmax over all images, each a class of its own: Eq. 2, averaged over the batch.
 ///
 /// # Shapes
-/// `v` is `[N, D]`, `bank` `[images, D]`; `own` names the N rows of the features' images.
+/// `v` is `[N, D]`, `bank` `[images, D]`, a constant; `own` names the N rows of the features'
+/// images.
 pub fn softmax_over_bank(
+    v: Tensor<2>,
+    bank: Tensor<2>,
+    own: Tensor<1, Int>,
+    temperature: f64,
+) -> Contrast {
+    let Some(isa) = isa(&v.device()) else {
+        return compose_softmax(v, bank, own, temperature);
+    };
+    let own = own.into_data().iter::<i64>().map(|row| row as usize).collect();
+    fused::over_bank(v, bank, own, temperature, isa)
+}
+
+pub(super) fn compose_softmax(
     v: Tensor<2>,
     bank: Tensor<2>,
     own: Tensor<1, Int>,
@@ -41,7 +56,10 @@ pub fn softmax_over_bank(
 ) -> Contrast {
     let scores = v.matmul(bank.transpose()); // v·M_j  [N, images]
     let own: Tensor<2, Int> = own.unsqueeze_dim(1);
-    let accuracy = accuracy(&scores, scores.clone().gather(1, own.clone()));
+    // As in `info_nce`, a tie is a miss: the own row alone scores as high as it does.
+    let plain = scores.clone().without_autodiff();
+    let rivals = plain.clone().greater_equal(plain.gather(1, own.clone())).int().sum_dim(1);
+    let accuracy = rivals.equal_elem(1).float().mean();
     let loss = log_softmax(scores / temperature, 1).gather(1, own).mean().neg();
     Contrast { loss, accuracy }
 }

@@ -1,6 +1,6 @@
 //! Multi-head self-attention. Vaswani et al. 2017 (arXiv 1706.03762), Sec. 3.2.
 
-use super::Linear;
+use super::{Linear, fused, fused_vit};
 use burn::tensor::{Tensor, activation::softmax};
 
 /// Self-attention with its four projections; names are timm's.
@@ -33,6 +33,13 @@ impl Attention {
 /// # Shapes
 /// `[N, T, 3 H d]`, packed as (q | k | v), each head by head, to `[N, T, H d]`.
 pub fn attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
+    match fused::isa(&qkv.device()) {
+        Some(isa) => fused_vit::attention(qkv, heads, isa),
+        None => compose(qkv, heads),
+    }
+}
+
+pub(super) fn compose(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
     let [n, t, packed] = qkv.dims();
     let width = packed / 3;
     let d = width / heads;

@@ -42,7 +42,7 @@ impl Layer {
 }
 
 /// The instruction set that fused layers run with on `device`; `None` where there are none.
-pub(super) fn isa(device: &Device) -> Option<Isa> {
+pub(crate) fn isa(device: &Device) -> Option<Isa> {
     let plain = device.clone().without_autodiff();
     matches!(plain.as_dispatch(), DispatchDevice::Flex(_)).then(cpu_kernels).flatten()
 }
@@ -58,7 +58,7 @@ pub(super) fn with_batch_statistics(
     let [gamma, beta] = affine.map(Tensor::into_dispatch);
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     let (out, mean, variance) =
-        <Dispatch as TrainOps>::conv_bn_act(x, weight, gamma, beta, Skip::of(skip), layer);
+        <Dispatch as TrainOps>::conv_bn_act(x, weight, gamma, beta, Optional::of(skip), layer);
     (Tensor::from_dispatch(out), [mean, variance].map(Tensor::from_dispatch))
 }
 
@@ -86,18 +86,18 @@ pub(super) fn with_running_statistics(
     let [gamma, beta] = affine.map(Tensor::into_dispatch);
     let [mean, variance] = statistics.map(Tensor::into_dispatch);
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    let skip = Skip::of(skip);
+    let skip = Optional::of(skip);
     let out =
         <Dispatch as EvalOps>::conv_bn_act(x, weight, gamma, beta, mean, variance, skip, layer);
     Tensor::from_dispatch(out)
 }
 
-/// A skip connection, or none.
+/// A tensor that an operation may do without: a skip connection, a bias.
 #[derive(ExtensionType)]
-pub enum Skip<B: Backend> {
+pub enum Optional<B: Backend> {
     /// Nothing is added.
     Absent,
-    /// Added before the ReLU.
+    /// Is added.
     Present(FloatTensor<B>),
 }
 
@@ -109,7 +109,7 @@ trait TrainOps: Backend {
         weight: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
-        #[extension_type] skip: Skip<Self>,
+        #[extension_type] skip: Optional<Self>,
         layer: Layer,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
@@ -124,7 +124,7 @@ trait EvalOps: Backend {
         beta: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
-        #[extension_type] skip: Skip<Self>,
+        #[extension_type] skip: Optional<Self>,
         layer: Layer,
     ) -> FloatTensor<Self>;
 }
@@ -135,7 +135,7 @@ impl TrainOps for Flex {
         weight: FlexTensor,
         gamma: FlexTensor,
         beta: FlexTensor,
-        skip: Skip<Self>,
+        skip: Optional<Self>,
         layer: Layer,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let skip = skip.contiguous();
@@ -154,7 +154,7 @@ impl EvalOps for Flex {
         beta: FlexTensor,
         mean: FlexTensor,
         variance: FlexTensor,
-        skip: Skip<Self>,
+        skip: Optional<Self>,
         layer: Layer,
     ) -> FlexTensor {
         let skip = skip.contiguous();
@@ -172,7 +172,7 @@ impl<C: CheckpointStrategy> TrainOps for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
-        skip: Skip<Self>,
+        skip: Optional<Self>,
         layer: Layer,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
@@ -181,11 +181,11 @@ impl<C: CheckpointStrategy> TrainOps for Autodiff<Flex, C> {
         let forward = Forward::new(x, weight, layer);
         let norm = layer.norm();
         match skip {
-            Skip::Absent => {
+            Optional::Absent => {
                 let prepared = ConvBnAct.prepare::<C>(nodes).compute_bound().stateful();
                 forward.record(prepared, &gamma, &beta, norm, None)
             }
-            Skip::Present(skip) => {
+            Optional::Present(skip) => {
                 let (skip, skip_node) = skip.into_parts();
                 let [x, weight, gamma_node, beta_node] = nodes;
                 let nodes = [x, weight, gamma_node, beta_node, skip_node];
@@ -325,28 +325,45 @@ impl<const N: usize> Backward<Flex, N> for ConvBnAct {
     }
 }
 
-impl Skip<Dispatch> {
-    fn of(skip: Option<Tensor<4>>) -> Self {
-        skip.map_or(Skip::Absent, |skip| Skip::Present(skip.into_dispatch()))
+impl Optional<Dispatch> {
+    pub(super) fn of<const D: usize>(tensor: Option<Tensor<D>>) -> Self {
+        tensor.map_or(Optional::Absent, |tensor| Optional::Present(tensor.into_dispatch()))
     }
 }
 
-impl Skip<Flex> {
-    fn contiguous(self) -> Option<FlexTensor> {
+impl Optional<Flex> {
+    pub(super) fn contiguous(self) -> Option<FlexTensor> {
         match self {
-            Skip::Absent => None,
-            Skip::Present(skip) => Some(contiguous(skip)),
+            Optional::Absent => None,
+            Optional::Present(tensor) => Some(contiguous(tensor)),
         }
     }
 }
 
+/// Puts an output on the graph, if a gradient is wanted of any of its inputs.
+pub(crate) fn record<O, S, C, const N: usize>(
+    prepared: OpsKind<O, Flex, S, C, N>,
+    state: S,
+    out: FlexTensor,
+) -> FloatTensor<Autodiff<Flex, C>>
+where
+    O: Backward<Flex, N, State = S>,
+    S: Clone + Send + std::fmt::Debug + 'static,
+    C: CheckpointStrategy,
+{
+    match prepared {
+        OpsKind::Tracked(prepared) => prepared.finish(state, out),
+        OpsKind::UnTracked(prepared) => prepared.finish(out),
+    }
+}
+
 /// `tensor`, or a contiguous copy of it.
-pub(super) fn contiguous(tensor: FlexTensor) -> FlexTensor {
+pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
 }
 
 /// The values of a contiguous f32 tensor.
-pub(super) fn slice(tensor: &FlexTensor) -> &[f32] {
+pub(crate) fn slice(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("contiguous f32, as everything here is made")
 }
 
@@ -357,11 +374,12 @@ pub(super) fn slice_mut(tensor: &mut FlexTensor) -> &mut [f32] {
 }
 
 /// A tensor of its own over `values`.
-pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
 }
 
-fn vector(values: Vec<f32>) -> FlexTensor {
+/// The same of one dimension.
+pub(crate) fn vector(values: Vec<f32>) -> FlexTensor {
     let n = values.len();
     tensor(values, [n])
 }

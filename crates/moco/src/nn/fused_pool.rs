@@ -1,10 +1,10 @@
 //! Our max-pool kernel as a Burn operation, in the trunk's own layout. See [`super::fused`].
 
-use super::fused::{contiguous, slice, tensor};
+use super::fused::{contiguous, record, slice, tensor};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
@@ -33,10 +33,7 @@ impl<C: CheckpointStrategy> PoolOps for Autodiff<Flex, C> {
     fn max_pool(x: FloatTensor<Self>, isa: Isa) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         let (out, saved) = run(x, isa);
-        match MaxPool.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prepared) => prepared.finish(saved, out),
-            OpsKind::UnTracked(prepared) => prepared.finish(out),
-        }
+        record(MaxPool.prepare::<C>([node]).compute_bound().stateful(), saved, out)
     }
 }
 

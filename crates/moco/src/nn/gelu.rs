@@ -1,6 +1,8 @@
 //! Gaussian error linear units. Hendrycks & Gimpel 2016 (arXiv 1606.08415).
 
+use super::{fused, fused_vit};
 use burn::tensor::Tensor;
+use moco_kernels::gelu;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 /// How the normal distribution function in [`gelu`] is computed.
@@ -13,11 +15,27 @@ pub enum Gelu {
     Tanh,
 }
 
+impl Gelu {
+    /// The kernels' name for it.
+    pub(super) fn kernel(self) -> gelu::Gelu {
+        match self {
+            Gelu::Erf => gelu::Gelu::Exact,
+            Gelu::Tanh => gelu::Gelu::Tanh,
+        }
+    }
+}
+
 /// `x Φ(x)`, where Φ is the distribution function of the standard normal.
-///
+pub fn gelu<const D: usize>(x: Tensor<D>, kind: Gelu) -> Tensor<D> {
+    match fused::isa(&x.device()) {
+        Some(isa) => fused_vit::gelu(x, kind.kernel(), isa),
+        None => compose(x, kind),
+    }
+}
+
 /// Composed here rather than by Burn's own activation, whose gradient is that of the tanh
 /// approximation even where its forward pass is exact.
-pub fn gelu<const D: usize>(x: Tensor<D>, kind: Gelu) -> Tensor<D> {
+pub(super) fn compose<const D: usize>(x: Tensor<D>, kind: Gelu) -> Tensor<D> {
     let twice_phi = match kind {
         Gelu::Erf => (x.clone() * FRAC_1_SQRT_2).erf() + 1.0,
         Gelu::Tanh => {

@@ -1,6 +1,7 @@
 //! Layer normalisation. Ba et al. 2016 (arXiv 1607.06450).
 
 use super::param::Param;
+use super::{fused, fused_vit};
 use burn::tensor::{Device, Tensor, module};
 
 /// Added to variances in every Vision Transformer here; torch's own default is 1e-5.
@@ -43,7 +44,10 @@ pub fn layer_norm<const D: usize>(
     bias: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<D> {
-    module::layer_norm(x, weight, Some(bias), epsilon)
+    match fused::isa(&x.device()) {
+        Some(isa) => fused_vit::layer_norm(x, weight, bias, epsilon as f32, isa),
+        None => module::layer_norm(x, weight, Some(bias), epsilon),
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Fully connected layer.
 
+use super::fused_linear::{self, Layer};
 use super::gelu::{Gelu, gelu};
-use super::init;
 use super::param::Param;
+use super::{fused, init};
 use burn::tensor::{Device, Tensor, module};
 use rand_chacha::ChaCha8Rng;
 
@@ -60,7 +61,10 @@ pub fn linear<const D: usize>(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
-    module::linear(x, weight.transpose(), bias)
+    match fused::isa(&x.device()) {
+        Some(isa) => fused_linear::linear(x, weight, bias, Layer { gelu: None, isa }),
+        None => module::linear(x, weight.transpose(), bias),
+    }
 }
 
 /// `gelu(x Wᵀ + b)`, as one call because the two are worth fusing.
@@ -73,5 +77,10 @@ pub fn linear_gelu<const D: usize>(
     bias: Option<Tensor<1>>,
     kind: Gelu,
 ) -> Tensor<D> {
-    gelu(linear(x, weight, bias), kind)
+    match fused::isa(&x.device()) {
+        Some(isa) => {
+            fused_linear::linear(x, weight, bias, Layer { gelu: Some(kind.kernel()), isa })
+        }
+        None => gelu(linear(x, weight, bias), kind),
+    }
 }

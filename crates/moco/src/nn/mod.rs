@@ -6,8 +6,12 @@ mod attention;
 mod conv;
 mod drop_path;
 mod feature_norm;
-mod fused;
+pub(crate) mod fused;
+mod fused_linear;
 mod fused_pool;
+#[cfg(test)]
+mod fused_tests;
+mod fused_vit;
 mod gelu;
 pub mod init;
 mod layer_norm;

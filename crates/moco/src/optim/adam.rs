@@ -2,8 +2,10 @@
 //!
 //! Kingma & Ba 2015 (arXiv 1412.6980), Alg. 1; Loshchilov & Hutter 2019 (arXiv 1711.05101), Alg. 2.
 
-use crate::nn::Buffer;
+use crate::nn::update::adamw_step;
+use crate::nn::{Buffer, TensorLeaf};
 use burn::tensor::Tensor;
+use moco_kernels::optim::AdamWConfig;
 
 /// The numbers of one update.
 pub struct Adam {
@@ -29,14 +31,15 @@ impl Adam {
         weight_decay: f64,
     ) -> Tensor<1> {
         let [beta1, beta2] = self.betas;
-        let (p, g) = match self.decoupled {
-            true => (p * (1.0 - lr * weight_decay), g),
-            false => (p.clone(), g + p * weight_decay),
+        let (g, weight_decay) = match self.decoupled {
+            true => (g, weight_decay),
+            false => (g + p.clone() * weight_decay, 0.0),
         };
-        mean.update(|m| m * beta1 + g.clone() * (1.0 - beta1));
-        square.update(|v| v * beta2 + g.square() * (1.0 - beta2));
-        let bias = |beta: f64| 1.0 - beta.powi(i32::try_from(self.steps).unwrap_or(i32::MAX));
-        let denominator = square.val().sqrt() / bias(beta2).sqrt() + self.epsilon;
-        p - mean.val() / denominator * (lr / bias(beta1))
+        let config = AdamWConfig { lr, beta1, beta2, eps: self.epsilon, weight_decay };
+        let moments = [mean.take_flat(), square.take_flat()];
+        let (p, [first, second]) = adamw_step(p, g, moments, self.steps, config);
+        mean.set_flat(first);
+        square.set_flat(second);
+        p
     }
 }

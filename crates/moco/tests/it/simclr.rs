@@ -120,7 +120,7 @@ fn check_trajectory(
 
 #[test]
 fn v1_trajectory_matches_torch() {
-    check_trajectory("simclr_trajectory", 2, Reduction::Mean, [5e-6, 2e-5]);
+    check_trajectory("simclr_trajectory", 2, Reduction::Mean, [1e-5, 2e-5]);
 }
 
 #[test]
