@@ -1,5 +1,5 @@
 //! Our contrastive kernel as a Burn operation: cross-entropy against a large matrix without its
-//! logits, the gradient from the same pass. See [`crate::nn`]'s own.
+//! logits, the gradient from the same pass. In the manner of [`crate::nn::fused`].
 
 use super::Contrast;
 use crate::nn::fused::{contiguous, record, slice, tensor, vector};
