@@ -207,11 +207,14 @@ fn unreadable_images_are_listed_and_skipped_up_to_a_share() {
     let (_place, path) = place(200, 8);
     let first = fs::read_dir(path.join("train")).unwrap().next().unwrap().unwrap().path();
     fs::write(first.join("broken.png"), b"\x89PNG\r\n\x1a\n and no more").unwrap();
+    fs::create_dir(first.join("folder.png")).unwrap();
     let line =
         |out: &str| format!("pretrain --data {{}}/train --out {{}}/{out} {SMALL} --epochs 2");
     done(&line("run"), &path);
     let listed = fs::read_to_string(path.join("run/bad_files.csv")).unwrap();
-    assert!(listed.contains("broken.png"), "{listed}");
+    for name in ["broken.png", "folder.png"] {
+        assert_eq!(listed.matches(name).count(), 1, "{listed}");
+    }
 
     for i in 0..5 {
         fs::write(first.join(format!("text-{i}.jpg")), "no JPEG").unwrap();

@@ -221,6 +221,10 @@ impl Trainer {
         let mut loader = self.loader()?;
         observer.event(&Event::Start(self.facts()));
         self.explain(observer);
+        for skipped in self.dataset.skipped() {
+            let (name, reason) = (skipped.name.clone(), skipped.reason.clone());
+            observer.event(&Event::BadFile { name, reason });
+        }
 
         let mut last_knn = None;
         let mut clock = EpochClock::default();
