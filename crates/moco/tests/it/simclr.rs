@@ -118,9 +118,12 @@ fn check_trajectory(
     trajectory::check(&mut method, &mut lars, &golden, 1e-3, tolerances, &[]);
 }
 
+/// LARS divides by small norms: torch's own f32 is 1.3e-6 (loss) and 3.6e-6 (state) away from its
+/// f64, in v2 3.7e-6 and 1.4e-5. Winograd convolutions cost about ten times as much
+/// (golden/README.md).
 #[test]
 fn v1_trajectory_matches_torch() {
-    check_trajectory("simclr_trajectory", 2, Reduction::Mean, [1e-5, 2e-5]);
+    check_trajectory("simclr_trajectory", 2, Reduction::Mean, [1e-5, 5e-5]);
 }
 
 #[test]
