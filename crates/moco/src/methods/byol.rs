@@ -48,7 +48,7 @@ impl Byol {
     }
 }
 
-/// Projector and predictor alike (Sec. 3.3 and App. F): a bias before BatchNorm, none at the end.
+/// Projector and predictor alike (Sec. 3.3): a bias before BatchNorm, none at the end.
 fn mlp(config: &ByolConfig, network: &NetworkSpec) -> MlpSpec {
     MlpSpec {
         hidden_norm: true,
@@ -74,8 +74,8 @@ impl Method for Byol {
         &mut self.online
     }
 
-    /// `xi <- tau xi + (1 - tau) theta` (Sec. 3.1), where tau rises to 1: `1 - (1 - tau_0)
-    /// (cos(pi k/K) + 1) / 2` at step k of K (Sec. 3.3).
+    /// `xi <- tau xi + (1 - tau) theta`, where tau rises to 1: it is
+    /// `1 - (1 - tau_0) (cos(pi k/K) + 1) / 2` at step k of K (Sec. 3.3).
     fn after_update(&mut self, step: &Step) {
         let tau = cosine(self.config.momentum, 1.0, step.progress());
         ema::update(&mut self.target, &mut self.online.encoder, tau);

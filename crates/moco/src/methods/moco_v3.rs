@@ -55,7 +55,7 @@ impl MocoV3 {
         Encoder::new(network, |_| projector(config, network), device)
     }
 
-    /// Eq. 2 at a step: the momentum may rise to 1 along half a cosine.
+    /// The momentum of a step, which may rise to 1 along half a cosine.
     fn momentum(&self, step: &Step) -> f64 {
         let m = self.config.momentum;
         if self.config.momentum_cosine { cosine(m, 1.0, step.progress()) } else { m }
@@ -96,7 +96,7 @@ impl Method for MocoV3 {
         let [_, q2] = self.query.forward(x2.clone(), Mode::Train);
 
         if step.is_first_part() {
-            // Eq. 2, with the query weights of this step, before their update.
+            // With the query weights of this step, before their update.
             let m = self.momentum(step);
             ema::update(&mut self.key, &mut self.query.encoder, m);
         }
