@@ -13,7 +13,7 @@ pub use siamese::{negative_cosine, normalized_distance};
 
 use crate::nn::fused::isa;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 /// Stands for minus infinity among similarities: its exponential is 0 at any temperature in use.
 const NO_LOGIT: f64 = -1e9;
@@ -85,11 +85,15 @@ fn compose_info_nce(
 /// # Shapes
 /// `logits` is `[N, K]`, `own` gives N columns; the result is `[1]`.
 pub fn cross_entropy_at(logits: Tensor<2>, own: impl Iterator<Item = usize>) -> Tensor<1> {
+    let own = columns(own, &logits.device().without_autodiff());
+    log_softmax(logits, 1).gather(1, own).mean().neg()
+}
+
+/// One column number per row, `[N, 1]`.
+fn columns(own: impl Iterator<Item = usize>, device: &Device) -> Tensor<2, Int> {
     let own: Vec<i32> = own.map(|column| column as i32).collect();
     let n = own.len();
-    let plain = logits.device().without_autodiff();
-    let own = Tensor::<2, Int>::from_data(TensorData::new(own, [n, 1]), &plain);
-    log_softmax(logits, 1).gather(1, own).mean().neg()
+    Tensor::from_data(TensorData::new(own, [n, 1]), device)
 }
 
 /// Loss of [`info_nce`] for unrelated unit vectors: `ln(K+1) + 1/(2 D T²)`.
@@ -117,7 +121,6 @@ mod tests {
     use crate::batch::to_host;
     use crate::nn::init;
     use crate::rng::{Purpose, stream};
-    use burn::tensor::Device;
     use moco_kernels::Isa;
 
     fn rows(rows: usize, dim: usize, seed: u64) -> Tensor<2> {
@@ -154,8 +157,6 @@ mod tests {
             let (q, bank) = (rows(n, dim, 1), rows(k, dim, 2));
             let near = l2_normalize(q.clone() + rows(n, dim, 3) * 0.8);
             let own: Vec<usize> = (0..n).map(|i| i * 3 % k).collect();
-            let indices: Vec<i32> = own.iter().map(|&row| row as i32).collect();
-            let indices = Tensor::<1, Int>::from_data(indices.as_slice(), &Device::flex());
             for isa in Isa::ALL.into_iter().filter(|isa| isa.is_supported()) {
                 let what = format!("{:?}, {isa:?}", [n, dim, k]);
                 let both = || [q.clone(), near.clone()];
@@ -164,10 +165,8 @@ mod tests {
                 assert_equal(&found, &expected, &what);
                 let own = || own.clone();
                 let found = run(&|v, _| fused::over_bank(v, bank.clone(), own(), 0.1, isa), both());
-                let expected = run(
-                    &|v, _| bank::compose_softmax(v, bank.clone(), indices.clone(), 0.1),
-                    both(),
-                );
+                let expected =
+                    run(&|v, _| bank::compose_softmax(v, bank.clone(), &own(), 0.1), both());
                 assert_equal(&found, &expected, &what);
             }
         }

@@ -1,6 +1,6 @@
 //! Losses against a memory bank: Wu et al. 2018 (arXiv 1805.01978), Sec. 3.
 
-use super::{Contrast, fused, info_nce_chance};
+use super::{Contrast, columns, cross_entropy_at, fused, info_nce_chance};
 use crate::nn::fused::isa;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, s};
@@ -38,30 +38,28 @@ pub fn bank_scores(v: Tensor<2>, bank: Tensor<2>, samples: Tensor<2, Int>) -> Te
 pub fn softmax_over_bank(
     v: Tensor<2>,
     bank: Tensor<2>,
-    own: Tensor<1, Int>,
+    own: &[usize],
     temperature: f64,
 ) -> Contrast {
-    let Some(isa) = isa(&v.device()) else {
-        return compose_softmax(v, bank, own, temperature);
-    };
-    let own = own.into_data().iter::<i64>().map(|row| row as usize).collect();
-    fused::over_bank(v, bank, own, temperature, isa)
+    match isa(&v.device()) {
+        Some(isa) => fused::over_bank(v, bank, own.to_vec(), temperature, isa),
+        None => compose_softmax(v, bank, own, temperature),
+    }
 }
 
 pub(super) fn compose_softmax(
     v: Tensor<2>,
     bank: Tensor<2>,
-    own: Tensor<1, Int>,
+    own: &[usize],
     temperature: f64,
 ) -> Contrast {
     let scores = v.matmul(bank.transpose()); // v·M_j  [N, images]
-    let own: Tensor<2, Int> = own.unsqueeze_dim(1);
     // As in `info_nce`, a tie is a miss: the own row alone scores as high as it does.
     let plain = scores.clone().without_autodiff();
-    let rivals = plain.clone().greater_equal(plain.gather(1, own.clone())).int().sum_dim(1);
+    let columns = columns(own.iter().copied(), &plain.device());
+    let rivals = plain.clone().greater_equal(plain.gather(1, columns)).int().sum_dim(1);
     let accuracy = rivals.equal_elem(1).float().mean();
-    let loss = log_softmax(scores / temperature, 1).gather(1, own).mean().neg();
-    Contrast { loss, accuracy }
+    Contrast { loss: cross_entropy_at(scores / temperature, own.iter().copied()), accuracy }
 }
 
 /// Softmax over the sampled rows: cross-entropy to the first, averaged over the batch.

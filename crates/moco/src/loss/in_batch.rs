@@ -1,7 +1,7 @@
 //! Contrast among the images of a batch.
 
-use super::{Contrast, NO_LOGIT, cross_entropy_at};
-use burn::tensor::{Bool, Int, Tensor};
+use super::{Contrast, NO_LOGIT, columns, cross_entropy_at};
+use burn::tensor::{Bool, Tensor};
 
 /// InfoNCE where the negatives are the other keys of the batch: Chen, Xie & He 2021
 /// (arXiv 2104.02057), Eq. 1.
@@ -31,7 +31,6 @@ pub fn nt_xent(z: Tensor<2>, temperature: f64) -> Contrast {
 /// Cross-entropy with column `own` of each row, and how often that column scores highest.
 fn contrast(logits: Tensor<2>, own: impl Iterator<Item = usize> + Clone) -> Contrast {
     let best = logits.clone().without_autodiff().argmax(1).flatten::<1>(0, 1);
-    let columns: Vec<i32> = own.clone().map(|column| column as i32).collect();
-    let columns = Tensor::<1, Int>::from_data(columns.as_slice(), &best.device());
-    Contrast { loss: cross_entropy_at(logits, own), accuracy: best.equal(columns).float().mean() }
+    let hits = best.clone().equal(columns(own.clone(), &best.device()).flatten(0, 1));
+    Contrast { loss: cross_entropy_at(logits, own), accuracy: hits.float().mean() }
 }

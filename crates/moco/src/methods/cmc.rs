@@ -53,8 +53,8 @@ impl Cmc {
 
     /// The loss for given rows of the banks, as [`Bank::sample`] draws them.
     pub fn loss_with(&mut self, batch: &Batch, samples: Tensor<2, Int>) -> StepOutput {
-        let [x] = batch.views.as_slice() else { panic!("CMC takes one view, which it splits") };
-        let [v_l, v_ab] = self.encoder.forward(x.clone(), Mode::Train).map(l2_normalize); // [N, D]
+        let x = batch.single().clone();
+        let [v_l, v_ab] = self.encoder.forward(x, Mode::Train).map(l2_normalize); // [N, D]
         // Sec. 3.2, Eq. 4: the anchor of one view, all others of the other view.
         let l = self.contrast(0, v_l.clone(), self.banks[1].rows(), samples.clone());
         let ab = self.contrast(1, v_ab.clone(), self.banks[0].rows(), samples);

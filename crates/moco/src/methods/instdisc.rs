@@ -27,7 +27,6 @@ pub struct InstDisc {
     partition: Option<Partition>,
     config: InstDiscConfig,
     images: usize,
-    device: Device,
 }
 
 crate::module!(InstDisc { encoder, bank, partition });
@@ -47,7 +46,6 @@ impl InstDisc {
             partition: (config.loss == BankLoss::Nce).then(|| Partition::new(device)),
             config: config.clone(),
             images,
-            device: device.clone(),
         }
     }
 
@@ -62,11 +60,10 @@ impl InstDisc {
         batch: &Batch,
         samples: impl FnOnce(&Bank) -> Tensor<2, Int>,
     ) -> StepOutput {
-        let [x] = batch.views.as_slice() else { panic!("instance discrimination takes one view") };
-        let v = l2_normalize(self.encoder.forward(x.clone(), Mode::Train)); // [N, D]
+        let v = l2_normalize(self.encoder.forward(batch.single().clone(), Mode::Train)); // [N, D]
         let (rows, t) = (self.bank.rows(), self.config.temperature);
         let Contrast { loss, accuracy } = match &mut self.partition {
-            None => softmax_over_bank(v.clone(), rows, self.own(batch), t), // Eq. 2
+            None => softmax_over_bank(v.clone(), rows, &batch.indices, t), // Eq. 2
             Some(partition) => {
                 let scores = bank_scores(v.clone(), rows, samples(&self.bank)); // [N, 1 + m]
                 let z = partition.z(&scores, t, self.images); // Eq. 6
@@ -75,12 +72,6 @@ impl InstDisc {
         };
         self.bank.collect(&batch.indices, v.clone());
         StepOutput { loss, metrics: vec![("accuracy", accuracy), ("feature_std", channel_std(v))] }
-    }
-
-    /// The row of each image.
-    fn own(&self, batch: &Batch) -> Tensor<1, Int> {
-        let rows: Vec<i32> = batch.indices.iter().map(|&image| image as i32).collect();
-        Tensor::from_data(rows.as_slice(), &self.device)
     }
 }
 
