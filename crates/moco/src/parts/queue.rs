@@ -46,17 +46,20 @@ impl Queue {
     /// Which keys belong to which of the given images: (position in `images`, row) pairs. A query
     /// that meets a key of its own image among the negatives is pushed away from itself.
     pub fn own_keys(&self, images: &[usize]) -> Vec<(usize, usize)> {
-        let mut rows: HashMap<u64, Vec<usize>> = HashMap::new();
+        // The batch is small beside the queue, so it is the batch that is looked up.
+        let mut positions: HashMap<u64, Vec<usize>> = HashMap::new();
+        for (i, image) in images.iter().enumerate() {
+            positions.entry(*image as f32 as u64).or_default().push(i);
+        }
+        let mut own = Vec::new();
         for (row, owner) in to_host(self.owners.val()).into_iter().enumerate() {
             if owner != NOBODY {
-                rows.entry(owner as u64).or_default().push(row);
+                let queries = positions.get(&(owner as u64)).into_iter().flatten();
+                own.extend(queries.map(|i| (*i, row)));
             }
         }
-        let own = |(i, image): (usize, &usize)| {
-            let rows = rows.get(&(*image as f32 as u64)).into_iter().flatten();
-            rows.map(move |row| (i, *row)).collect::<Vec<_>>()
-        };
-        images.iter().enumerate().flat_map(own).collect()
+        own.sort_unstable();
+        own
     }
 
     /// Replaces the oldest keys by those of `images`.
