@@ -1,9 +1,16 @@
-//! The linear classifier that probes and fine-tuning put on features.
+//! What probes and fine-tuning have in common: a linear classifier on features, its loss, and the
+//! images it learns from.
 
+use crate::loss::cross_entropy_at;
 use crate::nn::{Linear, Param, init};
 use crate::rng::{self, Purpose};
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
+use moco_data::{DataError, Dataset, Loader, LoaderConfig, View};
+use std::sync::Arc;
+
+/// Batches that wait for the network.
+const PREFETCH: usize = 4;
 
 /// Weights from N(0, 0.01), biases zero, as the reference starts its probe.
 pub fn classifier(inputs: usize, classes: usize, seed: u64, device: &Device) -> Linear {
@@ -19,14 +26,31 @@ pub fn classifier(inputs: usize, classes: usize, seed: u64, device: &Device) -> 
 /// # Shapes
 /// `[N, classes]` and N labels to `[1]`.
 pub fn cross_entropy(logits: Tensor<2>, labels: &[u32], smoothing: f64) -> Tensor<1> {
-    let labels: Vec<i32> = labels.iter().map(|&label| label as i32).collect();
-    let n = labels.len();
-    let labels =
-        Tensor::<2, Int>::from_data(TensorData::new(labels, [n, 1]), &logits.device().inner());
-    let log_p = log_softmax(logits, 1);
-    let own = log_p.clone().gather(1, labels).mean();
+    let own = labels.iter().map(|&label| label as usize);
     if smoothing == 0.0 {
-        return own.neg();
+        return cross_entropy_at(logits, own);
     }
-    (own * (1.0 - smoothing) + log_p.mean() * smoothing).neg()
+    let uniform = log_softmax(logits.clone(), 1).mean().neg();
+    cross_entropy_at(logits, own) * (1.0 - smoothing) + uniform * smoothing
+}
+
+/// Augmented training images, a batch of at most `batch_size` at a time. Images that cannot be
+/// read are left out, however many they are.
+pub fn training_images(
+    train: &Arc<Dataset>,
+    view: &View,
+    batch_size: usize,
+    seed: u64,
+    threads: usize,
+) -> Result<Loader, DataError> {
+    let settings = LoaderConfig {
+        batch_size: batch_size.min(train.len()),
+        views: vec![view.clone()],
+        seed,
+        threads,
+        prefetch: PREFETCH,
+        max_bad_share: 1.0,
+        cache_mb: 0,
+    };
+    Loader::start(train.clone(), settings, 0)
 }

@@ -4,7 +4,7 @@
 //! rates (Clark et al. 2020, arXiv 2003.10555, Sec. 3.2; Bao et al. 2022, arXiv 2106.08254), as
 //! MAE does. With few labels this is what tells encoders apart.
 
-use super::classifier::{classifier, cross_entropy};
+use super::classifier::{classifier, cross_entropy, training_images};
 use super::{Accuracy, FrozenEncoder};
 use crate::batch::{Batch, pixels_to_tensor, to_host};
 use crate::config::{DecayScope, FeatureKind, RuleConfig};
@@ -13,12 +13,10 @@ use crate::nn::{Linear, Mode, Module, Visitor};
 use crate::optim::{NamedGradients, Optimizer};
 use crate::schedule::cosine;
 use burn::tensor::{Device, Tensor};
-use moco_data::{DataError, Dataset, Loader, LoaderConfig, View, for_each_batch};
+use moco_data::{DataError, Dataset, View, for_each_batch};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Batches that wait for the network.
-const PREFETCH: usize = 4;
 /// Test images per forward pass.
 const TEST_BATCH: usize = 128;
 
@@ -97,7 +95,8 @@ pub fn fine_tune(
     let head = classifier(width, classes, config.seed, &device.clone().autodiff());
     let mut net = Classifier { encoder, head };
 
-    let mut loader = loader(&train, config)?;
+    let mut loader =
+        training_images(&train, &config.view, config.batch_size, config.seed, config.threads)?;
     let rule = RuleConfig::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
     let mut optimizer = Optimizer::of_rule(rule, DecayScope::Matrices, None, &mut net);
     let layers = Layers::of(&mut net);
@@ -116,19 +115,6 @@ pub fn fine_tune(
         progress(step + 1, total);
     }
     Ok(score(&mut net, test, &start.view, classes, config.threads, &device))
-}
-
-fn loader(train: &Arc<Dataset>, config: &FineTune) -> Result<Loader, DataError> {
-    let settings = LoaderConfig {
-        batch_size: config.batch_size.min(train.len()),
-        views: vec![config.view.clone()],
-        seed: config.seed,
-        threads: config.threads,
-        prefetch: PREFETCH,
-        max_bad_share: 1.0,
-        cache_mb: 0,
-    };
-    Loader::start(train.clone(), settings, 0)
 }
 
 /// Backbone and new layer.

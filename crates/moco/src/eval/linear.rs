@@ -3,18 +3,15 @@
 //! A linear classifier on frozen backbone features of augmented images, by SGD. The backbone stays
 //! in evaluation mode, so neither its weights nor its BatchNorm statistics move.
 
-use super::classifier::{classifier, cross_entropy};
+use super::classifier::{classifier, cross_entropy, training_images};
 use super::{Accuracy, Features, FrozenEncoder};
 use crate::batch::{Batch, to_host};
 use crate::config::{DecayScope, FeatureKind, RuleConfig};
 use crate::nn::{Affine, FeatureNorm, Mode};
 use crate::optim::{NamedGradients, Optimizer};
 use burn::tensor::{Tensor, TensorData};
-use moco_data::{DataError, Dataset, Loader, LoaderConfig, View};
+use moco_data::{DataError, Dataset, View};
 use std::sync::Arc;
-
-/// Batches that wait for the probe.
-const PREFETCH: usize = 4;
 
 /// Settings of the probe; the defaults are the paper's.
 #[derive(Clone, Debug)]
@@ -70,20 +67,8 @@ pub fn linear_sgd(
     let classes = train.class_names().len();
     let width = frozen.encoder.width(config.feature);
     let mut norm = config.normalize.then(|| FeatureNorm::new(width, 1, Affine::Neither, &device));
-    let batch_size = config.batch_size.min(train.len());
-    let mut loader = Loader::start(
-        train.clone(),
-        LoaderConfig {
-            batch_size,
-            views: vec![config.view.clone()],
-            seed: config.seed,
-            threads: config.threads,
-            prefetch: PREFETCH,
-            max_bad_share: 1.0,
-            cache_mb: 0,
-        },
-        0,
-    )?;
+    let mut loader =
+        training_images(&train, &config.view, config.batch_size, config.seed, config.threads)?;
     let mut classifier = classifier(width, classes, config.seed, &device.clone().autodiff());
     let rule = RuleConfig::Sgd { momentum: 0.9 };
     let mut sgd = Optimizer::of_rule(rule, DecayScope::All, None, &mut classifier);
