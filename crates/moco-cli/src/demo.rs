@@ -1,13 +1,12 @@
 //! `moco demo`: the whole way on a small generated data set.
 
 use crate::args::DemoArgs;
-use crate::eval::encode;
 use crate::pretrain::{train, write_config};
-use crate::session::{Machine, load_encoder};
+use crate::score::{Accuracies, backbone_features};
+use crate::session::{Machine, load_encoder, untrained};
 use anyhow::Context;
-use moco::config::{self, DataFacts, FeatureKind, Recipe, RunConfig, resolve};
-use moco::eval::{Features, FrozenEncoder, Logistic, knn, logistic, pixel_features};
-use moco::methods;
+use moco::config::{self, DataFacts, Recipe, RunConfig, resolve};
+use moco::eval::{Features, FrozenEncoder, pixel_features};
 use moco::report::{duration, percent};
 use moco::train::{RunDir, Trainer};
 use moco_data::{Dataset, synthetic};
@@ -98,15 +97,13 @@ struct Bench {
 impl Bench {
     fn print_table(&mut self, trained: FrozenEncoder) -> anyhow::Result<()> {
         let view = trained.view.clone();
-        let device = &self.machine.device;
-        let encoder = methods::encoder(&self.config, device);
-        let untrained = FrozenEncoder::new(encoder, &self.config, device);
+        let untrained = untrained(&self.config, &self.machine.device);
         let threads = self.machine.options.threads;
         println!("\n{:<24}{:>10}{:>16}", "features", "kNN", "linear probe");
-        self.print_row("trained encoder", self.features(trained)?);
-        self.print_row("untrained encoder", self.features(untrained)?);
+        self.print_row("trained encoder", &self.features(trained)?);
+        self.print_row("untrained encoder", &self.features(untrained)?);
         let pixels = [&*self.train, &self.test].map(|set| pixel_features(set, &view, threads));
-        self.print_row("raw pixels", pixels);
+        self.print_row("raw pixels", &pixels);
         let classes = self.train.class_names().len();
         println!("{:<24}{:>10}{:>16}", "guessing", percent(1.0 / classes as f64, 1), "");
         Ok(())
@@ -114,15 +111,15 @@ impl Bench {
 
     fn features(&self, mut encoder: FrozenEncoder) -> anyhow::Result<[Features; 2]> {
         let threads = self.machine.options.threads;
-        let mut of =
-            |set: &Dataset, stage| encode(&mut encoder, set, FeatureKind::Backbone, threads, stage);
-        Ok([of(&self.train, "training images")?, of(&self.test, "test images")?])
+        let (train, test) =
+            backbone_features(&mut encoder, &self.train, Some(&self.test), threads)?;
+        Ok([train, test.unwrap_or_default()])
     }
 
-    fn print_row(&self, name: &str, [train, test]: [Features; 2]) {
+    fn print_row(&self, name: &str, [train, test]: &[Features; 2]) {
         let monitor = &self.config.monitor;
-        let near = knn(&train, &test, monitor.knn_k, monitor.knn_temperature).top1;
-        let linear = logistic(&train, &test, Logistic::default()).top1;
-        println!("{name:<24}{:>10}{:>16}", percent(near, 1), percent(linear, 1));
+        let Accuracies { knn, linear } =
+            Accuracies::of(train, test, monitor.knn_k, monitor.knn_temperature);
+        println!("{name:<24}{:>10}{:>16}", percent(knn, 1), percent(linear, 1));
     }
 }

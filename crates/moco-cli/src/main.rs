@@ -24,6 +24,7 @@ mod failure;
 mod memory;
 mod methods;
 mod pretrain;
+mod score;
 mod session;
 mod stop;
 mod summary;

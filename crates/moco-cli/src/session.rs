@@ -107,11 +107,16 @@ impl Machine {
 pub fn load_encoder(dir: &Path, device: &Device) -> anyhow::Result<(FrozenEncoder, RunConfig)> {
     let run = RunDir::at(dir);
     let config = load_config(&run)?;
-    let mut frozen = FrozenEncoder::new(methods::encoder(&config, device), &config, device);
+    let mut frozen = untrained(&config, device);
     frozen.load(&run.encoder()).with_context(|| {
         format!("no encoder in {}: it is written at the end of the first epoch", dir.display())
     })?;
     Ok((frozen, config))
+}
+
+/// The encoder that a run of this configuration starts with.
+pub fn untrained(config: &RunConfig, device: &Device) -> FrozenEncoder {
+    FrozenEncoder::new(methods::encoder(config, device), config, device)
 }
 
 /// The configuration of the run in a folder.

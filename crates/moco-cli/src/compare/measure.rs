@@ -1,12 +1,11 @@
 //! Accuracy of an encoder's features on the labelled images of a comparison.
 
 use crate::args::CompareArgs;
-use crate::eval::{encode, labelled};
-use crate::session::{Machine, load_encoder};
+use crate::eval::labelled;
+use crate::score::{Accuracies, backbone_features};
+use crate::session::{Machine, load_encoder, untrained};
 use anyhow::ensure;
-use moco::config::FeatureKind;
-use moco::eval::{Features, FrozenEncoder, Logistic, knn, logistic, pixel_features};
-use moco::methods;
+use moco::eval::{Features, FrozenEncoder, pixel_features};
 use moco::train::RunDir;
 use moco_data::{Dataset, View};
 
@@ -15,15 +14,6 @@ const NEIGHBOURS: usize = 200;
 const TEMPERATURE: f64 = 0.1;
 /// Every so many images are test images when there are no others.
 const HOLD_OUT: usize = 10;
-
-/// Top-1 accuracies of one kind of features, 0..=1.
-#[derive(Clone, Copy, Debug)]
-pub struct Accuracies {
-    /// Weighted nearest neighbours.
-    pub knn: f64,
-    /// Logistic regression.
-    pub linear: f64,
-}
 
 /// The labelled images, and how features of them are scored.
 pub struct Judge {
@@ -61,16 +51,13 @@ impl Judge {
     pub fn measure(&self, run: &RunDir) -> anyhow::Result<(Accuracies, Accuracies)> {
         let device = &self.machine.device;
         let (trained, config) = load_encoder(run.path(), device)?;
-        let untrained = FrozenEncoder::new(methods::encoder(&config, device), &config, device);
-        Ok((self.encoded(trained)?, self.encoded(untrained)?))
+        Ok((self.encoded(trained)?, self.encoded(untrained(&config, device))?))
     }
 
     fn encoded(&self, mut encoder: FrozenEncoder) -> anyhow::Result<Accuracies> {
         let threads = self.machine.options.threads;
-        let mut of =
-            |set: &Dataset, stage| encode(&mut encoder, set, FeatureKind::Backbone, threads, stage);
-        let train = of(&self.train, "training images")?;
-        let test = self.test.as_ref().map(|test| of(test, "test images")).transpose()?;
+        let (train, test) =
+            backbone_features(&mut encoder, &self.train, self.test.as_ref(), threads)?;
         Ok(self.score(train, test))
     }
 
@@ -80,9 +67,6 @@ impl Judge {
             Some(test) => (train, test),
             None => (train.filter(|row| !held_out(row)), train.filter(held_out)),
         };
-        Accuracies {
-            knn: knn(&train, &test, NEIGHBOURS.min(train.len()), TEMPERATURE).top1,
-            linear: logistic(&train, &test, Logistic::default()).top1,
-        }
+        Accuracies::of(&train, &test, NEIGHBOURS, TEMPERATURE)
     }
 }

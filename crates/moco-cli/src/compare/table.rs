@@ -1,6 +1,6 @@
 //! The table of a comparison: as text, as Markdown and as JSON lines.
 
-use super::measure::Accuracies;
+use crate::score::Accuracies;
 use crate::summary::Summary;
 use anyhow::Context;
 use moco::report::{duration, percent};
