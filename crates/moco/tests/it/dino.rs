@@ -1,6 +1,6 @@
 //! DINO against PyTorch: head, five steps with small crops, and the ablation of the centre.
 
-use crate::golden::{Golden, assert_close, set_params, stored_view};
+use crate::golden::{Golden, assert_close, set_params, stored_batch};
 use burn::tensor::activation::softmax;
 use moco::batch::{Batch, to_host};
 use moco::config::{DecayScope, DinoConfig, RuleConfig};
@@ -13,7 +13,6 @@ use moco::optim::{NamedGradients, Optimizer};
 use moco::rng::{Purpose, stream};
 
 const STEPS: usize = 5;
-const BATCH: usize = 4;
 
 fn config(norm_last_layer: bool) -> DinoConfig {
     DinoConfig {
@@ -45,11 +44,7 @@ fn at(index: usize) -> Step {
 }
 
 fn batch(golden: &Golden, step: usize) -> Batch {
-    let views = ["view1", "view2", "view3", "view4"];
-    Batch {
-        indices: (0..BATCH).collect(),
-        views: views.iter().map(|view| stored_view(golden, view, step)).collect(),
-    }
+    stored_batch(golden, step, &["view1", "view2", "view3", "view4"])
 }
 
 /// The script's name of one of ours: its head counts the GELUs among the layers.

@@ -3,7 +3,7 @@
 //! How the numbers were made, and why the tolerances are what they are, is in `golden/README.md`.
 
 use burn::tensor::{Tensor, TensorData};
-use moco::batch::to_host;
+use moco::batch::{Batch, to_host};
 use moco::config::{NormKind, ResNetConfig, StemKind};
 use moco::device::Device;
 use moco::models::{Architecture, NetworkSpec};
@@ -136,6 +136,12 @@ pub fn stored_view(golden: &Golden, name: &str, step: usize) -> Tensor<4> {
     let bytes = golden.values(name);
     let pixels = bytes[step * count..][..count].iter().map(|b| ((b - 128.0) / 64.0) as f32);
     tensor(pixels.collect(), shape[1..].try_into().expect("images"))
+}
+
+/// The images of step `step`, in the views of the given names.
+pub fn stored_batch(golden: &Golden, step: usize, views: &[&str]) -> Batch {
+    let views: Vec<_> = views.iter().map(|view| stored_view(golden, view, step)).collect();
+    Batch { indices: (0..views[0].dims()[0]).collect(), views }
 }
 
 /// Sets every tensor of `module` that `value` knows, by name.

@@ -1,6 +1,8 @@
 //! MoCo against PyTorch, ten steps from the same weights and views, and the method's invariants.
 
-use crate::golden::{Golden, assert_close, resnet18_w4, set_tensors, tensor, torch_name};
+use crate::golden::{
+    Golden, assert_close, resnet18_w4, set_tensors, stored_batch, tensor, torch_name,
+};
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
 use moco::config::{DecayScope, FeatureKind, HeadKind, MocoConfig, RuleConfig};
@@ -12,7 +14,6 @@ use moco::parts::{KeyShuffle, Queue, ema};
 
 const STEPS: usize = 10;
 const BATCH: usize = 8;
-const SIZE: usize = 12;
 const DIM: usize = 16;
 const KEYS: usize = 22;
 
@@ -78,13 +79,7 @@ impl Variant {
 }
 
 fn batch(golden: &Golden, step: usize) -> Batch {
-    let count = BATCH * SIZE * SIZE * 3;
-    let view = |name: &str| {
-        let bytes = golden.values(name);
-        let pixels = bytes[step * count..][..count].iter().map(|b| ((b - 128.0) / 64.0) as f32);
-        tensor(pixels.collect(), [BATCH, SIZE, SIZE, 3])
-    };
-    Batch { indices: (0..BATCH).collect(), views: vec![view("view1"), view("view2")] }
+    stored_batch(golden, step, &["view1", "view2"])
 }
 
 fn shuffles(golden: &Golden, variant: &Variant, step: usize) -> [KeyShuffle; 2] {

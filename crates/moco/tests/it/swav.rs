@@ -1,6 +1,6 @@
 //! SwAV against PyTorch, five steps from the same weights and views.
 
-use crate::golden::{Golden, assert_close, resnet18_w4, set_params, stored_view};
+use crate::golden::{Golden, assert_close, resnet18_w4, set_params, stored_batch};
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
 use moco::config::{DecayScope, LarsFlavor, RuleConfig, SwAvConfig};
@@ -34,11 +34,7 @@ fn at(index: usize) -> Step {
 }
 
 fn batch(golden: &Golden, step: usize) -> Batch {
-    let views = ["view1", "view2", "view3", "view4"];
-    Batch {
-        indices: (0..BATCH).collect(),
-        views: views.iter().map(|view| stored_view(golden, view, step)).collect(),
-    }
+    stored_batch(golden, step, &["view1", "view2", "view3", "view4"])
 }
 
 /// The script's name of one of ours.

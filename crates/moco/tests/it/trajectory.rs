@@ -1,6 +1,6 @@
 //! Five steps of a method from the weights and views that PyTorch started from.
 
-use crate::golden::{Golden, assert_close, set_tensors, stored_view};
+use crate::golden::{Golden, assert_close, set_tensors, stored_batch};
 use moco::batch::{Batch, to_host};
 use moco::methods::{Method, Step};
 use moco::nn::{Leaf, for_each_leaf};
@@ -19,8 +19,7 @@ pub fn at(index: usize) -> Step {
 
 /// The two views of a step.
 pub fn batch(golden: &Golden, step: usize) -> Batch {
-    let views = ["view1", "view2"].map(|view| stored_view(golden, view, step)).to_vec();
-    Batch { indices: (0..BATCH).collect(), views }
+    stored_batch(golden, step, &["view1", "view2"])
 }
 
 /// The name in the file of a tensor of ours: `online`, `target` and `predictor`, and within a head
