@@ -205,7 +205,7 @@ fn fetch(_: &str, _: &Archive, _: &Path, _: &OpenOptions) -> Result<(), String> 
 
 #[cfg(all(test, feature = "remote"))]
 #[path = "../../tests/it/server.rs"]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "the integration tests use the rest of it")]
 mod server;
 
 #[cfg(test)]

@@ -179,7 +179,7 @@ impl Draft {
         self.fill("method.temperature", 0.1, None);
         self.fill("method.epsilon", 0.05, None);
         self.fill("method.sinkhorn_iterations", 3, None);
-        // The published queue of 3840 for batches of 256, in whole batches.
+        // As many vectors are assigned at a time as there are prototypes, in whole batches.
         let wanted = self.count("method.prototypes");
         let queue =
             if sizes.batch >= wanted { 0 } else { wanted.div_ceil(sizes.batch) * sizes.batch };

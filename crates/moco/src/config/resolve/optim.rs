@@ -44,7 +44,7 @@ const ADAMW: Published = Published {
     warmup: (0.1, 40.0),
 };
 
-/// What METHODS calls the recipe of each method; `small` images follow the CIFAR-10 settings.
+/// The setting of each method's paper or code; `small` images follow the CIFAR-10 ones.
 fn published(method: &str, small: bool, many: bool, vit: bool) -> Published {
     let weight_decay = if many { 1e-4 } else { 5e-4 };
     let lr_batch = if small { 128 } else { 256 };
