@@ -102,13 +102,14 @@ fn local(size: usize) -> usize {
 
 /// Resize to 8/7 of the size and cut out the middle, as in 256 and 224; small images whole.
 pub(super) fn eval_view(method: &str, size: usize) -> String {
+    let normalize = format!("normalize({})", normalization(size <= SMALL));
     let end = match method {
         "cmc" => "lab normalize(lab)".to_owned(),
         "cpc" => {
             let (patch, stride) = patches(size);
-            format!("patches({patch}; stride={stride}) normalize({})", normalization(size <= SMALL))
+            format!("patches({patch}; stride={stride}) {normalize}")
         }
-        _ => format!("normalize({})", normalization(size <= SMALL)),
+        _ => normalize,
     };
     if size <= SMALL {
         format!("resize({size}) center({size}) {end}")
