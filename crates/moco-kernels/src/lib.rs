@@ -12,7 +12,9 @@
 //! machine     what the CPU can do at best             ─┘
 //! ```
 //! Every layer forward and backward. Images and feature maps are NHWC, convolution weights OIHW as
-//! in PyTorch, everything `f32`. Each function takes an [`Isa`], normally [`Isa::best`], and runs on the current rayon pool.
+//! in PyTorch, everything `f32`. Each function takes an [`Isa`], normally [`Isa::best`], and runs on
+//! as many threads as the current rayon pool has, on threads of its own that stay awake for a
+//! moment between two calls.
 //!
 //! What never happens here: no I/O, no tensors, no automatic differentiation, no global state but
 //! memory kept for the next call ([`kept_bytes`]). Results do not depend on the number of threads,
@@ -55,6 +57,7 @@ mod cpu;
 mod gemm;
 mod norm;
 mod simd;
+mod team;
 #[cfg(test)]
 mod testing;
 mod threads;

@@ -7,8 +7,8 @@ use crate::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads;
 
-/// Multiply-adds per second (counted as two operations each) in GFLOP/s that the current rayon pool
-/// reaches from registers alone: no kernel can be faster. Takes about 50 ms.
+/// Multiply-adds per second (counted as two operations each) in GFLOP/s that all threads reach from
+/// registers alone: no kernel can be faster. Takes about 50 ms.
 pub fn fma_peak(isa: Isa) -> f64 {
     let threads = rayon::current_num_threads();
     const ROUNDS: usize = 2_000_000;
@@ -24,7 +24,7 @@ pub fn fma_peak(isa: Isa) -> f64 {
     flops / start.elapsed().as_secs_f64() / 1e9
 }
 
-/// Bytes per second, in GB/s, that the current rayon pool copies between buffers larger than any
+/// Bytes per second, in GB/s, that all threads copy between buffers larger than any
 /// cache (bytes read plus bytes written). Takes about 200 ms and 256 MiB.
 pub fn copy_bandwidth() -> f64 {
     const LEN: usize = 32 << 20;

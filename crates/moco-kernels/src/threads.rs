@@ -1,9 +1,10 @@
-//! Jobs over the current rayon pool, and the memory that outlives them.
+//! Jobs over as many threads as the current rayon pool has, and the memory that outlives them.
 //!
 //! Jobs are handed out one by one through a counter: with static shares a core that the system
 //! takes away for a moment holds up everybody. What a job computes must depend on its number alone,
 //! never on the thread: then the result is the same for any number of threads.
 
+use crate::team;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -11,14 +12,14 @@ use std::ops::{Deref, DerefMut, Range};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Runs `body(0)..body(jobs - 1)` on the threads of the current rayon pool.
+/// Runs `body(0)..body(jobs - 1)` on as many threads as the current rayon pool has.
 pub(crate) fn for_each(jobs: usize, body: impl Fn(usize) + Sync) {
     let threads = rayon::current_num_threads().min(jobs);
     if threads <= 1 {
         return (0..jobs).for_each(body);
     }
     let next = AtomicUsize::new(0);
-    let work = || {
+    team::run(threads - 1, &|| {
         loop {
             let job = next.fetch_add(1, Ordering::Relaxed);
             if job >= jobs {
@@ -26,12 +27,6 @@ pub(crate) fn for_each(jobs: usize, body: impl Fn(usize) + Sync) {
             }
             body(job);
         }
-    };
-    rayon::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(|_| work());
-        }
-        work();
     });
 }
 

@@ -1,6 +1,7 @@
 //! OIHW weights to the panels that the GEMM reads.
 
 use crate::Isa;
+use crate::simd::{Kernel, Simd};
 use crate::threads::for_each_chunk;
 
 /// OIHW weights seen as a matrix of depth (tap, channel) by outputs: forwards the outputs are
@@ -53,24 +54,86 @@ pub(crate) fn pack(isa: Isa, view: WeightView, taps: &[usize], out: &mut [f32]) 
     }
     let panel_width = isa.panel_width();
     for_each_chunk(out, panel_width * depth, |panel, out| {
-        pack_panel(view, taps, panel * panel_width, out.len() / depth, out);
+        let width = out.len() / depth;
+        isa.run(PackPanel { view, taps, first: panel * panel_width, width, out });
     });
 }
 
-fn pack_panel(view: WeightView, taps: &[usize], first: usize, width: usize, out: &mut [f32]) {
-    // Blocks of channels, so that the lines being written stay in the first-level cache.
-    const BLOCK: usize = 16;
-    for block in (0..view.channels).step_by(BLOCK) {
-        let end = view.channels.min(block + BLOCK);
-        for lane in 0..width {
-            let output = first + lane;
-            for channel in block..end {
-                let from = output * view.output_stride + channel * view.channel_stride;
-                for (t, &tap) in taps.iter().enumerate() {
-                    let value = if output < view.outputs { view.data[from + tap] } else { 0.0 };
-                    out[(t * view.channels + channel) * width + lane] = value;
+/// One panel: `width` outputs from `first` on.
+struct PackPanel<'a> {
+    view: WeightView<'a>,
+    taps: &'a [usize],
+    first: usize,
+    width: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for PackPanel<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let PackPanel { view, taps, first, width, out } = self;
+        assert!(out.len() >= taps.len() * view.channels * width && width.is_multiple_of(S::LANES));
+        // An output's floats lie together: those of all its channels, or a kernel per channel.
+        let (runs, taps_in_kernel) = match view.channel_stride <= view.output_stride {
+            true => (1, view.channel_stride),
+            false => (view.channels, view.output_stride),
+        };
+        let slots: Vec<Option<usize>> =
+            (0..taps_in_kernel).map(|tap| taps.iter().position(|&t| t == tap)).collect();
+        let floats_in_run = view.channels / runs * taps_in_kernel;
+        for lane in (0..width).step_by(S::LANES) {
+            for run in 0..runs {
+                let start = (first + lane) * view.output_stride + run * view.channel_stride;
+                let (mut channel, mut tap) = (run, 0);
+                for begin in (0..floats_in_run).step_by(S::LANES) {
+                    let rows = S::LANES.min(floats_in_run - begin);
+                    let square = load_square(s, view, first + lane, start + begin, rows);
+                    for values in &square[..rows] {
+                        if let Some(slot) = slots[tap] {
+                            let to = &mut out[(slot * view.channels + channel) * width + lane..];
+                            to[..S::LANES].copy_from_slice(&values[..S::LANES]);
+                        }
+                        tap += 1;
+                        if tap == taps_in_kernel {
+                            (channel, tap) = (channel + 1, 0);
+                        }
+                    }
                 }
             }
         }
     }
+}
+
+/// Row `i < rows`, lane `l`: the float at `from + i` plus `l` outputs. Zero beyond the last output.
+#[inline(always)]
+fn load_square<S: Simd>(
+    s: S,
+    view: WeightView,
+    output: usize,
+    from: usize,
+    rows: usize,
+) -> [[f32; 16]; 16] {
+    let mut square = [[0.0; 16]; 16];
+    let inside = view.outputs.saturating_sub(output).min(S::LANES);
+    let last = from + (S::LANES - 1) * view.output_stride + S::LANES;
+    let whole = inside == S::LANES && last <= view.data.len();
+    if whole && rows == 1 && view.output_stride == 1 {
+        square[0][..S::LANES].copy_from_slice(&view.data[from..from + S::LANES]);
+    } else if whole {
+        // SAFETY: `last` is the end of the last row that is read; the square has room for all.
+        unsafe {
+            let data = view.data.as_ptr().add(from);
+            s.transpose(data, view.output_stride, square[0].as_mut_ptr(), 16);
+        }
+    } else {
+        for lane in 0..inside {
+            let floats = &view.data[from + lane * view.output_stride..];
+            for (row, &value) in square[..rows].iter_mut().zip(floats) {
+                row[lane] = value;
+            }
+        }
+    }
+    square
 }

@@ -1,6 +1,7 @@
 //! The kernels of pooling: one output row, input row or image each.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use super::PoolShape;
 use crate::simd::{Kernel, Simd, load_n, store_n};
@@ -21,43 +22,77 @@ impl Kernel for MaxRow<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let MaxRow { shape, x, row, out, positions } = self;
-        let &PoolShape { h, w, c, k, stride, pad, .. } = shape;
+        let &PoolShape { w, c, k, stride, pad, .. } = shape;
         let (image, oy) = (row / shape.out_h(), row % shape.out_h());
         for ox in 0..shape.out_w() {
-            let out = &mut out[ox * c..][..c];
-            let positions = &mut positions[ox * c..][..c];
-            let mut begun = false;
-            for (ky, kx) in (0..k).flat_map(|ky| (0..k).map(move |kx| (ky, kx))) {
-                let y = (oy * stride + ky).wrapping_sub(pad);
-                let x_at = (ox * stride + kx).wrapping_sub(pad);
-                if y >= h || x_at >= w {
-                    continue;
-                }
-                let pixel = &x[((image * h + y) * w + x_at) * c..][..c];
-                let position = (ky * k + kx) as u8;
-                if begun {
-                    larger(pixel, position, out, positions);
-                } else {
-                    for i in 0..c {
-                        out[i].write(pixel[i]);
+            let rows = inside(oy * stride, pad, k, shape.h);
+            let columns = inside(ox * stride, pad, k, w);
+            for first in blocks(c) {
+                let n = BLOCK.min(c - first);
+                let mut best = Best { values: [f32::NAN; BLOCK], positions: [0; BLOCK] };
+                let mut begun = false;
+                for ky in rows.clone() {
+                    for kx in columns.clone() {
+                        let (y, x_at) = (oy * stride + ky - pad, ox * stride + kx - pad);
+                        let at = ((image * shape.h + y) * w + x_at) * c + first;
+                        let pixel = block(&x[at..at + n]);
+                        let position = (ky * k + kx) as u32;
+                        if begun {
+                            best.take_larger(&pixel, position);
+                        } else {
+                            best = Best { values: pixel, positions: [position; BLOCK] };
+                            begun = true;
+                        }
                     }
-                    positions.fill(position);
-                    begun = true;
+                }
+                let to = ox * c + first;
+                for i in 0..n {
+                    out[to + i].write(best.values[i]);
+                    positions[to + i] = best.positions[i] as u8;
                 }
             }
         }
     }
 }
 
-/// Takes over the values of `pixel` that exceed `out`, and their position. `out` has been begun.
+/// Channels that are handled together in registers.
+const BLOCK: usize = 16;
+
+fn blocks(channels: usize) -> impl Iterator<Item = usize> {
+    (0..channels).step_by(BLOCK)
+}
+
+/// Up to a block of values, zeros behind them.
 #[inline(always)]
-fn larger(pixel: &[f32], position: u8, out: &mut [MaybeUninit<f32>], positions: &mut [u8]) {
-    for i in 0..pixel.len().min(out.len()).min(positions.len()) {
-        // SAFETY: the window's first pixel initialised every channel.
-        let best = unsafe { out[i].assume_init() };
-        let wins = pixel[i] > best || (pixel[i].is_nan() && !best.is_nan());
-        out[i].write(if wins { pixel[i] } else { best });
-        positions[i] = if wins { position } else { positions[i] };
+fn block<T: Copy + Default>(values: &[T]) -> [T; BLOCK] {
+    if let Ok(values) = values.try_into() {
+        return values;
+    }
+    let mut out = [T::default(); BLOCK];
+    out[..values.len()].copy_from_slice(values);
+    out
+}
+
+/// The taps of a window that begins `pad` before `start` which lie within `0..size`.
+fn inside(start: usize, pad: usize, k: usize, size: usize) -> Range<usize> {
+    pad.saturating_sub(start)..k.min((size + pad).saturating_sub(start))
+}
+
+/// The largest values so far, and where in the window they are.
+struct Best {
+    values: [f32; BLOCK],
+    positions: [u32; BLOCK],
+}
+
+impl Best {
+    #[inline(always)]
+    fn take_larger(&mut self, pixel: &[f32; BLOCK], position: u32) {
+        for i in 0..BLOCK {
+            let best = self.values[i];
+            let wins = pixel[i] > best || (pixel[i].is_nan() && !best.is_nan());
+            self.values[i] = if wins { pixel[i] } else { best };
+            self.positions[i] = if wins { position } else { self.positions[i] };
+        }
     }
 }
 
@@ -79,33 +114,34 @@ impl Kernel for MaxBackward<'_> {
         let MaxBackward { shape, d_out, positions, row, dx } = self;
         let &PoolShape { h, w, c, k, .. } = shape;
         let (image, y) = (row / h, row % h);
+        let rows = windows(shape, y, shape.out_h());
         for x in 0..w {
-            let dx = zeroed(&mut dx[x * c..][..c]);
-            for (oy, ox) in windows(shape, y, shape.out_h())
-                .flat_map(|oy| windows(shape, x, shape.out_w()).map(move |ox| (oy, ox)))
-            {
-                let ky = y + shape.pad - oy * shape.stride;
-                let kx = x + shape.pad - ox * shape.stride;
-                let position = (ky * k + kx) as u8;
-                let at = ((image * shape.out_h() + oy) * shape.out_w() + ox) * c;
-                let (d, p) = (&d_out[at..at + c], &positions[at..at + c]);
-                for i in 0..c {
-                    dx[i] += if p[i] == position { d[i] } else { 0.0 };
+            let columns = windows(shape, x, shape.out_w());
+            for first in blocks(c) {
+                let n = BLOCK.min(c - first);
+                let mut sums = [0.0; BLOCK];
+                for oy in rows.clone() {
+                    for ox in columns.clone() {
+                        let ky = y + shape.pad - oy * shape.stride;
+                        let kx = x + shape.pad - ox * shape.stride;
+                        let position = (ky * k + kx) as u8;
+                        let at = ((image * shape.out_h() + oy) * shape.out_w() + ox) * c + first;
+                        let (d, p) = (block(&d_out[at..at + n]), block(&positions[at..at + n]));
+                        for i in 0..BLOCK {
+                            sums[i] += if p[i] == position { d[i] } else { 0.0 };
+                        }
+                    }
+                }
+                for (dx, sum) in dx[x * c + first..][..n].iter_mut().zip(sums) {
+                    dx.write(sum);
                 }
             }
         }
     }
 }
 
-#[inline(always)]
-fn zeroed(memory: &mut [MaybeUninit<f32>]) -> &mut [f32] {
-    memory.fill(MaybeUninit::new(0.0));
-    // SAFETY: every element has just been written.
-    unsafe { memory.assume_init_mut() }
-}
-
 /// The outputs whose windows cover input position `at`, along one axis.
-fn windows(shape: &PoolShape, at: usize, outputs: usize) -> std::ops::Range<usize> {
+fn windows(shape: &PoolShape, at: usize, outputs: usize) -> Range<usize> {
     let reach = at + shape.pad;
     let first = (reach + 1).saturating_sub(shape.k).div_ceil(shape.stride);
     first..outputs.min(reach / shape.stride + 1)

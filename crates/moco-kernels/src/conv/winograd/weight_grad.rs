@@ -92,8 +92,8 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// `dU[ci][co] += Vᵀ dM` at one point, for some input and output channels and the tiles of one
-    /// block. Rows of `du` are `pitch` apart.
+    /// `dU[ci][co] = Vᵀ dM`, or `+=`, at one point, for some input and output channels and the tiles
+    /// of one block. Rows of `du` are `pitch` apart.
     #[inline(always)]
     fn multiply_point<S: Simd>(
         &self,
@@ -103,6 +103,7 @@ impl<'a> Problem<'a> {
         block: &[f32],
         [cin, cout]: [Range<usize>; 2],
         (du, pitch): (&mut [f32], usize),
+        add: bool,
     ) {
         let (v, dm) = block.split_at(self.half_len());
         let data = &v[point * self.v.slab + cin.start..];
@@ -112,7 +113,7 @@ impl<'a> Problem<'a> {
             let dims = Dims { rows: cin.len(), depth: tiles, vectors };
             let data = &dm[point * self.dm.slab + first..];
             let b = Panel { data, stride: self.dm.pitch, next: 0 };
-            multiply(s, dims, a, b, (&mut du[first - cout.start..], pitch), true);
+            multiply(s, dims, a, b, (&mut du[first - cout.start..], pitch), add);
         }
     }
 
@@ -242,20 +243,22 @@ impl Kernel for NarrowJob<'_> {
         let NarrowJob { problem, blocks, du } = self;
         let channels = [0..problem.shape.cin, 0..problem.shape.cout];
         let slab = problem.shape.cin * problem.cout_pitch;
-        du.fill(0.0);
+        if blocks.is_empty() {
+            du.fill(0.0);
+        }
         let mut memory = Scratch::new(problem.zeros_len() + problem.block_len() + LINE);
         let mut scratch = &mut *memory;
         let zeros = cut(&mut scratch, problem.zeros_len());
         zeros.fill(0.0);
         let tiles = &mut scratch[..problem.block_len()];
-        for &span in blocks {
+        for (block, &span) in blocks.iter().enumerate() {
             for (half, out) in tiles.chunks_mut(problem.half_len()).enumerate() {
                 problem.transform(s, span, half, zeros, out);
             }
             let count = span.end - span.start;
             for (point, du) in du.chunks_mut(slab).enumerate() {
                 let du = (du, problem.cout_pitch);
-                problem.multiply_point(s, point, count, tiles, channels.clone(), du);
+                problem.multiply_point(s, point, count, tiles, channels.clone(), du, block > 0);
             }
         }
     }
@@ -312,13 +315,15 @@ impl Kernel for SideJob<'_> {
         let SideJob { wave, side, points, du } = self;
         let problem = wave.problem;
         let channels = problem.side_channels(wave.grid, side);
-        if wave.first {
+        if wave.first && wave.spans.is_empty() {
             du.fill(0.0);
         }
         for (point, du) in points.zip(du.chunks_mut(SIDE * SIDE)) {
-            for (span, tiles) in wave.spans.iter().zip(wave.tiles.chunks(problem.block_len())) {
-                let count = span.end - span.start;
-                problem.multiply_point(s, point, count, tiles, channels.clone(), (&mut *du, SIDE));
+            let blocks = wave.spans.iter().zip(wave.tiles.chunks(problem.block_len()));
+            for (block, (span, tiles)) in blocks.enumerate() {
+                let (count, du) = (span.end - span.start, (&mut *du, SIDE));
+                let add = block > 0 || !wave.first;
+                problem.multiply_point(s, point, count, tiles, channels.clone(), du, add);
             }
         }
     }
