@@ -14,10 +14,12 @@ first is what was seen, the second is what the work takes.
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,6 +116,13 @@ def costs(runs, recipe, args):
     return lines
 
 
+def processor():
+    """Name of the processor and number of cores."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--imagenet", type=Path, help="tar of photos")
@@ -138,7 +147,7 @@ def main():
     data = {"moco-v2": args.imagenet, "cifar": args.cifar}
     recipes = [recipe for recipe, path in data.items() if path]
 
-    runs = []
+    runs, load = [], os.getloadavg()[0]
     with args.out.with_suffix(".jsonl").open("w") as raw:
         for recipe in recipes:
             for _ in range(args.rounds):
@@ -147,13 +156,21 @@ def main():
                         runs.append(measure(recipe, side, data[recipe], args))
                         print(json.dumps(runs[-1]), file=raw, flush=True)
     versions = next(run for run in runs if "torch" in run)
+    decoders = sorted({run["decoder"] for run in runs if "decoder" in run})
     lines = [
-        f"Two views per image; {args.threads} threads against as many workers; medians of "
-        f"{args.rounds} rounds; {platform.processor() or platform.machine()}; torch "
-        f"{versions['torch']}, torchvision {versions['torchvision']}, Pillow {versions['pillow']}.",
+        "# The data path against torchvision's",
+        "",
+        f"`bench/compare_data.py`; raw runs in `{args.out.with_suffix('.jsonl').name}`. Two views per "
+        f"image; {args.threads} threads against as many workers; medians of {args.rounds} rounds of "
+        f"{args.seconds:g} s; {processor()}, load {load:.1f} before the first run; {date.today()}; "
+        f"{' and '.join(decoders)}; torch {versions['torch']}, torchvision "
+        f"{versions['torchvision']}, Pillow {versions['pillow']}.",
+        "",
+        "Ratios of images per second are of wall time, those of images/CPU-s of processor time; on a "
+        "machine at rest they agree but for what moving batches between processes costs the peer.",
     ]
     for recipe in recipes:
-        lines += ["", f"### {data[recipe].name}", "", f"`{RECIPES[recipe]}`", ""]
+        lines += ["", f"## {data[recipe].name}", "", f"`{RECIPES[recipe]}`", ""]
         lines += rates(runs, recipe, args)
         lines += ["", "Microseconds per view of each operation, on one thread:", ""]
         lines += costs(runs, recipe, args)

@@ -76,7 +76,11 @@ impl BoxKernel {
         padded[..margin].as_chunks_mut::<3>().0.fill(first);
         padded[margin..margin + n].copy_from_slice(row);
         padded[margin + n..].as_chunks_mut::<3>().0.fill(last);
-        self.blur_along(|step| &padded[3 * step..3 * step + n], row);
+        self.blur_along(
+            #[inline(always)]
+            |step| &padded[3 * step..3 * step + n],
+            row,
+        );
     }
 
     /// Blurs along columns; a row has `stride` samples.
@@ -84,11 +88,14 @@ impl BoxKernel {
     fn blur_columns(&self, from: &[u8], to: &mut [u8], stride: usize) {
         let last = from.len() / stride - 1;
         for (y, out) in to.chunks_exact_mut(stride).enumerate() {
-            let row = |step: usize| {
-                let y = (y + step).saturating_sub(self.radius + 1).min(last);
-                &from[y * stride..(y + 1) * stride]
-            };
-            self.blur_along(row, out);
+            self.blur_along(
+                #[inline(always)]
+                |step| {
+                    let y = (y + step).saturating_sub(self.radius + 1).min(last);
+                    &from[y * stride..(y + 1) * stride]
+                },
+                out,
+            );
         }
     }
 
@@ -107,7 +114,12 @@ impl BoxKernel {
                         *sum += u32::from(sample);
                     }
                 }
-                self.finish(|i| sums[i], [at(0), at(2 * radius + 2)], out);
+                self.finish(
+                    #[inline(always)]
+                    |i| sums[i],
+                    [at(0), at(2 * radius + 2)],
+                    out,
+                );
             }
         }
     }
@@ -115,16 +127,30 @@ impl BoxKernel {
     #[inline(always)]
     fn blur_fixed<'a, const N: usize>(&self, at: impl Fn(usize) -> &'a [u8], out: &mut [u8]) {
         let n = out.len();
-        let whole: [&[u8]; N] = std::array::from_fn(|step| &at(step + 1)[..n]);
-        let sum = |i: usize| whole.iter().map(|samples| u32::from(samples[i])).sum();
-        self.finish(sum, [at(0), at(N + 1)], out);
+        let mut whole: [&[u8]; N] = [&[]; N];
+        for step in 0..N {
+            whole[step] = &at(step + 1)[..n];
+        }
+        self.finish(
+            #[inline(always)]
+            |i| {
+                let mut sum = 0;
+                for samples in whole {
+                    sum += u32::from(samples[i]);
+                }
+                sum
+            },
+            [at(0), at(N + 1)],
+            out,
+        );
     }
 
     /// Writes the levels from the sums of whole pixels and from the partial pixels.
     #[inline(always)]
     fn finish(&self, sum: impl Fn(usize) -> u32, part: [&[u8]; 2], out: &mut [u8]) {
         let half = 1 << (FRACTION_BITS - 1);
-        let [before, behind] = part.map(|samples| &samples[..out.len()]);
+        let [before, behind] = part;
+        let (before, behind) = (&before[..out.len()], &behind[..out.len()]);
         for i in 0..out.len() {
             let ends = u32::from(before[i]) + u32::from(behind[i]);
             out[i] = ((sum(i) * self.whole + ends * self.part + half) >> FRACTION_BITS) as u8;

@@ -54,26 +54,32 @@ pub(super) fn read_blocks(pixels: &[u8], mut f: impl FnMut(&Block, usize)) {
     }
 }
 
+/// Added to a small number in single precision, leaves its whole part in the low bits, rounded.
+const SHIFT: f32 = 8_388_608.0;
+
 /// The level of a value, clipped and rounded down.
-///
-/// In steps that exist as vector instructions; the language's own conversion of floats to integers
-/// would be done one by one. Adding 2^23 leaves the whole number in the low bits.
 #[inline(always)]
 pub(super) fn level(value: f32) -> u8 {
-    const SHIFT: f32 = 8_388_608.0;
     let value = if value > 0.0 { value } else { 0.0 };
-    let value = if value < 255.0 { value } else { 255.0 };
-    let rounded = value + SHIFT;
-    let above = u32::from(rounded - SHIFT > value);
-    (rounded.to_bits() - above) as u8
+    whole(if value < 255.0 { value } else { 255.0 })
 }
 
-/// As [`level`], of a value in double precision that is a level already, but for its fraction.
+/// A value in 0..256, rounded down.
+///
+/// In steps that exist as vector instructions; the language's own conversion of floats to integers
+/// would be done one by one.
 #[inline(always)]
-pub(super) fn level_of_f64(value: f64) -> u8 {
-    const SHIFT: f64 = 4_503_599_627_370_496.0;
-    let rounded = value + SHIFT;
-    let above = u64::from(rounded - SHIFT > value);
+pub(super) fn whole(value: f32) -> u8 {
+    (value.floor() + SHIFT).to_bits() as u8
+}
+
+/// 255 times a share in 0..=1, rounded down as if the product were exact.
+///
+/// What was rounded up is found by a comparison with 256 times the share, which is exact.
+#[inline(always)]
+pub(super) fn level_of_share(share: f32) -> u8 {
+    let rounded = share * 255.0 + SHIFT;
+    let above = u32::from(share * 256.0 - (rounded - SHIFT) < share);
     (rounded.to_bits() - above) as u8
 }
 

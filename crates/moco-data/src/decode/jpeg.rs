@@ -1,15 +1,17 @@
 //! JPEG, the format whose speed matters.
 //!
-//! zune-jpeg, in Rust alone, decodes; with the feature `turbojpeg`, libjpeg-turbo does, which is
-//! faster and needs CMake and NASM to build. Neither is asked for a reduced scale: a random crop of
-//! an ordinary photo is seldom twice as large as the view, and at other scales than 1/2 and less
-//! libjpeg-turbo is slower than at full size (`results/data-decoders.md`).
+//! zune-jpeg, in Rust alone, decodes; with the feature `turbojpeg`, libjpeg-turbo does, whose
+//! pixels are Pillow's and which needs CMake and NASM to build. Neither is asked for a reduced
+//! scale: a random crop of an ordinary photo is seldom twice as large as the view, and at other
+//! scales than 1/2 and less libjpeg-turbo is slower than at full size
+//! (`results/data-decoders.md`).
 
+use super::reader::Reader;
 use super::{DecodeOptions, damaged};
 use crate::error::ImageError;
 use crate::image::Image;
 use image::metadata::Orientation;
-use zune_core::bytestream::ZCursor;
+
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
@@ -31,7 +33,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, Ima
         .set_max_width(usize::MAX)
         .set_max_height(usize::MAX)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), lenient);
+    let mut decoder = JpegDecoder::new_with_options(Reader::new(bytes), lenient);
     decoder.decode_headers().map_err(explain)?;
     let (width, height) = decoder.dimensions().unwrap_or_default();
     options.check_size(NAME, width as u64, height as u64)?;

@@ -7,6 +7,7 @@
 //! is a damaged image.
 
 mod jpeg;
+mod reader;
 
 use crate::error::ImageError;
 use crate::image::Image;

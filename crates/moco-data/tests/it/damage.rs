@@ -8,7 +8,7 @@ use std::path::Path;
 use tempfile::tempdir;
 
 /// The encoded images of the golden vectors, by name.
-fn files() -> Vec<(String, Vec<u8>)> {
+pub fn files() -> Vec<(String, Vec<u8>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/augment");
     let bytes = fs::read(root.join("vectors.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();

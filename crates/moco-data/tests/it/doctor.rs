@@ -52,7 +52,7 @@ fn planted(root: &Path) {
 }
 
 /// The checksum of PNG's chunks (ISO/IEC 15948, Annex D).
-fn crc32(bytes: &[u8]) -> u32 {
+pub fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1));
     !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
 }

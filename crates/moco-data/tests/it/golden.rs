@@ -277,7 +277,8 @@ fn checksum(image: &Image) -> u64 {
 }
 
 /// Exact but for JPEG, which defines colours only up to the rounding of its transform and of the
-/// interpolation of its chroma; Pillow's decoder and ours round differently.
+/// interpolation of its chroma; Pillow's decoder and zune-jpeg round differently. libjpeg-turbo is
+/// Pillow's decoder, but is not given CMYK.
 #[test]
 fn decoding_matches_pillow() {
     let golden = Golden::read();
@@ -301,7 +302,12 @@ fn decoding_matches_pillow() {
         let expected = golden.image(&format!("decode.{name}.rgb"));
         let (worst, count) = difference(&dataset.load(i).unwrap(), &expected);
         println!("{name}: {worst} levels, {count} samples");
-        assert!(worst <= if name.starts_with("jpeg") { 3 } else { 0 }, "{name}: {worst} levels");
+        let allowed = match name {
+            "jpeg_cmyk" => 1,
+            _ if name.starts_with("jpeg") && !cfg!(feature = "turbojpeg") => 3,
+            _ => 0,
+        };
+        assert!(worst <= allowed, "{name}: {worst} levels");
     }
 }
 

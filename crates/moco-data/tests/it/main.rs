@@ -7,6 +7,7 @@ mod formats;
 mod golden;
 mod loader;
 mod mutations;
+mod planted;
 #[cfg(feature = "remote")]
 mod remote;
 #[cfg(feature = "remote")]

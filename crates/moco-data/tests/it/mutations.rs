@@ -4,6 +4,7 @@
 use crate::formats::golden;
 use moco_data::{Dataset, Random};
 use std::fs;
+use std::time::{Duration, Instant};
 
 /// Opens and loads everything; how many data sets opened and how many images loaded.
 fn feed(name: &str, bytes: Vec<u8>) -> (usize, usize) {
@@ -74,4 +75,16 @@ fn idx_files() {
 fn cifar_files() {
     check("test_batch.bin", 200);
     check("test.bin", 200);
+}
+
+/// Found by the fuzzer: a page header with a list, in an unknown field, of 2^31 numbers.
+#[test]
+fn a_list_without_end_in_a_page_header_is_an_error() {
+    let mut bytes = fs::read(golden("pages.parquet")).unwrap();
+    // Where the first page of the paths begins. Thrift's compact protocol: field 15, a list; its
+    // length as a number of its own, of doubles; that number.
+    bytes[4052..4059].copy_from_slice(&[0xf9, 0xf7, 0xff, 0xff, 0xff, 0xff, 0x07]);
+    let start = Instant::now();
+    assert_eq!(feed("x.parquet", bytes), (0, 0));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }

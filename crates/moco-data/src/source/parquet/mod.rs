@@ -18,7 +18,7 @@ use ::parquet::file::reader::{ChunkReader, Length};
 use bytes::Bytes;
 use columns::{Columns, LabelValues};
 use pages::{Page, PageCache, Pages};
-use std::io;
+use std::io::{self, Read};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -60,14 +60,27 @@ impl Length for Source {
 }
 
 impl ChunkReader for Source {
-    type T = Window;
+    type T = Unending;
 
-    fn get_read(&self, start: u64) -> Result<Window, ParquetError> {
-        Ok(self.0.window(start, Stride::Peek))
+    fn get_read(&self, start: u64) -> Result<Unending, ParquetError> {
+        Ok(Unending(self.0.window(start, Stride::Peek)))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         Ok(self.0.read(start, length)?)
+    }
+}
+
+/// A window whose end is an error. The library skips what it does not know without a look at
+/// whether there was anything: a list of 2^31 items, made up by a damaged header, took it minutes.
+struct Unending(Window);
+
+impl Read for Unending {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(out)? {
+            0 if !out.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            count => Ok(count),
+        }
     }
 }
 
