@@ -4,8 +4,10 @@
 
 Runs `moco bench step` and `bench/peers/torch_step.py` in pairs: ours, one PyTorch variant, ours,
 the next, and so on, so that a machine whose speed drifts is unfair to nobody. For each piece of
-work it writes the median of our times over the median of each variant's, and the spread. Raw runs
-go to OUT.jsonl, the table to OUT.md.
+work it writes the median of our times over the median of the best variant's, the same of the fastest
+processes, and the spread; and which share of the multiply-adds that this machine can do at best our
+median reaches, with the operations that the direct algorithm takes (Winograd takes fewer, and can
+exceed the peak by that count). Raw runs go to OUT.jsonl, the table to OUT.md.
 """
 
 import argparse
@@ -14,14 +16,21 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PEER = ROOT / "bench/peers/torch_step.py"
 VARIANTS = ["eager", "channels-last", "compiled"]
+ADAMW = ["--set", "optim.optimizer=adamw"]
+# Name: kind, backbone, stem, size, batch size, and what only ours needs to be told.
 WORK = {
-    "resnet18-cifar-32-b64": ["resnet18", "cifar", 32, 64],
-    "resnet18-cifar-32-b512": ["resnet18", "cifar", 32, 512],
-    "resnet50-imagenet-224-b16": ["resnet50", "imagenet", 224, 16],
+    "resnet18-cifar-32-b64": ["method", "resnet18", "cifar", 32, 64, []],
+    "resnet18-cifar-32-b512": ["method", "resnet18", "cifar", 32, 512, []],
+    "resnet50-imagenet-224-b16": ["method", "resnet50", "imagenet", 224, 16, []],
+    "vit-small-224-b8-train": ["train", "vit-small", None, 224, 8, ADAMW],
+    "resnet50-imagenet-224-b16-forward": ["forward", "resnet50", "imagenet", 224, 16, []],
+    "vit-small-224-b16-forward": ["forward", "vit-small", None, 224, 16, []],
 }
 
 
@@ -34,39 +43,90 @@ def last_json(command: list[str]) -> dict:
 
 
 def shape(work: str) -> list[str]:
-    backbone, stem, size, batch = WORK[work]
-    flags = {"backbone": backbone, "stem": stem, "size": size, "batch-size": batch}
+    kind, backbone, stem, size, batch, _ = WORK[work]
+    flags = {"work": kind, "backbone": backbone, "size": size, "batch-size": batch}
+    if stem:
+        flags["stem"] = stem
     return [word for key, value in flags.items() for word in (f"--{key}", str(value))]
+
+
+def peer(work: str, *flags: str) -> dict:
+    return last_json([sys.executable, str(PEER), *shape(work), *flags])
 
 
 def measure(work: str, side: str, args: argparse.Namespace) -> dict:
     """One process of ours (`moco`) or of a PyTorch variant."""
-    common = [*shape(work), "--threads", str(args.threads), "--steps", str(args.steps)]
+    common = ["--threads", str(args.threads), "--steps", str(args.steps)]
     if side == "moco":
-        report = last_json([str(args.moco), "bench", "step", "--json", *common])
+        command = [str(args.moco), "bench", "step", "--json", *shape(work), *WORK[work][-1]]
+        report = last_json([*command, *common])
     else:
-        peer = str(ROOT / "bench/peers/torch_step.py")
-        report = last_json([sys.executable, peer, "--variant", side, *common])
-    return {"work": work, "side": side} | report
+        report = peer(work, "--variant", side, *common)
+    return report | {"work": work, "side": side}
 
 
-def row(work: str, runs: list[dict], variants: list[str]) -> str:
-    """A table row: our seconds, each variant's, ratio to the best variant, ratio of memory."""
-    def of(side: str, key: str) -> list[float]:
-        return [r[key] for r in runs if r["work"] == work and r["side"] == side]
+def yardstick(args: argparse.Namespace) -> dict:
+    """Peak and bandwidth of this machine at this moment."""
+    command = [str(args.moco), "bench", "machine", "--json", "--threads", str(args.threads)]
+    return last_json(command) | {"side": "machine"}
 
-    def median(side: str) -> float:
-        return statistics.median(of(side, "seconds_per_step"))
 
-    def text(side: str) -> str:
-        times = of(side, "seconds_per_step")
-        return f"{median(side):.3f} ({min(times):.3f}-{max(times):.3f})"
+class Table:
+    """What the runs of one comparison say."""
 
-    best = min(variants, key=median)
-    memory = [statistics.median(of(side, "peak_memory_bytes")) for side in ("moco", best)]
-    cells = [work, text("moco"), *(text(v) for v in variants)]
-    cells += [f"**{median('moco') / median(best):.2f}**", f"{memory[0] / memory[1]:.2f}"]
-    return "| " + " | ".join(cells) + " |"
+    def __init__(self, runs: list[dict], variants: list[str]):
+        self.runs, self.variants = runs, variants
+        self.peak = self.machine("fma_gflop_per_second")
+
+    def machine(self, key: str) -> float:
+        """The best of all its measurements: a neighbour can only lower one."""
+        return max(r[key] for r in self.runs if r["side"] == "machine")
+
+    def of(self, work: str, side: str, key: str) -> list[float]:
+        return [r[key] for r in self.runs if r.get("work") == work and r["side"] == side]
+
+    def seconds(self, work: str, side: str) -> list[float]:
+        return self.of(work, side, "seconds_per_step")
+
+    def ratio(self, work: str, of: Callable[[list[float]], float]) -> float:
+        """Ours over the best variant, as `of` sums up the processes of a side."""
+        best = min(of(self.seconds(work, variant)) for variant in self.variants)
+        return of(self.seconds(work, "moco")) / best
+
+    def row(self, work: str) -> str:
+        def text(side: str) -> str:
+            times = self.seconds(work, side)
+            return f"{statistics.median(times):.3f} ({min(times):.3f}-{max(times):.3f})"
+
+        best = min(self.variants, key=lambda v: statistics.median(self.seconds(work, v)))
+        ours, theirs = (
+            statistics.median(self.of(work, side, "peak_memory_bytes")) for side in ("moco", best)
+        )
+        speed = self.of(work, "operations", "flops")[0] / 1e9
+        share = speed / statistics.median(self.seconds(work, "moco")) / self.peak
+        fastest = self.ratio(work, min)
+        cells = [work, text("moco"), *(text(variant) for variant in self.variants)]
+        cells += [f"**{self.ratio(work, statistics.median):.2f}**", f"{fastest:.2f}"]
+        cells += [f"{ours / theirs:.2f}", f"{share:.0%}"]
+        return "| " + " | ".join(cells) + " |"
+
+    def text(self, args: argparse.Namespace) -> str:
+        columns = ["work", "moco", *self.variants, "moco / best", "fastest / fastest"]
+        columns += ["memory / best", "of FMA peak"]
+        lines = [
+            f"Seconds per step, median (fastest-slowest process) of {args.rounds} rounds, "
+            f"{args.threads} threads, {platform.processor() or platform.machine()}, "
+            f"torch {next(r['torch'] for r in self.runs if 'torch' in r)}, "
+            f"kernels {next(r['kernels'] for r in self.runs if 'kernels' in r)}. The machine does "
+            f"{self.peak:.0f} GFLOP/s of multiply-adds from registers and copies "
+            f"{self.machine('copy_gb_per_second'):.0f} GB/s; the last column counts the operations "
+            "of the direct algorithm.",
+            "",
+            "| " + " | ".join(columns) + " |",
+            "|" + "---|" * len(columns),
+            *(self.row(work) for work in args.work),
+        ]
+        return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -82,25 +142,21 @@ def main() -> None:
 
     runs = []
     with args.out.with_suffix(".jsonl").open("w") as raw:
+
+        def note(run: dict) -> None:
+            runs.append(run)
+            print(json.dumps(run), file=raw, flush=True)
+
         for work in args.work:
+            note(peer(work, "--count") | {"work": work, "side": "operations"})
             for _ in range(args.rounds):
+                note(yardstick(args))
                 for variant in args.variants:
                     for side in ("moco", variant):
-                        runs.append(measure(work, side, args))
-                        print(json.dumps(runs[-1]), file=raw, flush=True)
-    columns = ["work", "moco", *args.variants, "moco / best", "memory / best"]
-    lines = [
-        f"Seconds per step, median (fastest-slowest process) of {args.rounds} rounds, "
-        f"{args.threads} threads, {platform.processor() or platform.machine()}, "
-        f"torch {next(r['torch'] for r in runs if 'torch' in r)}, "
-        f"kernels {next(r['kernels'] for r in runs if 'kernels' in r)}.",
-        "",
-        "| " + " | ".join(columns) + " |",
-        "|" + "---|" * len(columns),
-        *(row(work, runs, args.variants) for work in args.work),
-    ]
-    args.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+                        note(measure(work, side, args))
+    text = Table(runs, args.variants).text(args)
+    args.out.with_suffix(".md").write_text(text)
+    print(text, end="")
 
 
 if __name__ == "__main__":

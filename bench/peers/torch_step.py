@@ -1,10 +1,18 @@
-"""A MoCo training step in PyTorch, timed: the peer of `moco bench step`.
+"""A step in PyTorch, timed: the peer of `moco bench step`.
 
     python3 bench/peers/torch_step.py --backbone resnet18 --size 32 --batch-size 64 --variant eager
 
-Query forward and backward, key forward, moving average, SGD, queue, on one random batch, f32.
+Three kinds of work, f32, on one random batch:
+
+    method   MoCo: query forward and backward, key forward, moving average, SGD, queue
+    train    network and a linear layer of 1000 classes: forward, cross-entropy, backward, SGD for
+             ResNets and AdamW for transformers
+    forward  the network without a head, in evaluation and inference mode
+
 Prints one JSON object as its last line. Variants: `eager` (NCHW), `channels-last`, `compiled`
-(channels-last under torch.compile).
+(channels-last under torch.compile; inference is frozen first, which folds BatchNorm). With
+`--count` it runs one step and tells its floating-point operations, a multiply-add as two, as the
+direct algorithm of each layer takes them.
 """
 
 import argparse
@@ -12,40 +20,58 @@ import json
 import resource
 import statistics
 import time
+from collections.abc import Callable
 from copy import deepcopy
 
+import timm
 import torch
+import torch._inductor.config
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 WARM_UP = 3
 DIM, KEYS, MOMENTUM, TEMPERATURE = 128, 4096, 0.999, 0.07
+CLASSES = 1000
+TRANSFORMERS = {"vit-tiny": "vit_tiny_patch16_224", "vit-small": "vit_small_patch16_224"}
 
 
-def encoder(backbone: str, stem: str) -> nn.Module:
-    """torchvision's ResNet with MoCo v1's linear head."""
-    net = torchvision.models.get_model(backbone, num_classes=DIM)
-    if stem == "cifar":
+def network(args: argparse.Namespace, outputs: int) -> nn.Module:
+    """torchvision's ResNet or timm's transformer with a linear layer; with none for 0 outputs."""
+    if args.backbone in TRANSFORMERS:
+        name = TRANSFORMERS[args.backbone]
+        return timm.create_model(name, num_classes=outputs, img_size=args.size)
+    net = torchvision.models.get_model(args.backbone, num_classes=max(outputs, 1))
+    if outputs == 0:
+        net.fc = nn.Identity()
+    if args.stem == "cifar":
         net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         net.maxpool = nn.Identity()
     return net
 
 
-class Step:
+def layout(args: argparse.Namespace) -> torch.memory_format:
+    return torch.contiguous_format if args.variant == "eager" else torch.channels_last
+
+
+def images(args: argparse.Namespace) -> Tensor:
+    shape = args.batch_size, 3, args.size, args.size
+    return torch.rand(shape).contiguous(memory_format=layout(args))
+
+
+class MocoStep:
     """Two encoders, a queue and SGD."""
 
     def __init__(self, args: argparse.Namespace):
-        channels_last = args.variant != "eager"
-        self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.query = encoder(args.backbone, args.stem).to(memory_format=self.layout).train()
+        self.query = network(args, DIM).to(memory_format=layout(args)).train()
         self.key = deepcopy(self.query).requires_grad_(False)
         self.pairs = list(self.key.parameters()), list(self.query.parameters())
         self.queue = F.normalize(torch.randn(DIM, KEYS), dim=0)
         self.ptr = 0
         self.optimiser = torch.optim.SGD(self.pairs[1], lr=1e-3, momentum=0.9, weight_decay=1e-4)
-        shape = args.batch_size, 3, args.size, args.size
-        self.views = [torch.rand(shape).contiguous(memory_format=self.layout) for _ in range(2)]
+        self.views = [images(args) for _ in range(2)]
         compiled = args.variant == "compiled"
         self.run_query = torch.compile(self.query) if compiled else self.query
         self.run_key = torch.compile(self.key) if compiled else self.key
@@ -70,35 +96,86 @@ class Step:
         self.ptr = (self.ptr + len(k)) % KEYS
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--stem", choices=["cifar", "imagenet"], default="cifar")
-    parser.add_argument("--variant", choices=["eager", "channels-last", "compiled"], default="eager")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=10)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    step = Step(args)
+class Training:
+    """A classifier and its optimiser."""
+
+    def __init__(self, args: argparse.Namespace):
+        net = network(args, CLASSES).to(memory_format=layout(args)).train()
+        self.images, self.labels = images(args), torch.arange(args.batch_size) % CLASSES
+        if args.backbone in TRANSFORMERS:
+            self.optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
+        else:
+            self.optimiser = torch.optim.SGD(
+                net.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4
+            )
+        self.net = torch.compile(net) if args.variant == "compiled" else net
+
+    def __call__(self) -> None:
+        loss = F.cross_entropy(self.net(self.images), self.labels)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+
+
+class Forward:
+    """Images to features."""
+
+    def __init__(self, args: argparse.Namespace):
+        net = network(args, 0).to(memory_format=layout(args)).eval().requires_grad_(False)
+        self.images = images(args)
+        self.net = torch.compile(net) if args.variant == "compiled" else net
+
+    @torch.inference_mode()
+    def __call__(self) -> None:
+        self.net(self.images)
+
+
+WORK = {"method": MocoStep, "train": Training, "forward": Forward}
+
+
+def count(step: Callable[[], None]) -> dict:
+    """Operations of one step; attention as the two products that it is."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        step()
+    return {"flops": counter.get_total_flops()}
+
+
+def measure(step: Callable[[], None], steps: int) -> dict:
+    """Seconds of each step after a warm-up, and the largest memory of this process."""
     seconds = []
-    for i in range(WARM_UP + args.steps):
+    for i in range(WARM_UP + steps):
         begin = time.perf_counter()
         step()
         if i >= WARM_UP:
             seconds.append(time.perf_counter() - begin)
-    median = statistics.median(seconds)
-    report = {
-        "seconds_per_step": median,
+    return {
+        "seconds_per_step": statistics.median(seconds),
         "seconds_fastest": min(seconds),
-        "images_per_second": args.batch_size / median,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "variant": args.variant,
-        "torch": torch.__version__,
     }
-    print(json.dumps(report))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", choices=list(WORK), default="method")
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--stem", choices=["cifar", "imagenet"], default="imagenet")
+    parser.add_argument("--variant", choices=["eager", "channels-last", "compiled"], default="eager")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--count", action="store_true", help="operations instead of times")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    if args.variant == "compiled" and args.work == "forward":
+        torch._inductor.config.freezing = True
+    step = WORK[args.work](args)
+    report = count(step) if args.count else measure(step, args.steps)
+    if "seconds_per_step" in report:
+        report["images_per_second"] = args.batch_size / report["seconds_per_step"]
+    print(json.dumps(report | {"variant": args.variant, "torch": torch.__version__}))
 
 
 if __name__ == "__main__":

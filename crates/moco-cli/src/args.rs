@@ -36,7 +36,7 @@ pub enum Command {
     Compare(CompareArgs),
     /// List the devices of this build, and the kernels that the CPU runs with
     Devices,
-    /// Time training steps on this machine
+    /// Time training steps, encoders and the data pipeline on this machine
     Bench(BenchArgs),
 }
 
@@ -48,10 +48,21 @@ pub struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum Bench {
-    /// Whole training steps on random images: forward, backward, optimiser, key encoder, queue
+    /// Steps on random images: a method's whole step, supervised training, or encoding alone
     Step(BenchStepArgs),
     /// The way from files to augmented views: listing, decoding, each operation, the whole
     Data(BenchDataArgs),
+    /// What the CPU can do at best: multiply-adds from registers, and copying
+    Machine(BenchMachineArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchMachineArgs {
+    /// Print one JSON object for programs
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 #[derive(Debug, Args)]
@@ -74,6 +85,9 @@ pub struct BenchDataArgs {
 
 #[derive(Debug, Args)]
 pub struct BenchStepArgs {
+    /// What is done in a step
+    #[arg(long, value_name = "KIND", default_value = "method")]
+    pub work: WorkKind,
     /// Network, e.g. resnet18, resnet50, vit-small; an unknown name lists them all
     #[arg(long, value_name = "NAME", default_value = "resnet18")]
     pub backbone: String,
@@ -100,6 +114,17 @@ pub struct BenchStepArgs {
     pub json: bool,
     #[command(flatten)]
     pub machine: MachineArgs,
+}
+
+/// What `moco bench step` times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WorkKind {
+    /// The method's whole step: forward passes, loss, backward, optimiser, key encoder, queue
+    Method,
+    /// Supervised: backbone and a linear layer of 1000 classes, forward, backward, optimiser
+    Train,
+    /// The backbone alone, as embed and eval run it
+    Forward,
 }
 
 const GLOSSARY: &str = "\

@@ -1,7 +1,9 @@
 //! `moco bench`: how fast the parts are on this machine.
 
 mod data;
+mod machine;
 mod step;
+mod work;
 
 use crate::args::{Bench, BenchArgs};
 
@@ -10,5 +12,6 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     match &args.what {
         Bench::Step(args) => step::run(args),
         Bench::Data(args) => data::run(args),
+        Bench::Machine(args) => machine::run(args),
     }
 }

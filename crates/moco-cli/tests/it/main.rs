@@ -1,6 +1,7 @@
 //! The command line as a process: exit codes, messages, files.
 
 mod bad_input;
+mod bench;
 mod doctor;
 mod help;
 mod runs;

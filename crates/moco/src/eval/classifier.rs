@@ -1,8 +1,10 @@
 //! What probes and fine-tuning have in common: a linear classifier on features, its loss, and the
 //! images it learns from.
 
+use crate::config::FeatureKind;
 use crate::loss::cross_entropy_at;
-use crate::nn::{Linear, Param, init};
+use crate::models::Encode;
+use crate::nn::{Linear, Mode, Module, Param, Visitor, init};
 use crate::rng::{self, Purpose};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor};
@@ -11,6 +13,33 @@ use std::sync::Arc;
 
 /// Batches that wait for the network.
 const PREFETCH: usize = 4;
+
+/// A backbone and a new linear layer, trained together.
+pub struct Classifier {
+    encoder: Box<dyn Encode>,
+    head: Linear,
+}
+
+impl Module for Classifier {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        visitor.child("backbone", self.encoder.backbone());
+        visitor.child("head", &mut self.head);
+    }
+}
+
+impl Classifier {
+    /// Puts a layer for `classes` classes, drawn from `seed` on `device`, behind `encoder`.
+    pub fn new(encoder: Box<dyn Encode>, classes: usize, seed: u64, device: &Device) -> Self {
+        let head = classifier(encoder.width(FeatureKind::Backbone), classes, seed, device);
+        Self { encoder, head }
+    }
+
+    /// # Shapes
+    /// `[N, H, W, 3]` to `[N, classes]`.
+    pub fn forward(&mut self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
+        self.head.forward(self.encoder.embed(images, FeatureKind::Backbone, mode))
+    }
+}
 
 /// Weights from N(0, 0.01), biases zero, as the reference starts its probe.
 pub fn classifier(inputs: usize, classes: usize, seed: u64, device: &Device) -> Linear {

@@ -4,15 +4,15 @@
 //! rates (Clark et al. 2020, arXiv 2003.10555, Sec. 3.2; Bao et al. 2022, arXiv 2106.08254), as
 //! MAE does. With few labels this is what tells encoders apart.
 
-use super::classifier::{classifier, cross_entropy, training_images};
+use super::classifier::{Classifier, cross_entropy, training_images};
 use super::{Accuracy, FrozenEncoder};
 use crate::batch::{Batch, pixels_to_tensor, to_host};
-use crate::config::{DecayScope, FeatureKind, RuleConfig};
+use crate::config::{DecayScope, RuleConfig};
 use crate::models::Encode;
-use crate::nn::{Linear, Mode, Module, Visitor};
+use crate::nn::Mode;
 use crate::optim::{NamedGradients, Optimizer};
 use crate::schedule::cosine;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use moco_data::{DataError, Dataset, View, for_each_batch};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -91,9 +91,7 @@ pub fn fine_tune(
     let device = start.device().clone();
     crate::nn::copy_tensors(start.encoder.as_mut(), encoder.as_mut());
     let classes = train.class_names().len();
-    let width = encoder.width(FeatureKind::Backbone);
-    let head = classifier(width, classes, config.seed, &device.clone().autodiff());
-    let mut net = Classifier { encoder, head };
+    let mut net = Classifier::new(encoder, classes, config.seed, &device.clone().autodiff());
 
     let mut loader =
         training_images(&train, &config.view, config.batch_size, config.seed, config.threads)?;
@@ -115,27 +113,6 @@ pub fn fine_tune(
         progress(step + 1, total);
     }
     Ok(score(&mut net, test, &start.view, classes, config.threads, &device))
-}
-
-/// Backbone and new layer.
-struct Classifier {
-    encoder: Box<dyn Encode>,
-    head: Linear,
-}
-
-impl Module for Classifier {
-    fn visit(&mut self, visitor: &mut Visitor<'_>) {
-        visitor.child("backbone", self.encoder.backbone());
-        visitor.child("head", &mut self.head);
-    }
-}
-
-impl Classifier {
-    /// # Shapes
-    /// `[N, H, W, 3]` to `[N, classes]`.
-    fn forward(&mut self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
-        self.head.forward(self.encoder.embed(images, FeatureKind::Backbone, mode))
-    }
 }
 
 /// Which layer of a network a parameter belongs to, counted from the image.

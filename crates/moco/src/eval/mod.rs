@@ -7,6 +7,7 @@ mod knn;
 mod linear;
 mod logistic;
 
+pub use classifier::{Classifier, cross_entropy};
 pub use features::{Features, FrozenEncoder, features, pixel_features};
 pub use finetune::{FineTune, fine_tune};
 pub use knn::knn;

@@ -1,0 +1,43 @@
+use crate::moco_line;
+use serde_json::Value;
+use std::path::Path;
+
+fn bench(line: &str) -> Value {
+    let outcome = moco_line(&format!("bench {line} --json"), Path::new(""));
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    serde_json::from_str(outcome.stdout.lines().last().unwrap()).unwrap()
+}
+
+/// The allocator and the threads' own scratch settle within the first tenth; what is left is a few
+/// pages. A leak of one tensor per step, of 16 kB and more in these networks, would show as 15 MB.
+#[test]
+fn memory_does_not_grow_over_a_thousand_steps() {
+    for network in [
+        "--backbone resnet18 --set model.width=4 --size 8 --batch-size 8",
+        "--backbone vit-micro --size 8 --batch-size 2",
+    ] {
+        let report = bench(&format!("step {network} --steps 1000 --threads 2"));
+        let bytes = |key: &str| report[key].as_u64().unwrap_or_else(|| panic!("{key}"));
+        let (early, end) = (bytes("memory_early_bytes"), bytes("memory_end_bytes"));
+        assert!(end < early + (4 << 20), "{network}: {early} bytes, then {end}");
+        assert!(bytes("peak_memory_bytes") > 0);
+    }
+}
+
+#[test]
+fn every_kind_of_step_is_timed() {
+    for work in ["method", "train", "forward"] {
+        let network = "--backbone resnet18 --set model.width=4 --size 8 --batch-size 8";
+        let report = bench(&format!("step --work {work} {network} --steps 1"));
+        assert_eq!(report["work"], work);
+        assert!(report["seconds_per_step"].as_f64().unwrap() > 0.0, "{work}");
+    }
+}
+
+#[test]
+fn the_machine_is_measured() {
+    let report = bench("machine --threads 1");
+    for key in ["fma_gflop_per_second", "copy_gb_per_second"] {
+        assert!(report[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+}
