@@ -1,13 +1,16 @@
 //! Accuracy of an encoder's features on the labelled images of a comparison.
 
+use super::table::{Images, Measured, Row};
 use crate::args::CompareArgs;
 use crate::eval::labelled;
 use crate::score::{Accuracies, backbone_features};
 use crate::session::{Machine, load_encoder, untrained};
-use anyhow::ensure;
+use crate::summary::Summary;
+use anyhow::{Context, ensure};
 use moco::eval::{Features, FrozenEncoder, pixel_features};
 use moco::train::RunDir;
 use moco_data::{Dataset, View};
+use std::fs;
 
 /// Neighbours and temperature of kNN, the usual ones.
 const NEIGHBOURS: usize = 200;
@@ -47,11 +50,36 @@ impl Judge {
         self.score(of(&self.train), self.test.as_ref().map(of))
     }
 
+    /// The images that accuracies are of.
+    pub fn images(&self) -> Images {
+        Images {
+            train: self.train.fingerprint(),
+            test: self.test.as_ref().map(Dataset::fingerprint),
+        }
+    }
+
+    /// What the accuracies of a run are of.
+    pub fn measured(&self, run: &RunDir) -> anyhow::Result<Measured> {
+        let path = run.encoder();
+        let file = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Measured { encoder: crc32c::crc32c(&file), images: self.images() })
+    }
+
     /// Accuracies of a run's encoder, trained and as it was drawn.
-    pub fn measure(&self, run: &RunDir) -> anyhow::Result<(Accuracies, Accuracies)> {
+    pub fn measure(&self, method: &str, run: &RunDir, summary: Summary) -> anyhow::Result<Row> {
         let device = &self.machine.device;
         let (trained, config) = load_encoder(run.path(), device)?;
-        Ok((self.encoded(trained)?, self.encoded(untrained(&config, device))?))
+        let [trained, drawn] = [trained, untrained(&config, device)].map(|of| self.encoded(of));
+        let (trained, drawn) = (trained?, drawn?);
+        Ok(Row {
+            method: method.to_owned(),
+            knn: trained.knn,
+            linear: trained.linear,
+            untrained_knn: drawn.knn,
+            untrained_linear: drawn.linear,
+            summary,
+            measured: self.measured(run)?,
+        })
     }
 
     fn encoded(&self, mut encoder: FrozenEncoder) -> anyhow::Result<Accuracies> {

@@ -2,7 +2,8 @@
 //!
 //! Each method is a run of `moco pretrain` in a process of its own, so that its memory can be
 //! told from that of the others. The table is written anew after each, and a comparison that was
-//! stopped goes on where it was.
+//! stopped, or that is given further methods, goes on where it was: what is trained is not trained
+//! again, and what is measured is not measured again.
 
 mod measure;
 mod table;
@@ -27,18 +28,22 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let judge = Judge::open(args, machine)?;
     fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
-    let mut table = Table::new(args.out.clone());
+    let mut table = Table::open(args.out.clone(), judge.images());
     table.baseline("raw pixels", judge.pixels());
     table.chance(judge.classes());
     for (number, method) in methods.iter().enumerate() {
         eprintln!("\n{method}, {} of {}", number + 1, methods.len());
         let run = RunDir::at(&args.out.join(method));
         let summary = trained(args, method, &run)?;
-        let (trained, untrained) = judge.measure(&run)?;
-        table.add(Row { method: method.clone(), trained, untrained, summary })?;
+        let measured = judge.measured(&run)?;
+        let row = match table.row(method, measured) {
+            Some(row) => Row { summary, ..row.clone() },
+            None => judge.measure(method, &run, summary)?,
+        };
+        table.add(row)?;
     }
     println!("{}", table.text());
-    println!("written to {}", args.out.join("compare.md").display());
+    println!("written to {}", args.out.join(table::MARKDOWN).display());
     Ok(())
 }
 

@@ -3,17 +3,43 @@
 use crate::score::Accuracies;
 use crate::summary::Summary;
 use anyhow::Context;
+use moco::config::METHODS;
 use moco::report::{duration, percent};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
 
-/// One method's results.
+/// The table for people, and for programs.
+pub const MARKDOWN: &str = "compare.md";
+const LINES: &str = "compare.jsonl";
+
+/// One method's results: a line of `compare.jsonl`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     pub method: String,
-    pub trained: Accuracies,
-    pub untrained: Accuracies,
+    pub knn: f64,
+    pub linear: f64,
+    pub untrained_knn: f64,
+    pub untrained_linear: f64,
     pub summary: Summary,
+    pub measured: Measured,
+}
+
+/// What accuracies are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Checksum of the encoder's file.
+    pub encoder: u32,
+    /// The labelled images.
+    pub images: Images,
+}
+
+/// Fingerprints of the labelled images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Images {
+    pub train: u64,
+    /// `None` if every so many training images are the test images.
+    pub test: Option<u64>,
 }
 
 /// All results so far.
@@ -24,9 +50,18 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table that is kept in `folder`.
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder, rows: Vec::new(), baselines: Vec::new() }
+    /// The table that is kept in `folder`, as far as it is of these images.
+    pub fn open(folder: PathBuf, images: Images) -> Self {
+        let kept = fs::read_to_string(folder.join(LINES)).unwrap_or_default();
+        // A line of another version is no loss: its method is measured anew.
+        let rows = kept.lines().filter_map(|line| serde_json::from_str::<Row>(line).ok());
+        let rows = rows.filter(|row| row.measured.images == images).collect();
+        Self { folder, rows, baselines: Vec::new() }
+    }
+
+    /// What is known of a method, if it was measured so.
+    pub fn row(&self, method: &str, measured: Measured) -> Option<&Row> {
+        self.rows.iter().find(|row| row.method == method && row.measured == measured)
     }
 
     /// Adds what any encoder must beat.
@@ -41,11 +76,14 @@ impl Table {
         self.baselines.push(["guessing".to_owned(), chance.clone(), chance]);
     }
 
-    /// Adds a method and writes the table.
+    /// Adds a method, in place of what was known of it, and writes the table.
     pub fn add(&mut self, row: Row) -> anyhow::Result<()> {
+        self.rows.retain(|other| other.method != row.method);
         self.rows.push(row);
-        let lines: String = self.rows.iter().map(|row| format!("{}\n", as_json(row))).collect();
-        for (name, text) in [("compare.md", self.text()), ("compare.jsonl", lines)] {
+        self.rows.sort_by_key(|row| METHODS.iter().position(|method| *method == row.method));
+        let lines: Vec<String> =
+            self.rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+        for (name, text) in [(MARKDOWN, self.text()), (LINES, lines.join("\n") + "\n")] {
             let path = self.folder.join(name);
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
@@ -80,26 +118,15 @@ fn cells(row: &Row) -> Vec<String> {
     let Summary { seconds_per_epoch, peak_memory_bytes, parameters, warnings, .. } = &row.summary;
     vec![
         row.method.clone(),
-        percent(row.trained.knn, 2),
-        percent(row.trained.linear, 2),
-        percent(row.untrained.knn, 2),
-        percent(row.untrained.linear, 2),
+        percent(row.knn, 2),
+        percent(row.linear, 2),
+        percent(row.untrained_knn, 2),
+        percent(row.untrained_linear, 2),
         seconds_per_epoch.map_or_else(String::new, duration),
         peak_memory_bytes.map_or_else(String::new, |bytes| format!("{:.2} GB", bytes as f64 / 1e9)),
         format!("{:.2} M", *parameters as f64 / 1e6),
         warnings.join("; "),
     ]
-}
-
-fn as_json(row: &Row) -> Value {
-    json!({
-        "method": row.method,
-        "knn": row.trained.knn,
-        "linear": row.trained.linear,
-        "untrained_knn": row.untrained.knn,
-        "untrained_linear": row.untrained.linear,
-        "summary": row.summary,
-    })
 }
 
 /// Columns of equal width, so that the source reads as a table.

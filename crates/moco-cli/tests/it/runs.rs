@@ -87,7 +87,8 @@ fn from_images_to_embeddings() {
     assert!(done(config, &path).stdout.contains("width = 4"), "config.toml is itself a recipe");
 }
 
-/// Trains two methods, and a second call finds them trained and writes the same table.
+/// Trains two methods; a further call takes what it finds trained and measured, keeps the rows of
+/// methods that it is not asked for, and measures an encoder that is no longer the same.
 #[test]
 fn a_comparison_ends_in_a_table_and_goes_on_where_it_was() {
     let (_place, path) = place(96, 40);
@@ -106,6 +107,29 @@ fn a_comparison_ends_in_a_table_and_goes_on_where_it_was() {
     let second = done(line, &path);
     assert!(second.stderr.contains("already trained"), "{}", second.stderr);
     assert_eq!(fs::read_to_string(path.join("out/compare.md")).unwrap(), table);
+
+    // Accuracies that no measurement gives show where a row comes from.
+    let marked = |row: &Value| {
+        let mut row = row.clone();
+        row["knn"] = 2.0.into();
+        format!("{row}\n")
+    };
+    let kept = path.join("out/compare.jsonl");
+    fs::write(&kept, rows.iter().map(marked).collect::<String>()).unwrap();
+    let encoder = path.join("out/simsiam/encoder.safetensors");
+    let mut bytes = fs::read(&encoder).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&encoder, bytes).unwrap();
+    for methods in ["invaspread,simsiam", "simsiam"] {
+        done(&line.replace("invaspread,simsiam", methods), &path);
+        let rows: Vec<Value> = fs::read_to_string(&kept).unwrap().lines().map(json).collect();
+        let [invaspread, simsiam] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!(
+            (&invaspread["method"], &invaspread["knn"]),
+            (&"invaspread".into(), &2.0.into())
+        );
+        assert!(simsiam["knn"].as_f64().unwrap() <= 1.0, "{simsiam}");
+    }
 
     let unknown = moco_line("compare --data {}/train --methods simsam --out {}/x", &path);
     assert_eq!(unknown.code, Some(1));

@@ -66,6 +66,7 @@ const RECIPES: &[Recipe] = embedded![
     "moco-v3-vit-imagenet",
     "moco-v3-cifar10",
     "moco-v3-small",
+    "moco-v3-vit-small",
     "dino-imagenet",
     "dino-cifar10",
     "dino-small",

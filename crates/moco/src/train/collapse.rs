@@ -25,9 +25,13 @@ impl CollapseWatch {
     pub fn see(&mut self, report: &StepReport, expected: &Expectation) -> Option<String> {
         let healthy = 1.0 / (expected.dim as f64).sqrt();
         let std = report.metrics.iter().find(|(name, _)| *name == "feature_std").map(|(_, v)| *v);
-        let near = |loss: f64| (report.loss - loss).abs() < NEAR * loss.abs();
+        let collapsed = expected.collapse.is_some_and(|collapse| {
+            // Where a run starts at the collapsed loss, being there says nothing at first.
+            let begins = near(expected.chance, collapse) && report.epoch == 0;
+            near(report.loss, collapse) && !begins
+        });
         self.narrow = count(self.narrow, std.is_some_and(|std| std < NARROW * healthy));
-        self.stuck = count(self.stuck, expected.collapse.is_some_and(near));
+        self.stuck = count(self.stuck, collapsed);
         if self.told || self.narrow.max(self.stuck) < PATIENCE {
             return None;
         }
@@ -47,6 +51,10 @@ impl CollapseWatch {
     }
 }
 
+fn near(loss: f64, collapse: f64) -> bool {
+    (loss - collapse).abs() < NEAR * collapse.abs()
+}
+
 fn count(so_far: usize, again: bool) -> usize {
     if again { so_far + 1 } else { 0 }
 }
@@ -58,7 +66,7 @@ mod tests {
     fn expected() -> Expectation {
         Expectation {
             chance: 8.0,
-            collapse: Some(8.006),
+            collapse: Some(8.5),
             mend: "lower the rate",
             dim: 100,
             advice: String::new(),
@@ -88,8 +96,22 @@ mod tests {
         assert_eq!(step, PATIENCE - 1);
         assert!(text.contains("standard deviation 0.0050, healthy 0.1000"), "{text}");
         assert!(text.ends_with(": lower the rate"), "{text}");
-        let (_, text) = first_warning(8.0062, 0.08).unwrap();
-        assert!(text.contains("the loss stays at 8.006"), "{text}");
+        let (_, text) = first_warning(8.501, 0.08).unwrap();
+        assert!(text.contains("the loss stays at 8.501"), "{text}");
+    }
+
+    /// SwAV, DINO and CPC: the loss of an untrained network is that of a collapsed one.
+    #[test]
+    fn a_loss_that_runs_start_with_counts_after_the_first_epoch() {
+        let expected = Expectation { collapse: Some(8.001), ..expected() };
+        let mut watch = CollapseWatch::default();
+        for _ in 0..3 * PATIENCE {
+            assert_eq!(watch.see(&report(8.001, 0.08), &expected), None);
+        }
+        let second = StepReport { epoch: 1, ..report(8.001, 0.08) };
+        let told: Vec<_> = (0..PATIENCE).map(|_| watch.see(&second, &expected)).collect();
+        assert!(told[..PATIENCE - 1].iter().all(Option::is_none), "{told:?}");
+        assert!(told[PATIENCE - 1].as_ref().unwrap().contains("the loss stays at 8.001"));
     }
 
     #[test]

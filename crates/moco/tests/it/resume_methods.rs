@@ -51,8 +51,13 @@ const CASES: &[Case] = &[
         ],
     ),
     ("moco-v3-small", &[NARROW, "method.dim=16", "method.hidden=24"]),
+    ("moco-v3-vit-small", &["method.dim=16", "method.hidden=24"]),
     (
         "dino-small",
+        &[NARROW, "method.outputs=32", "method.hidden=24", "method.bottleneck=8", MULTI_CROP],
+    ),
+    (
+        "dino-cifar10",
         &["method.outputs=32", "method.hidden=24", "method.bottleneck=8", DROP, MULTI_CROP],
     ),
     ("mae-small", &["method.decoder_width=16", "method.decoder_depth=1", ONE]),
