@@ -17,9 +17,9 @@
 //! moment between two calls.
 //!
 //! What never happens here: no I/O, no tensors, no automatic differentiation, no global state but
-//! memory kept for the next call ([`kept_bytes`]). Results do not depend on the number of threads,
-//! bit for bit: work is cut by shape alone and sums are added in a fixed order. This is the
-//! project's only crate with `unsafe`.
+//! those threads and memory kept for the next call ([`kept_bytes`]). Results do not depend on the
+//! number of threads, bit for bit: work is cut by shape alone and sums are added in a fixed order.
+//! This is the project's only crate with `unsafe`.
 //!
 //! ```
 //! use moco_kernels::Isa;

@@ -24,8 +24,8 @@ pub fn fma_peak(isa: Isa) -> f64 {
     flops / start.elapsed().as_secs_f64() / 1e9
 }
 
-/// Bytes per second, in GB/s, that all threads copy between buffers larger than any
-/// cache (bytes read plus bytes written). Takes about 200 ms and 256 MiB.
+/// Bytes per second, in GB/s, that all threads copy between buffers larger than any cache (bytes
+/// read plus bytes written). Takes about 200 ms and 256 MiB.
 pub fn copy_bandwidth() -> f64 {
     const LEN: usize = 32 << 20;
     let from = vec![1.0f32; LEN];

@@ -108,7 +108,7 @@ impl Kernel for PackPanel<'_> {
 
 /// Row `i < rows`, lane `l`: the float at `from + i` plus `l` outputs. Zero beyond the last output.
 #[inline(always)]
-fn load_square<S: Simd>(
+pub(crate) fn load_square<S: Simd>(
     s: S,
     view: WeightView,
     output: usize,

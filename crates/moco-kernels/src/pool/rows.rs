@@ -24,27 +24,21 @@ impl Kernel for MaxRow<'_> {
         let MaxRow { shape, x, row, out, positions } = self;
         let &PoolShape { w, c, k, stride, pad, .. } = shape;
         let (image, oy) = (row / shape.out_h(), row % shape.out_h());
+        let rows = inside(oy * stride, pad, k, shape.h);
         for ox in 0..shape.out_w() {
-            let rows = inside(oy * stride, pad, k, shape.h);
             let columns = inside(ox * stride, pad, k, w);
             for first in blocks(c) {
                 let n = BLOCK.min(c - first);
-                let mut best = Best { values: [f32::NAN; BLOCK], positions: [0; BLOCK] };
-                let mut begun = false;
-                for ky in rows.clone() {
-                    for kx in columns.clone() {
+                let best = Best::of(
+                    k,
+                    [rows.clone(), columns.clone()],
+                    #[inline(always)]
+                    |ky, kx| {
                         let (y, x_at) = (oy * stride + ky - pad, ox * stride + kx - pad);
                         let at = ((image * shape.h + y) * w + x_at) * c + first;
-                        let pixel = block(&x[at..at + n]);
-                        let position = (ky * k + kx) as u32;
-                        if begun {
-                            best.take_larger(&pixel, position);
-                        } else {
-                            best = Best { values: pixel, positions: [position; BLOCK] };
-                            begun = true;
-                        }
-                    }
-                }
+                        block(&x[at..at + n])
+                    },
+                );
                 let to = ox * c + first;
                 for i in 0..n {
                     out[to + i].write(best.values[i]);
@@ -85,6 +79,24 @@ struct Best {
 }
 
 impl Best {
+    /// Over these rows and columns of a window of side `k`, the first of equals.
+    #[inline(always)]
+    fn of(
+        k: usize,
+        [rows, columns]: [Range<usize>; 2],
+        pixel: impl Fn(usize, usize) -> [f32; BLOCK],
+    ) -> Best {
+        // Where all are the least there is, it is the first.
+        let first = (rows.start * k + columns.start) as u32;
+        let mut best = Best { values: [f32::NEG_INFINITY; BLOCK], positions: [first; BLOCK] };
+        for ky in rows {
+            for kx in columns.clone() {
+                best.take_larger(&pixel(ky, kx), (ky * k + kx) as u32);
+            }
+        }
+        best
+    }
+
     #[inline(always)]
     fn take_larger(&mut self, pixel: &[f32; BLOCK], position: u32) {
         for i in 0..BLOCK {

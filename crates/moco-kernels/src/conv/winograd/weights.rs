@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::POINTS;
 use super::transform::{Weights, both_ways};
-use crate::conv::pack::WeightView;
+use crate::conv::pack::{WeightView, load_square};
 use crate::simd::Simd;
 
 /// Weights seen as outputs by channels, and whether the kernel is rotated by half a turn (the data
@@ -53,27 +53,10 @@ fn load_kernels<S: Simd>(
     channel: usize,
 ) -> [[S::V; 3]; 3] {
     let from = output * view.output_stride + channel * view.channel_stride;
-    let inside = view.outputs.saturating_sub(output).min(S::LANES);
-    let mut taps = [[0.0f32; 16]; 1 + 16];
-    // A row of a square is a kernel and what follows it in memory: one float too few in eight
-    // lanes, hence a second square from the second tap on.
-    let last = from + (S::LANES - 1) * view.output_stride + 1 + S::LANES;
-    if inside == S::LANES && last <= view.data.len() {
-        // SAFETY: `last` is the end of the last row of the second square.
-        unsafe {
-            let data = view.data.as_ptr().add(from);
-            s.transpose(data, view.output_stride, taps[0].as_mut_ptr(), 16);
-            if S::LANES < 9 {
-                s.transpose(data.add(1), view.output_stride, taps[1].as_mut_ptr(), 16);
-            }
-        }
-    } else {
-        for l in 0..inside {
-            let kernel = &view.data[from + l * view.output_stride..][..9];
-            for t in 0..9 {
-                taps[t][l] = kernel[t];
-            }
-        }
+    let mut taps = load_square(s, view, output, from, S::LANES.min(9));
+    // A square of eight lanes has one row too few.
+    if S::LANES < 9 {
+        taps[8] = load_square(s, view, output, from + 8, 1)[0];
     }
     let mut kernel = [[s.splat(0.0); 3]; 3];
     for t in 0..9 {
