@@ -179,7 +179,10 @@ pub(crate) fn write_tensors(
 }
 
 /// Puts `bytes` at `path` so that a reader, or a crash, sees either the old file or the new one.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+///
+/// # Errors
+/// [`CheckpointError::Io`], which names the path.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     let temporary = path.with_extension("tmp");
     let write = || {
         let mut file = File::create(&temporary)?;

@@ -22,6 +22,7 @@ const HOLD_OUT: usize = 10;
 pub struct Judge {
     train: Dataset,
     test: Option<Dataset>,
+    images: Images,
     machine: Machine,
 }
 
@@ -35,7 +36,9 @@ impl Judge {
             "the class folders of --test differ from those of --data: give test images of the same \
              classes, or leave --test out"
         );
-        Ok(Judge { train, test, machine })
+        let images =
+            Images { train: train.fingerprint(), test: test.as_ref().map(Dataset::fingerprint) };
+        Ok(Judge { train, test, images, machine })
     }
 
     /// Number of classes.
@@ -52,21 +55,24 @@ impl Judge {
 
     /// The images that accuracies are of.
     pub fn images(&self) -> Images {
-        Images {
-            train: self.train.fingerprint(),
-            test: self.test.as_ref().map(Dataset::fingerprint),
-        }
+        self.images
     }
 
     /// What the accuracies of a run are of.
     pub fn measured(&self, run: &RunDir) -> anyhow::Result<Measured> {
         let path = run.encoder();
         let file = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Measured { encoder: crc32c::crc32c(&file), images: self.images() })
+        Ok(Measured { encoder: crc32c::crc32c(&file), images: self.images })
     }
 
     /// Accuracies of a run's encoder, trained and as it was drawn.
-    pub fn measure(&self, method: &str, run: &RunDir, summary: Summary) -> anyhow::Result<Row> {
+    pub fn measure(
+        &self,
+        method: &str,
+        run: &RunDir,
+        summary: Summary,
+        measured: Measured,
+    ) -> anyhow::Result<Row> {
         let device = &self.machine.device;
         let (trained, config) = load_encoder(run.path(), device)?;
         let [trained, drawn] = [trained, untrained(&config, device)].map(|of| self.encoded(of));
@@ -78,7 +84,7 @@ impl Judge {
             untrained_knn: drawn.knn,
             untrained_linear: drawn.linear,
             summary,
-            measured: self.measured(run)?,
+            measured,
         })
     }
 

@@ -38,7 +38,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
         let measured = judge.measured(&run)?;
         let row = match table.row(method, measured) {
             Some(row) => Row { summary, ..row.clone() },
-            None => judge.measure(method, &run, summary)?,
+            None => judge.measure(method, &run, summary, measured)?,
         };
         table.add(row)?;
     }

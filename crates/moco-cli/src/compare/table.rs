@@ -2,7 +2,7 @@
 
 use crate::score::Accuracies;
 use crate::summary::Summary;
-use anyhow::Context;
+use moco::checkpoint::write_atomically;
 use moco::config::METHODS;
 use moco::report::{duration, percent};
 use serde::{Deserialize, Serialize};
@@ -84,8 +84,7 @@ impl Table {
         let lines: Vec<String> =
             self.rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
         for (name, text) in [(MARKDOWN, self.text()), (LINES, lines.join("\n") + "\n")] {
-            let path = self.folder.join(name);
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            write_atomically(&self.folder.join(name), text.as_bytes())?;
         }
         Ok(())
     }
