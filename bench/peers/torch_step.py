@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--stem", choices=["cifar", "imagenet"], default="imagenet")
+    parser.add_argument("--stem", choices=["cifar", "imagenet"], default="cifar")
     parser.add_argument("--variant", choices=["eager", "channels-last", "compiled"], default="eager")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10)

@@ -11,7 +11,6 @@ use super::{DecodeOptions, damaged};
 use crate::error::ImageError;
 use crate::image::Image;
 use image::metadata::Orientation;
-
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
