@@ -3,7 +3,8 @@
 use super::gather::{Gather, Placement};
 use super::pack::{WeightView, pack, packed_len};
 use super::shape::{ConvShape, Span};
-use super::sink::{Plain, Sink, Target};
+use super::sink::Sink;
+use super::source::Input;
 use super::window::{Run, Window};
 use crate::Isa;
 use crate::threads::Kept;
@@ -15,7 +16,7 @@ pub(crate) struct DirectForward<'a> {
 }
 
 impl<'a> DirectForward<'a> {
-    pub(crate) fn new(isa: Isa, shape: &ConvShape, groups: usize, x: &'a [f32], w: &[f32]) -> Self {
+    pub(crate) fn new(isa: Isa, shape: &ConvShape, groups: usize, x: Input<'a>, w: &[f32]) -> Self {
         let taps: Vec<usize> = (0..shape.k * shape.k).collect();
         let gather = Gather {
             window: Window::forward(shape, x),
@@ -44,9 +45,8 @@ impl<'a> DirectForward<'a> {
     }
 }
 
-/// Writes `dx`, all of it, one class of input pixels after another.
-pub(crate) fn data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], w: &[f32], dx: Target) {
-    let sink = Plain(dx);
+/// Puts `dx`, all of it, one class of input pixels after another.
+pub(crate) fn data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], w: &[f32], sink: &impl Sink) {
     let view = WeightView::transposed(w, shape.cout, shape.cin, shape.k * shape.k);
     let stride = shape.stride;
     for first_y in 0..stride.min(shape.h) {
@@ -56,7 +56,7 @@ pub(crate) fn data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], w: &[f32], dx: 
             let taps: Vec<usize> =
                 rows.iter().flat_map(|r| cols.iter().map(|c| r.0 * shape.k + c.0)).collect();
             let window = Window {
-                src: dy,
+                src: dy.into(),
                 src_dims: [shape.out_h(), shape.out_w(), shape.cout],
                 step: 1,
                 runs: class_runs(&rows, &cols),
@@ -73,7 +73,7 @@ pub(crate) fn data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], w: &[f32], dx: 
                 dst: Placement { rows: shape.h, cols: shape.w, step: stride, first_y, first_x },
             };
             let packed = packed(isa, view, &taps);
-            gather.run(isa, &packed, &gather.spans(), &sink);
+            gather.run(isa, &packed, &gather.spans(), sink);
         }
     }
 }

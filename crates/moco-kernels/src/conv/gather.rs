@@ -87,7 +87,7 @@ impl Gather<'_> {
     /// When `src` or `packed` is shorter than the shape says.
     pub(crate) fn run(&self, isa: Isa, packed: &[f32], spans: &[Span], sink: &impl Sink) {
         let [h, w, c] = self.window.src_dims;
-        assert!(self.window.src.len() >= self.images * h * w * c);
+        assert!(self.window.src.data.len() >= self.images * h * w * c);
         assert!(packed.len() >= super::pack::packed_len(isa, self.outputs, self.window.depth()));
         for_each(spans.len(), |job| {
             isa.run(Job { gather: self, packed, span: spans[job], job, sink });
@@ -96,9 +96,10 @@ impl Gather<'_> {
 
     /// Whether the gathered rows of a span are rows of the source.
     fn in_place(&self) -> bool {
-        let Window { src_dims: [h, w, _], step, runs, .. } = &self.window;
+        let Window { src, src_dims: [h, w, _], step, runs } = &self.window;
         let pointwise = matches!(runs[..], [run] if (run.y, run.x, run.taps) == (0, 0, 1));
-        pointwise && *step == 1 && self.points == [*h, *w] && self.groups == 1
+        let as_it_is = src.activation.is_none();
+        as_it_is && pointwise && *step == 1 && self.points == [*h, *w] && self.groups == 1
     }
 }
 
@@ -119,7 +120,9 @@ impl<K: Sink> Kernel for Job<'_, K> {
         self.list_points(&mut list);
         let depth = self.gather.window.depth();
         if depth == 0 {
-            self.put_zeros(s, &list);
+            if !K::ADDS {
+                self.put_zeros(s, &list);
+            }
         } else if depth <= WHOLE_DEPTH {
             self.panel_by_panel(s, &list);
         } else {
@@ -161,7 +164,7 @@ impl<K: Sink> Job<'_, K> {
         let mut scratch = &mut *memory;
         let sums = (&mut *cut(&mut scratch, rows * panel), panel);
         let data = if in_place {
-            &window.src[self.span.start * depth..self.span.end * depth]
+            &window.src.data[self.span.start * depth..self.span.end * depth]
         } else {
             gather_rows(s, window, points, 0..depth, (&mut *scratch, pitch));
             &*scratch

@@ -14,6 +14,7 @@
 //! Shape misuse (a slice that does not have the length its shape says) is a panic, documented with
 //! each function.
 
+mod block;
 mod bn_act;
 mod direct;
 mod gather;
@@ -21,12 +22,17 @@ mod pack;
 pub(crate) mod scalar;
 pub(crate) mod shape;
 pub(crate) mod sink;
+mod source;
 #[cfg(test)]
 mod tests;
 mod weight;
 mod window;
 mod winograd;
 
+pub use block::{
+    Block, BlockGrads, BlockLayer, BlockNeeds, BlockOutput, BlockSaved, LayerGrads, Statistics,
+    block_backward, block_forward,
+};
 pub use bn_act::{
     BnActGrads, BnActNeeds, BnActOutput, BnActSaved, BnParams, Norm, conv_bn_act_backward,
     conv_bn_act_forward,
@@ -37,6 +43,7 @@ use crate::Isa;
 use crate::threads::filled;
 use direct::DirectForward;
 use sink::{Affine, Plain, Sink, Target};
+use source::Input;
 use winograd::WinogradForward;
 
 /// `y = conv(x) + bias`.
@@ -55,7 +62,7 @@ pub fn conv_forward(
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let isa = isa.for_channels(shape.cout);
-    let forward = Forward::new(isa, shape, 1, x, weight);
+    let forward = Forward::new(isa, shape, 1, x.into(), weight);
     // SAFETY: a forward puts every pixel and channel of the output.
     unsafe {
         filled(shape.out_len(), |out| {
@@ -81,22 +88,27 @@ pub fn conv_forward(
 /// # Panics
 /// When a slice does not have its shape's length.
 pub fn conv_data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], weight: &[f32]) -> Vec<f32> {
+    // SAFETY: the data gradient puts every pixel and channel of the input.
+    unsafe {
+        filled(shape.x_len(), |dx| {
+            let dx = Target::new(dx, shape.cin);
+            put_data_grad(isa, shape, dy, weight, &Plain(dx));
+        })
+    }
+}
+
+/// Puts every pixel and channel of `dx`; where it is zero, to a sink that does not add.
+fn put_data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], weight: &[f32], sink: &impl Sink) {
     shape.check();
     assert_eq!(dy.len(), shape.out_len(), "dy is [n, out_h, out_w, cout] of {shape:?}");
     assert_eq!(weight.len(), shape.weight_len(), "weight is [cout, cin, k, k] of {shape:?}");
     let isa = isa.for_channels(shape.cin);
-    // SAFETY: the classes of input pixels cover `dx`.
-    unsafe {
-        filled(shape.x_len(), |dx| {
-            let dx = Target::new(dx, shape.cin);
-            match Algorithm::of(shape) {
-                Algorithm::Direct => direct::data_grad(isa, shape, dy, weight, dx),
-                Algorithm::Winograd => {
-                    let forward = WinogradForward::data_grad(isa, shape, dy, weight);
-                    forward.run(isa, &forward.spans(), &Plain(dx));
-                }
-            }
-        })
+    match Algorithm::of(shape) {
+        Algorithm::Direct => direct::data_grad(isa, shape, dy, weight, sink),
+        Algorithm::Winograd => {
+            let forward = WinogradForward::data_grad(isa, shape, dy, weight);
+            forward.run(isa, &forward.spans(), sink);
+        }
     }
 }
 
@@ -108,8 +120,12 @@ pub fn conv_data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], weight: &[f32]) -
 /// # Panics
 /// When a slice does not have its shape's length.
 pub fn conv_weight_grad(isa: Isa, shape: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    weight_grad(isa, shape, x.into(), dy)
+}
+
+fn weight_grad(isa: Isa, shape: &ConvShape, x: Input, dy: &[f32]) -> Vec<f32> {
     shape.check();
-    assert_eq!(x.len(), shape.x_len(), "x is [n, h, w, cin] of {shape:?}");
+    assert_eq!(x.data.len(), shape.x_len(), "x is [n, h, w, cin] of {shape:?}");
     assert_eq!(dy.len(), shape.out_len(), "dy is [n, out_h, out_w, cout] of {shape:?}");
     let isa = isa.for_channels(shape.cout);
     match Algorithm::of(shape) {
@@ -138,9 +154,9 @@ enum Forward<'a> {
 }
 
 impl<'a> Forward<'a> {
-    fn new(isa: Isa, shape: &ConvShape, groups: usize, x: &'a [f32], weight: &'a [f32]) -> Self {
+    fn new(isa: Isa, shape: &ConvShape, groups: usize, x: Input<'a>, weight: &'a [f32]) -> Self {
         shape.check();
-        assert_eq!(x.len(), shape.x_len(), "x is [n, h, w, cin] of {shape:?}");
+        assert_eq!(x.data.len(), shape.x_len(), "x is [n, h, w, cin] of {shape:?}");
         assert_eq!(weight.len(), shape.weight_len(), "weight is [cout, cin, k, k] of {shape:?}");
         match Algorithm::of(shape) {
             Algorithm::Direct => Forward::Direct(DirectForward::new(isa, shape, groups, x, weight)),

@@ -17,6 +17,8 @@ pub(crate) struct Channels {
 pub(crate) trait Sink: Sync {
     /// What is kept in registers while the pixels of one vector of channels go by.
     type State<S: Simd>: Copy;
+    /// Whether sums are added to what is there, so that those of no products need not be put.
+    const ADDS: bool = false;
 
     /// Called before the pixels of `at`; `first` is the first pixel's value.
     fn begin<S: Simd>(&self, s: S, at: Channels, first: S::V) -> Self::State<S>;
@@ -62,6 +64,12 @@ impl<'a> Target<'a> {
         Target { start, channels, len, _memory: std::marker::PhantomData }
     }
 
+    /// A map that holds values already.
+    pub(crate) fn over(memory: &'a mut [f32], channels: usize) -> Self {
+        let (start, len) = (memory.as_mut_ptr(), memory.len());
+        Target { start, channels, len, _memory: std::marker::PhantomData }
+    }
+
     /// Pixels within a page of each other the hardware fetches by itself, and asking twice costs a
     /// tenth of the time; with a page to each, asking gains as much (measured on Zen 5).
     #[inline(always)]
@@ -101,6 +109,36 @@ impl Sink for Plain<'_> {
     unsafe fn put<S: Simd>(&self, s: S, _: &mut (), pixel: usize, at: Channels, value: S::V) {
         // SAFETY: the caller's promise.
         unsafe { self.0.put(s, pixel, at, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn end<S: Simd>(&self, _: S, _: (), _: usize, _: Channels) {}
+}
+
+/// Adds the sums to what the map, whole already, holds.
+pub(crate) struct Added<'a>(pub Target<'a>);
+
+impl Sink for Added<'_> {
+    type State<S: Simd> = ();
+    const ADDS: bool = true;
+
+    #[inline(always)]
+    fn begin<S: Simd>(&self, _: S, _: Channels, _: S::V) {}
+
+    #[inline(always)]
+    fn expect<S: Simd>(&self, s: S, pixel: usize, at: Channels) {
+        self.0.expect(s, pixel, at);
+    }
+
+    #[inline(always)]
+    unsafe fn put<S: Simd>(&self, s: S, _: &mut (), pixel: usize, at: Channels, value: S::V) {
+        let offset = pixel * self.0.channels + at.first;
+        debug_assert!(offset + at.lanes <= self.0.len);
+        // SAFETY: the caller's pixel and channels lie in the output, which is initialised.
+        unsafe {
+            let before = load_n(s, self.0.start.add(offset), at.lanes);
+            self.0.put(s, pixel, at, s.add(value, before));
+        }
     }
 
     #[inline(always)]

@@ -4,6 +4,7 @@ use super::scalar;
 use super::*;
 use crate::testing::{Rng, isas, relative_error, to_f64};
 
+mod block;
 mod bn_act;
 mod convolution;
 

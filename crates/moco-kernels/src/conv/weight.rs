@@ -16,6 +16,7 @@
 use std::ops::Range;
 
 use super::shape::ConvShape;
+use super::source::Input;
 use super::window::{Panels, Piece, Window};
 use crate::Isa;
 use crate::gemm::{Dims, Panel, Strided, multiply};
@@ -35,7 +36,7 @@ const OUTPUTS: usize = 256;
 const WANTED_JOBS: usize = 8;
 
 /// `dW`, in OIHW.
-pub(crate) fn weight_grad(isa: Isa, shape: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
+pub(crate) fn weight_grad(isa: Isa, shape: &ConvShape, x: Input, dy: &[f32]) -> Vec<f32> {
     let plan = Plan::new(isa, shape, x, dy);
     let [columns, outputs] = plan.blocks;
     let mut sums = Kept::new(plan.parts * plan.part_len);
@@ -76,7 +77,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(isa: Isa, shape: &ConvShape, x: &'a [f32], dy: &'a [f32]) -> Plan<'a> {
+    fn new(isa: Isa, shape: &ConvShape, x: Input<'a>, dy: &'a [f32]) -> Plan<'a> {
         let depth = shape.k * shape.k * shape.cin;
         let blocks = [depth.div_ceil(COLUMNS), shape.cout.div_ceil(OUTPUTS)];
         let pixels = shape.out_pixels();
@@ -105,7 +106,8 @@ impl<'a> Plan<'a> {
 
     /// Whether the input's rows lie in memory as the product wants them.
     fn input_in_place(&self) -> bool {
-        (self.shape.k, self.shape.stride, self.shape.pad) == (1, 1, 0)
+        let pointwise = (self.shape.k, self.shape.stride, self.shape.pad) == (1, 1, 0);
+        pointwise && self.window.src.activation.is_none()
     }
 
     /// Whether all panels of the gradient are whole vectors.
@@ -157,7 +159,7 @@ impl Kernel for Part<'_> {
             let pixels = first..end.min(first + PIXELS);
             let x = if plan.input_in_place() {
                 let cin = plan.shape.cin;
-                let data = &plan.window.src[pixels.start * cin + columns.start..];
+                let data = &plan.window.src.data[pixels.start * cin + columns.start..];
                 Operand { data, pitch: cin, panel_stride: PANEL }
             } else {
                 copy_input(s, plan, pixels.clone(), &pieces, x);

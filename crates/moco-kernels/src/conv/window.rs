@@ -7,12 +7,13 @@
 use std::ops::Range;
 
 use super::shape::ConvShape;
+use super::source::{Activation, Input};
 use crate::simd::{Simd, load_n, store_n};
 
 /// The gathered matrix of a batch of NHWC maps.
 #[derive(Clone)]
 pub(crate) struct Window<'a> {
-    pub src: &'a [f32],
+    pub src: Input<'a>,
     /// Rows, columns and channels of the source maps.
     pub src_dims: [usize; 3],
     /// Distance in the source between neighbouring points.
@@ -47,7 +48,7 @@ pub(crate) struct Panels {
 
 impl<'a> Window<'a> {
     /// What the convolution itself reads.
-    pub(crate) fn forward(shape: &ConvShape, x: &'a [f32]) -> Self {
+    pub(crate) fn forward(shape: &ConvShape, x: Input<'a>) -> Self {
         let (k, pad) = (shape.k, shape.pad as isize);
         Window {
             src: x,
@@ -111,12 +112,33 @@ impl<'a> Window<'a> {
                 let mut out = Cursor::new(row, *column, panels);
                 out.zeros(s, from - floats.start);
                 let offset = ((image * h) as isize + src_y) * w as isize + first;
-                let source = self.src.as_ptr().wrapping_offset(offset * c as isize);
-                out.copy(s, source.wrapping_add(from), to - from, self.step * c);
+                let source = self.src.data.as_ptr().wrapping_offset(offset * c as isize);
+                let ahead = self.step * c;
+                match self.src.activation {
+                    None => out.copy(s, source.wrapping_add(from), to - from, ahead),
+                    Some(activation) => {
+                        for (channels, at) in pixels(from..to, c) {
+                            let from = source.wrapping_add(at);
+                            out.copy_active(s, from, channels, ahead, (activation, image));
+                        }
+                    }
+                }
                 out.zeros(s, floats.end - to);
             }
         }
     }
+}
+
+/// The floats of a run, pixel by pixel: which channels, and where they begin.
+#[inline(always)]
+fn pixels(floats: Range<usize>, channels: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
+    let mut at = floats.start;
+    std::iter::from_fn(move || {
+        let first = at % channels;
+        let here = at;
+        at += (channels - first).min(floats.end - at);
+        (here < at).then(|| (first..first + at - here, here))
+    })
 }
 
 /// Writes columns one after another, panel by panel.
@@ -147,6 +169,35 @@ impl Cursor {
             unsafe { store_n(s, self.to, load_n(s, from, lanes), lanes) };
             from = from.wrapping_add(lanes);
             len -= lanes;
+            self.advance(lanes);
+        }
+    }
+
+    /// As `copy`, for some channels of one pixel of an image, with the activation applied.
+    ///
+    /// # Safety
+    /// As for `copy`, of as many floats as there are channels.
+    #[inline(always)]
+    unsafe fn copy_active<S: Simd>(
+        &mut self,
+        s: S,
+        mut from: *const f32,
+        channels: Range<usize>,
+        ahead: usize,
+        (activation, image): (Activation, usize),
+    ) {
+        let mut channel = channels.start;
+        while channel < channels.end {
+            s.prefetch(from.wrapping_add(ahead));
+            let lanes = S::LANES.min(channels.end - channel).min(self.left_in_panel);
+            let affine = activation.load(s, image, channel, lanes);
+            // SAFETY: as many lanes as there are channels left, the caller's promise.
+            unsafe {
+                let value = Activation::apply(s, load_n(s, from, lanes), affine);
+                store_n(s, self.to, value, lanes);
+            }
+            from = from.wrapping_add(lanes);
+            channel += lanes;
             self.advance(lanes);
         }
     }

@@ -7,13 +7,38 @@ use super::rows::{Maps, RowOp};
 use crate::Isa;
 use crate::simd::{Simd, load_n, store_n};
 
+/// What is added before the ReLU.
+#[derive(Clone, Copy)]
+pub(crate) enum Skip<'a> {
+    /// Maps as they are.
+    Maps(&'a [f32]),
+    /// `y * scale + shift`, with `[groups, channels]` values: maps that BatchNorm has yet to
+    /// normalise.
+    Normalised { y: &'a [f32], scale: &'a [f32], shift: &'a [f32] },
+}
+
+impl<'a> Skip<'a> {
+    fn maps(&self) -> &'a [f32] {
+        match self {
+            Skip::Maps(maps) | Skip::Normalised { y: maps, .. } => maps,
+        }
+    }
+
+    fn affine(&self, maps: &Maps) -> OwnAffine {
+        match self {
+            Skip::Maps(_) => None,
+            Skip::Normalised { scale, shift, .. } => Some([maps.widen(scale), maps.widen(shift)]),
+        }
+    }
+}
+
 /// `out = relu?(y * scale + shift + skip?)`.
 pub(crate) struct Normalise<'a> {
     /// `[groups, channels]`
     pub scale: &'a [f32],
     /// `[groups, channels]`
     pub shift: &'a [f32],
-    pub skip: Option<&'a [f32]>,
+    pub skip: Option<Skip<'a>>,
     pub relu: bool,
 }
 
@@ -37,19 +62,22 @@ impl Normalise<'_> {
     /// `maps.len()` floats are readable at `y` and writable at `out`; they are the same or do not
     /// overlap.
     unsafe fn run_raw(&self, isa: Isa, maps: &Maps, y: *const f32, out: *mut f32) {
-        assert!(self.skip.is_none_or(|skip| skip.len() == maps.len()));
         let (scale, shift) = (maps.widen(self.scale), maps.widen(self.shift));
-        let (skip, relu) = (self.skip, self.relu);
-        maps.run(isa, &NormaliseRows { y, out, scale: &scale, shift: &shift, skip, relu });
+        let skip = self.skip.map(|skip| (skip.maps(), skip.affine(maps)));
+        assert!(skip.as_ref().is_none_or(|(skip, _)| skip.len() == maps.len()));
+        maps.run(isa, &NormaliseRows { y, out, scale, shift, skip, relu: self.relu });
     }
 }
+
+/// The skip's own scale and shift, if it has any.
+type OwnAffine = Option<[Vec<f32>; 2]>;
 
 struct NormaliseRows<'a> {
     y: *const f32,
     out: *mut f32,
-    scale: &'a [f32],
-    shift: &'a [f32],
-    skip: Option<&'a [f32]>,
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+    skip: Option<(&'a [f32], OwnAffine)>,
     relu: bool,
 }
 
@@ -58,29 +86,40 @@ struct NormaliseRows<'a> {
 unsafe impl Sync for NormaliseRows<'_> {}
 
 impl RowOp for NormaliseRows<'_> {
-    type State<S: Simd> = [S::V; 2];
+    /// Scale and shift, and those of the skip.
+    type State<S: Simd> = [S::V; 4];
 
     #[inline(always)]
-    unsafe fn begin<S: Simd>(&self, s: S, _: usize, at: usize, lanes: usize) -> [S::V; 2] {
+    unsafe fn begin<S: Simd>(&self, s: S, _: usize, at: usize, lanes: usize) -> [S::V; 4] {
         // SAFETY: the caller's promise.
-        unsafe { [load_at(s, self.scale, at, lanes), load_at(s, self.shift, at, lanes)] }
+        let load = |values: &[f32]| unsafe { load_at(s, values, at, lanes) };
+        let unused = s.splat(0.0);
+        let [scale, shift] = match &self.skip {
+            Some((_, Some([scale, shift]))) => [load(scale), load(shift)],
+            _ => [unused, unused],
+        };
+        [load(&self.scale), load(&self.shift), scale, shift]
     }
 
     #[inline(always)]
     fn prefetch<S: Simd>(&self, s: S, at: usize) {
         s.prefetch(self.y.wrapping_add(at));
-        if let Some(skip) = self.skip {
+        if let Some((skip, _)) = &self.skip {
             s.prefetch(skip.as_ptr().wrapping_add(at));
         }
     }
 
     #[inline(always)]
-    unsafe fn step<S: Simd>(&self, s: S, state: &mut [S::V; 2], at: usize, lanes: usize) {
+    unsafe fn step<S: Simd>(&self, s: S, state: &mut [S::V; 4], at: usize, lanes: usize) {
         // SAFETY: the caller's promise; all maps have one length.
         unsafe {
             let mut z = s.fma(load_n(s, self.y.add(at), lanes), state[0], state[1]);
-            if let Some(skip) = self.skip {
-                z = s.add(z, load_at(s, skip, at, lanes));
+            if let Some((skip, affine)) = &self.skip {
+                let mut skip = load_at(s, skip, at, lanes);
+                if affine.is_some() {
+                    skip = s.fma(skip, state[2], state[3]);
+                }
+                z = s.add(z, skip);
             }
             if self.relu {
                 z = s.relu(z);
@@ -90,5 +129,5 @@ impl RowOp for NormaliseRows<'_> {
     }
 
     #[inline(always)]
-    unsafe fn end<S: Simd>(&self, _: S, _: [S::V; 2], _: usize, _: usize, _: usize) {}
+    unsafe fn end<S: Simd>(&self, _: S, _: [S::V; 4], _: usize, _: usize, _: usize) {}
 }

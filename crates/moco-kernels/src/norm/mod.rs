@@ -17,7 +17,7 @@ mod rows;
 mod tests;
 
 pub(crate) use backward::{Gradient, Sums};
-pub(crate) use forward::Normalise;
+pub(crate) use forward::{Normalise, Skip};
 pub(crate) use gate::Gate;
 pub(crate) use rows::Maps;
 

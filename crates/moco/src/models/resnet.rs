@@ -7,8 +7,8 @@
 
 use crate::config::{NormKind, ResNetConfig, StemKind};
 use crate::nn::{
-    BatchNorm, Conv, ConvNorm, LayerNorm, Mode, Module, Then, Visitor, conv_norm_act,
-    for_each_param, global_average_pool, max_pool,
+    BatchNorm, Conv, ConvNorm, LayerNorm, Mode, Module, NormedConv, Then, Visitor, conv_norm_act,
+    for_each_param, global_average_pool, max_pool, residual,
 };
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
@@ -200,18 +200,11 @@ impl Block {
     }
 
     fn forward(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
-        let skip = match &mut self.downsample {
-            Some(p) => conv_norm_act(x.clone(), &p.conv, &mut p.norm, Then::Nothing, mode),
-            None => x.clone(),
-        };
-        let y = conv_norm_act(x, &self.conv1, &mut self.bn1, Then::Relu, mode);
-        match (&self.conv3, &mut self.bn3) {
-            (Some(conv3), Some(bn3)) => {
-                let y = conv_norm_act(y, &self.conv2, &mut self.bn2, Then::Relu, mode);
-                conv_norm_act(y, conv3, bn3, Then::AddRelu(skip), mode)
-            }
-            _ => conv_norm_act(y, &self.conv2, &mut self.bn2, Then::AddRelu(skip), mode),
-        }
+        let mut layers: Vec<NormedConv> =
+            vec![(&self.conv1, &mut self.bn1), (&self.conv2, &mut self.bn2)];
+        layers.extend(self.conv3.as_ref().zip(self.bn3.as_mut()));
+        let projection = self.downsample.as_mut().map(|p| (&p.conv, &mut p.norm));
+        residual(x, layers, projection, mode)
     }
 }
 

@@ -3,10 +3,12 @@
 //! Knows nothing of methods, data or training.
 
 mod attention;
+mod block;
 mod conv;
 mod drop_path;
 mod feature_norm;
 pub(crate) mod fused;
+mod fused_block;
 mod fused_linear;
 mod fused_pool;
 #[cfg(test)]
@@ -22,6 +24,7 @@ mod param;
 pub mod update;
 
 pub use attention::{Attention, attention};
+pub use block::{NormedConv, residual};
 pub use conv::{
     Conv, ConvNorm, Then, conv_act, conv_bn_act, conv_norm_act, global_average_pool, max_pool,
 };

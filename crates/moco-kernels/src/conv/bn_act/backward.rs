@@ -8,7 +8,7 @@ use crate::threads::Kept;
 
 impl BnActSaved {
     /// `dgamma` and `dbeta`: the groups' sums added up.
-    pub(super) fn affine_grads(
+    pub(in crate::conv) fn affine_grads(
         &self,
         shape: &ConvShape,
         sums: &[Vec<f64>; 2],
@@ -24,7 +24,7 @@ impl BnActSaved {
     }
 
     /// The gradient of the convolution's output, or `None` where it is `d` itself.
-    pub(super) fn output_grad(
+    pub(in crate::conv) fn output_grad(
         &self,
         isa: Isa,
         shape: &ConvShape,

@@ -3,8 +3,9 @@
 use super::{BnActOutput, BnActSaved, BnParams, NormKind};
 use crate::Isa;
 use crate::conv::sink::{Affine, Plain, Stats, Target};
+use crate::conv::source::Input;
 use crate::conv::{ConvShape, Forward};
-use crate::norm::{Coefficients, Normalise, coefficients, fold_statistics};
+use crate::norm::{Coefficients, Normalise, Skip, coefficients, fold_statistics};
 use crate::threads::{Disjoint, Kept, filled};
 
 pub(super) fn batch_forward(
@@ -18,31 +19,68 @@ pub(super) fn batch_forward(
     relu: bool,
     keep: bool,
 ) -> BnActOutput {
+    let affine = [bn.gamma, bn.beta];
+    let (mut saved, var) = convolve(isa, shape, groups, x.into(), weight, affine, bn.eps);
+    (saved.relu, saved.has_skip) = (relu, skip.is_some());
+    let mean = saved.mean.clone();
+    let out = saved.normalised(isa, shape, skip.map(Skip::Maps), keep);
+    BnActOutput { out, saved: keep.then_some(saved), mean, var }
+}
+
+/// A convolution and its batch statistics, `mean` among what is saved, and the variance; nothing is
+/// normalised yet.
+pub(in crate::conv) fn convolve(
+    isa: Isa,
+    shape: &ConvShape,
+    groups: usize,
+    x: Input,
+    weight: &[f32],
+    [gamma, beta]: [&[f32]; 2],
+    eps: f32,
+) -> (BnActSaved, Vec<f32>) {
+    let isa = isa.for_channels(shape.cout);
     let forward = Forward::new(isa, shape, groups, x, weight);
     let spans = forward.spans();
     let mut partial = Kept::new(spans.len() * 3 * shape.cout);
     // SAFETY: a forward puts every pixel and channel of the output.
-    let mut y = unsafe {
+    let y = unsafe {
         filled(shape.out_len(), |y| {
             let target = Target::new(y, shape.cout);
             forward.run(isa, &spans, &Stats { target, partial: Disjoint::new(&mut partial) });
         })
     };
     let (mean, var) = fold_statistics(&spans, &partial, groups, shape.cout);
-    let coefficients = coefficients(bn.gamma, bn.beta, bn.eps, &mean, &var);
+    let coefficients = coefficients(gamma, beta, eps, &mean, &var);
     let kind = NormKind::Batch { groups };
-    let mut saved = BnActSaved::new(mean.clone(), coefficients, kind, relu, skip.is_some());
-    let maps = saved.maps(isa, shape);
-    let Coefficients { scale, shift, .. } = &saved.coefficients;
-    let pass = Normalise { scale, shift, skip, relu };
-    if !keep {
-        pass.run_in_place(isa, &maps, &mut y);
-        return BnActOutput { out: y, saved: None, mean, var };
-    }
-    // SAFETY: the pass writes all of it.
-    let out = unsafe { filled(y.len(), |out| pass.run(isa, &maps, &y, out)) };
+    let mut saved = BnActSaved::new(mean, coefficients, kind, true, false);
     saved.y = y;
-    BnActOutput { out, saved: Some(saved), mean, var }
+    (saved, var)
+}
+
+impl BnActSaved {
+    /// The output of the layer. Without `keep` it takes the place of the convolution's output,
+    /// which is lost.
+    pub(in crate::conv) fn normalised(
+        &mut self,
+        isa: Isa,
+        shape: &ConvShape,
+        skip: Option<Skip>,
+        keep: bool,
+    ) -> Vec<f32> {
+        let isa = isa.for_channels(shape.cout);
+        let mut y = std::mem::take(&mut self.y);
+        let maps = self.maps(isa, shape);
+        let Coefficients { scale, shift, .. } = &self.coefficients;
+        let pass = Normalise { scale, shift, skip, relu: self.relu };
+        if !keep {
+            pass.run_in_place(isa, &maps, &mut y);
+            return y;
+        }
+        // SAFETY: the pass writes all of it.
+        let out = unsafe { filled(y.len(), |out| pass.run(isa, &maps, &y, out)) };
+        self.y = y;
+        out
+    }
 }
 
 /// With statistics known beforehand (or none), the affine map is applied as the sums leave the
@@ -56,7 +94,7 @@ pub(super) fn fixed_forward(
     skip: Option<&[f32]>,
     keep: bool,
 ) -> BnActOutput {
-    let forward = Forward::new(isa, shape, 1, x, weight);
+    let forward = Forward::new(isa, shape, 1, x.into(), weight);
     let spans = forward.spans();
     let (mean, var) = (Vec::new(), Vec::new());
     let Coefficients { scale, shift, .. } = &saved.coefficients;
@@ -67,7 +105,7 @@ pub(super) fn fixed_forward(
             let y = filled(shape.out_len(), |y| {
                 forward.run(isa, &spans, &Plain(Target::new(y, shape.cout)));
             });
-            let pass = Normalise { scale, shift, skip, relu };
+            let pass = Normalise { scale, shift, skip: skip.map(Skip::Maps), relu };
             let out = filled(y.len(), |out| pass.run(isa, &saved.maps(isa, shape), &y, out));
             (y, out)
         };

@@ -3,10 +3,12 @@
 mod backward;
 mod forward;
 
+use super::source::{Activation, Input};
 use super::{ConvShape, conv_data_grad, conv_weight_grad};
 use crate::Isa;
-use crate::norm::{Coefficients, Gate, Maps, Sums, coefficients};
+use crate::norm::{Coefficients, Gate, Maps, Skip, Sums, coefficients};
 use crate::threads::filled;
+pub(super) use forward::convolve;
 use forward::{batch_forward, fixed_forward};
 
 /// What normalises the convolution's output.
@@ -66,8 +68,8 @@ pub struct BnActSaved {
     mean: Vec<f32>,
     coefficients: Coefficients,
     kind: NormKind,
-    relu: bool,
-    has_skip: bool,
+    pub(super) relu: bool,
+    pub(super) has_skip: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,15 +247,38 @@ impl BnActSaved {
         vectors.iter().map(|v| v.capacity() * size_of::<f32>()).sum()
     }
 
+    /// Batch means, `[groups, cout]`.
+    pub(super) fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// The layer's output, behind BatchNorm and ReLU, as an input that is made while it is read.
+    pub(super) fn as_input(&self) -> Input<'_> {
+        let Coefficients { scale, shift, .. } = &self.coefficients;
+        let groups = self.groups();
+        Input { data: &self.y, activation: Some(Activation { scale, shift, groups }) }
+    }
+
+    /// The layer's output, behind BatchNorm alone, as a skip connection.
+    pub(super) fn as_skip(&self) -> Skip<'_> {
+        let Coefficients { scale, shift, .. } = &self.coefficients;
+        Skip::Normalised { y: &self.y, scale, shift }
+    }
+
+    /// Frees the maps, when no backward pass is to come.
+    pub(super) fn discard_maps(&mut self) {
+        self.y = Vec::new();
+    }
+
     fn groups(&self) -> usize {
         if let NormKind::Batch { groups } = self.kind { groups } else { 1 }
     }
 
-    fn maps(&self, isa: Isa, shape: &ConvShape) -> Maps {
+    pub(super) fn maps(&self, isa: Isa, shape: &ConvShape) -> Maps {
         Maps::new(isa, shape.n, shape.out_h() * shape.out_w(), shape.cout, self.groups())
     }
 
-    fn gate<'a>(&'a self, out: &'a [f32]) -> Gate<'a> {
+    pub(super) fn gate<'a>(&'a self, out: &'a [f32]) -> Gate<'a> {
         match (self.relu, self.kind, self.has_skip) {
             (false, ..) => Gate::Open,
             (true, NormKind::None, _) | (true, _, true) => Gate::Output(out),
@@ -261,7 +286,7 @@ impl BnActSaved {
         }
     }
 
-    fn centred(&self) -> Option<(&[f32], &[f32])> {
+    pub(super) fn centred(&self) -> Option<(&[f32], &[f32])> {
         (self.kind != NormKind::None).then_some((&self.y, &self.mean))
     }
 }

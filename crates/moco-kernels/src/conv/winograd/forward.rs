@@ -19,6 +19,7 @@ use crate::Isa;
 use crate::conv::pack::WeightView;
 use crate::conv::shape::{ConvShape, Span, spans};
 use crate::conv::sink::{Channels, Sink};
+use crate::conv::source::Input;
 use crate::gemm::{Dims, Panel, Strided, multiply};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Kept, LINE, Scratch, cut, for_each, for_each_chunk};
@@ -57,10 +58,10 @@ impl<'a> WinogradForward<'a> {
         isa: Isa,
         shape: &ConvShape,
         groups: usize,
-        x: &'a [f32],
+        x: Input<'a>,
         w: &'a [f32],
     ) -> Self {
-        let source = Source { data: x, h: shape.h, w: shape.w, channels: shape.cin };
+        let source = Source::new(x, [shape.h, shape.w, shape.cin]);
         let tiles = Tiles::new(shape.out_h(), shape.out_w(), groups);
         let view = WeightView::forward(w, shape.cout, shape.cin, 9);
         let kernels = Kernels { view, rotated: false };
@@ -69,7 +70,7 @@ impl<'a> WinogradForward<'a> {
 
     /// Its data gradient: `dy` in, `dx` out.
     pub(crate) fn data_grad(isa: Isa, shape: &ConvShape, dy: &'a [f32], w: &'a [f32]) -> Self {
-        let source = Source { data: dy, h: shape.out_h(), w: shape.out_w(), channels: shape.cout };
+        let source = Source::new(dy.into(), [shape.out_h(), shape.out_w(), shape.cout]);
         let tiles = Tiles::new(shape.h, shape.w, 1);
         let view = WeightView::transposed(w, shape.cout, shape.cin, 9);
         let kernels = Kernels { view, rotated: true };

@@ -2,6 +2,7 @@
 
 use super::transform::{Input, OneWay, OutputTransposed, both_ways};
 use super::{POINTS, Tile};
+use crate::conv::source::{self, Activation};
 use crate::simd::{Simd, load_n};
 use crate::threads::{LINE, odd_lines};
 
@@ -36,6 +37,16 @@ pub(super) struct Source<'a> {
     pub h: usize,
     pub w: usize,
     pub channels: usize,
+    /// Done to the pixels as they are read.
+    pub activation: Option<Activation<'a>>,
+}
+
+impl<'a> Source<'a> {
+    /// Maps of these rows, columns and channels.
+    pub(super) fn new(input: source::Input<'a>, [h, w, channels]: [usize; 3]) -> Source<'a> {
+        let source::Input { data, activation } = input;
+        Source { data, h, w, channels, activation }
+    }
 }
 
 /// `V = Bᵀ d B` of the tiles, whose 6x6 inputs begin at `(4 y - pad, 4 x - pad)`.
@@ -84,14 +95,14 @@ fn transform_tiles<S: Simd, T: OneWay<N, 6> + Copy, const N: usize>(
     assert!(channels.next_multiple_of(S::LANES) <= slabs.pitch);
     let mut tiles = tiles.map(|tile| {
         let corner = [4 * tile.y as isize - pad as isize, 4 * tile.x as isize - pad as isize];
-        pixel_pointers::<N>(source, tile.image, corner, zeros)
+        (tile.image, pixel_pointers::<N>(source, tile.image, corner, zeros))
     });
     let mut upcoming = tiles.next();
     let mut row = 0;
-    while let Some(pixels) = upcoming {
+    while let Some((image, pixels)) = upcoming {
         assert!((row + 1) * slabs.pitch <= slabs.slab);
         upcoming = tiles.next();
-        let next = upcoming.unwrap_or(pixels);
+        let next = upcoming.map_or(pixels, |(_, next)| next);
         for first in (0..channels).step_by(S::LANES) {
             let lanes = S::LANES.min(channels - first);
             let mut values = [[s.splat(0.0); N]; N];
@@ -103,6 +114,10 @@ fn transform_tiles<S: Simd, T: OneWay<N, 6> + Copy, const N: usize>(
                     // 64-channel layer's time is spent waiting here.
                     s.prefetch(next[y][x].wrapping_add(first));
                 }
+            }
+            if let Some(activation) = source.activation {
+                let affine = activation.load(s, image, first, lanes);
+                activate(s, affine, &pixels, zeros.as_ptr(), &mut values);
             }
             let values = both_ways(s, transform, values);
             for y in 0..6 {
@@ -118,6 +133,33 @@ fn transform_tiles<S: Simd, T: OneWay<N, 6> + Copy, const N: usize>(
     }
 }
 
+/// Applies the activation to the pixels of a tile, but not to the zeros around the map.
+#[inline(always)]
+fn activate<S: Simd, const N: usize>(
+    s: S,
+    affine: [S::V; 2],
+    pixels: &[[*const f32; N]; N],
+    zeros: *const f32,
+    values: &mut [[S::V; N]; N],
+) {
+    for y in 0..N {
+        for x in 0..N {
+            values[y][x] = Activation::apply(s, values[y][x], affine);
+        }
+    }
+    // A tile that overhangs the map has one of its corners there.
+    let corners = [pixels[0][0], pixels[0][N - 1], pixels[N - 1][0], pixels[N - 1][N - 1]];
+    if corners.contains(&zeros) {
+        for y in 0..N {
+            for x in 0..N {
+                if pixels[y][x] == zeros {
+                    values[y][x] = s.splat(0.0);
+                }
+            }
+        }
+    }
+}
+
 /// Where each pixel's channels begin: in the map, or in `zeros` beyond its edges.
 ///
 /// Without branches, because narrow layers spend as much time here as on the transform.
@@ -128,7 +170,7 @@ fn pixel_pointers<const N: usize>(
     [top, left]: [isize; 2],
     zeros: &[f32],
 ) -> [[*const f32; N]; N] {
-    let Source { data, h, w, channels } = source;
+    let Source { data, h, w, channels, .. } = source;
     let map = data[image * h * w * channels..][..h * w * channels].as_ptr();
     let mut pointers = [[zeros.as_ptr(); N]; N];
     let mut rows = [0; N];

@@ -11,7 +11,7 @@ use crate::{Isa, conv::weight};
 const WINOGRAD: f64 = 3e-6;
 
 fn forward(isa: Isa, shape: &ConvShape, x: &[f32], weight: &[f32]) -> Vec<f32> {
-    let forward = WinogradForward::new(isa, shape, 1, x, weight);
+    let forward = WinogradForward::new(isa, shape, 1, x.into(), weight);
     // SAFETY: a forward puts every pixel and channel of the output.
     unsafe {
         filled(shape.out_len(), |out| {
@@ -55,7 +55,7 @@ fn check(shape: &ConvShape, rng: &mut Rng, isas: impl Iterator<Item = Isa>) {
         let got = [
             forward(isa, shape, x, weight),
             data_grad(isa, shape, dy, weight),
-            weight_grad(isa, shape, x, dy),
+            weight_grad(isa, shape, x[..].into(), dy),
         ];
         for (which, (got, expected)) in got.iter().zip(&expected).enumerate() {
             let error = relative_error(got, expected);
@@ -115,14 +115,14 @@ fn errors_are_a_small_multiple_of_the_direct_form() {
     let [x, weight, dy] = &inputs;
     let isa = Isa::best();
     let plain = scalar::forward(&shape, x, weight);
-    let direct_dw = weight::weight_grad(isa, &shape, x, dy);
+    let direct_dw = weight::weight_grad(isa, &shape, x[..].into(), dy);
     let error = relative_error(&forward(isa, &shape, x, weight), &expected[0]);
     let direct_error = relative_error(&plain, &expected[0]);
     assert!(
         error < 3.0 * direct_error && error < 1e-6,
         "{error:.2e}, plain loops {direct_error:.2e}"
     );
-    let error = relative_error(&weight_grad(isa, &shape, x, dy), &expected[2]);
+    let error = relative_error(&weight_grad(isa, &shape, x[..].into(), dy), &expected[2]);
     let direct_error = relative_error(&direct_dw, &expected[2]);
     assert!(error < 4.0 * direct_error && error < 1e-6, "{error:.2e}, direct {direct_error:.2e}");
 }
@@ -136,12 +136,12 @@ fn both_algorithms_agree_where_either_may_run() {
         // SAFETY: the classes of input pixels cover `dx`.
         let dx = unsafe {
             filled(shape.x_len(), |dx| {
-                direct::data_grad(isa, &shape, &dy, &weight, Target::new(dx, shape.cin));
+                direct::data_grad(isa, &shape, &dy, &weight, &Plain(Target::new(dx, shape.cin)));
             })
         };
         let error = relative_error(&data_grad(isa, &shape, &dy, &weight), &to_f64(&dx));
         assert!(error < WINOGRAD);
-        let dw = to_f64(&weight::weight_grad(isa, &shape, &x, &dy));
-        assert!(relative_error(&weight_grad(isa, &shape, &x, &dy), &dw) < WINOGRAD);
+        let dw = to_f64(&weight::weight_grad(isa, &shape, x[..].into(), &dy));
+        assert!(relative_error(&weight_grad(isa, &shape, x[..].into(), &dy), &dw) < WINOGRAD);
     }
 }

@@ -13,6 +13,7 @@ use super::input::{Slabs, Source, gradient_tiles, input_tiles};
 use super::{POINTS, Tiles};
 use crate::Isa;
 use crate::conv::shape::{ConvShape, Span, spans};
+use crate::conv::source::Input;
 use crate::gemm::{Dims, Panel, Strided, multiply};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Disjoint, Kept, LINE, Scratch, cut, filled, for_each, for_each_chunk};
@@ -32,7 +33,7 @@ const WAVE_BYTES: usize = 4 << 20;
 const WANTED_JOBS: usize = 16;
 
 /// `dW` in OIHW, of a 3x3 convolution at stride 1.
-pub(crate) fn weight_grad(isa: Isa, shape: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
+pub(crate) fn weight_grad(isa: Isa, shape: &ConvShape, x: Input, dy: &[f32]) -> Vec<f32> {
     let problem = Problem::new(isa, shape, x, dy);
     if POINTS * shape.cin * problem.cout_pitch <= NARROW_FLOATS {
         problem.narrow(isa)
@@ -54,12 +55,12 @@ struct Problem<'a> {
 }
 
 impl<'a> Problem<'a> {
-    fn new(isa: Isa, shape: &ConvShape, x: &'a [f32], dy: &'a [f32]) -> Self {
+    fn new(isa: Isa, shape: &ConvShape, x: Input<'a>, dy: &'a [f32]) -> Self {
         let (out_h, out_w) = (shape.out_h(), shape.out_w());
         Problem {
             shape: *shape,
-            input: Source { data: x, h: shape.h, w: shape.w, channels: shape.cin },
-            gradient: Source { data: dy, h: out_h, w: out_w, channels: shape.cout },
+            input: Source::new(x, [shape.h, shape.w, shape.cin]),
+            gradient: Source::new(dy.into(), [out_h, out_w, shape.cout]),
             tiles: Tiles::new(out_h, out_w, 1),
             v: Slabs::new(BLOCK, shape.cin),
             dm: Slabs::new(BLOCK, shape.cout),

@@ -1,0 +1,313 @@
+//! A residual block in training as one node of the autodiff graph, with our CPU kernels.
+//!
+//! [`super::residual`] decides where it is used.
+
+use super::fused::{contiguous, slice, tensor, vector};
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, Flex, backend_extension,
+};
+use burn::tensor::Tensor;
+use burn_flex::FlexTensor;
+use moco_kernels::Isa;
+use moco_kernels::conv::{
+    Block, BlockGrads, BlockLayer, BlockNeeds, BlockOutput, BlockSaved, ConvShape, block_backward,
+    block_forward,
+};
+use std::sync::Arc;
+
+/// Settings of a block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    /// Of the three layers and the projection; those that are absent are not read.
+    pub strides: [usize; 4],
+    pub groups: usize,
+    pub eps: f32,
+    pub isa: Isa,
+}
+
+/// Weight, scale and shift of one convolution with its BatchNorm.
+pub(super) struct Layer {
+    pub weight: Tensor<4>,
+    pub gamma: Tensor<1>,
+    pub beta: Tensor<1>,
+}
+
+/// The block's output, and mean and biased variance, `[groups * C]`, of each layer and of the
+/// projection last.
+pub(super) fn run(
+    x: Tensor<4>,
+    [first, second]: [Layer; 2],
+    third: Option<Layer>,
+    projection: Option<Layer>,
+    settings: Settings,
+) -> (Tensor<4>, Vec<[Tensor<1>; 2]>) {
+    let layers = [Some(&first), Some(&second), third.as_ref(), projection.as_ref()];
+    let lens = layers.into_iter().flatten().map(|l| settings.groups * l.gamma.dims()[0]);
+    let lens: Vec<usize> = lens.collect();
+    let (out, statistics) = <Dispatch as BlockOps>::residual_block(
+        x.into_dispatch(),
+        LayerTensors::of(first),
+        LayerTensors::of(second),
+        OptionalLayer::of(third),
+        OptionalLayer::of(projection),
+        settings,
+    );
+    let statistics = Tensor::<1>::from_dispatch(statistics);
+    let mut start = 0;
+    let mut next = |len: usize| {
+        start += len;
+        statistics.clone().narrow(0, start - len, len)
+    };
+    let statistics = lens.iter().map(|&len| [next(len), next(len)]).collect();
+    (Tensor::from_dispatch(out), statistics)
+}
+
+/// The parameters of one layer.
+#[derive(ExtensionType)]
+pub struct LayerTensors<B: Backend> {
+    weight: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    beta: FloatTensor<B>,
+}
+
+/// A layer that a block may do without.
+#[derive(ExtensionType)]
+pub enum OptionalLayer<B: Backend> {
+    /// There is none.
+    Absent,
+    /// There is.
+    Present(#[extension_type] LayerTensors<B>),
+}
+
+#[backend_extension(Flex, Autodiff)]
+trait BlockOps: Backend {
+    fn residual_block(
+        x: FloatTensor<Self>,
+        #[extension_type] first: LayerTensors<Self>,
+        #[extension_type] second: LayerTensors<Self>,
+        #[extension_type] third: OptionalLayer<Self>,
+        #[extension_type] projection: OptionalLayer<Self>,
+        settings: Settings,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+}
+
+impl BlockOps for Flex {
+    fn residual_block(
+        x: FlexTensor,
+        first: LayerTensors<Self>,
+        second: LayerTensors<Self>,
+        third: OptionalLayer<Self>,
+        projection: OptionalLayer<Self>,
+        settings: Settings,
+    ) -> (FlexTensor, FlexTensor) {
+        let projected = projection.is_present();
+        let layers = [Some(first), Some(second), third.into_option(), projection.into_option()];
+        let layers = layers.into_iter().flatten().map(Parameters::new).collect();
+        let forward = Forward::new(x, layers, projected, settings);
+        let output = forward.run(false);
+        (forward.output(output.out), flat(&output.statistics))
+    }
+}
+
+impl<C: CheckpointStrategy> BlockOps for Autodiff<Flex, C> {
+    fn residual_block(
+        x: FloatTensor<Self>,
+        first: LayerTensors<Self>,
+        second: LayerTensors<Self>,
+        third: OptionalLayer<Self>,
+        projection: OptionalLayer<Self>,
+        settings: Settings,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let projected = projection.is_present();
+        let layers = [Some(first), Some(second), third.into_option(), projection.into_option()];
+        let (x, x_node) = x.into_parts();
+        let mut nodes = vec![x_node];
+        let mut parameters = Vec::new();
+        for LayerTensors { weight, gamma, beta } in layers.into_iter().flatten() {
+            let [weight, gamma, beta] = [weight, gamma, beta].map(|tensor| {
+                let (tensor, node) = tensor.into_parts();
+                nodes.push(node);
+                tensor
+            });
+            parameters.push(Parameters::new(LayerTensors { weight, gamma, beta }));
+        }
+        let forward = Forward::new(x, parameters, projected, settings);
+        match nodes.len() {
+            7 => forward.record::<C, 7>(nodes),
+            10 => forward.record::<C, 10>(nodes),
+            _ => forward.record::<C, 13>(nodes),
+        }
+    }
+}
+
+/// One layer's parameters, contiguous.
+#[derive(Clone, Debug)]
+struct Parameters {
+    weight: FlexTensor,
+    gamma: FlexTensor,
+    beta: FlexTensor,
+}
+
+impl Parameters {
+    fn new(layer: LayerTensors<Flex>) -> Self {
+        let LayerTensors { weight, gamma, beta } = layer;
+        let [weight, gamma, beta] = [weight, gamma, beta].map(contiguous);
+        Self { weight, gamma, beta }
+    }
+}
+
+/// A block's inputs, contiguous, with their sizes.
+#[derive(Clone, Debug)]
+struct Forward {
+    x: FlexTensor,
+    /// Of each layer, and of the projection last.
+    layers: Vec<(ConvShape, Parameters)>,
+    projected: bool,
+    settings: Settings,
+}
+
+impl Forward {
+    fn new(x: FlexTensor, layers: Vec<Parameters>, projected: bool, settings: Settings) -> Self {
+        let x = contiguous(x);
+        let [n, h, w, _] = x.layout().shape().dims();
+        let depth = layers.len() - usize::from(projected);
+        let mut size = [h, w];
+        let with_shape = |(i, layer): (usize, Parameters)| {
+            let [cout, cin, k, _] = layer.weight.layout().shape().dims();
+            let ([h, w], stride) = match i < depth {
+                true => (size, settings.strides[i]),
+                false => ([h, w], settings.strides[3]),
+            };
+            let shape = ConvShape { n, h, w, cin, cout, k, stride, pad: k / 2 };
+            size = [shape.out_h(), shape.out_w()];
+            (shape, layer)
+        };
+        let layers = layers.into_iter().enumerate().map(with_shape).collect();
+        Self { x, layers, projected, settings }
+    }
+
+    /// Calls `f` with the block as the kernels know it.
+    fn with_block<T>(&self, f: impl FnOnce(&Block) -> T) -> T {
+        let layers = self.layers.iter().map(|(shape, p)| BlockLayer {
+            shape: *shape,
+            weight: slice(&p.weight),
+            gamma: slice(&p.gamma),
+            beta: slice(&p.beta),
+        });
+        let mut layers: Vec<_> = layers.collect();
+        let projection = if self.projected { layers.pop() } else { None };
+        let Settings { groups, eps, .. } = self.settings;
+        f(&Block { layers: &layers, projection, groups, eps })
+    }
+
+    fn run(&self, keep: bool) -> BlockOutput {
+        self.with_block(|block| block_forward(self.settings.isa, slice(&self.x), block, keep))
+    }
+
+    fn output(&self, out: Vec<f32>) -> FlexTensor {
+        let (shape, _) = &self.layers[self.layers.len() - 1 - usize::from(self.projected)];
+        tensor(out, [shape.n, shape.out_h(), shape.out_w(), shape.cout])
+    }
+
+    /// Runs the block and, where a gradient is wanted, puts it on the graph.
+    fn record<C: CheckpointStrategy, const N: usize>(self, nodes: Vec<NodeGuard>) -> Recorded<C> {
+        let nodes: [NodeGuard; N] = nodes.try_into().expect("three nodes per layer, and x");
+        let prepared = ResidualBlock.prepare::<C>(nodes).compute_bound().stateful();
+        let tracked = matches!(prepared, OpsKind::Tracked(_));
+        let BlockOutput { out, statistics, saved } = self.run(tracked);
+        let out = self.output(out);
+        let out = match (prepared, saved) {
+            (OpsKind::Tracked(prepared), Some(kept)) => {
+                let saved = Saved { forward: self, kept: Arc::new(kept), out: out.clone() };
+                prepared.finish(saved, out)
+            }
+            (OpsKind::UnTracked(prepared), _) => prepared.finish(out),
+            (OpsKind::Tracked(_), None) => unreachable!("a tracked forward keeps its state"),
+        };
+        (out, <Autodiff<Flex, C> as AutodiffBackend>::from_inner(flat(&statistics)))
+    }
+}
+
+/// The output and the statistics.
+type Recorded<C> = (FloatTensor<Autodiff<Flex, C>>, FloatTensor<Autodiff<Flex, C>>);
+
+/// Mean and variance of each BatchNorm, one after another.
+fn flat(statistics: &[moco_kernels::conv::Statistics]) -> FlexTensor {
+    vector(statistics.iter().flat_map(|s| s.mean.iter().chain(&s.var).copied()).collect())
+}
+
+/// The backward pass, with parents x, and weight, gamma and beta of each layer.
+#[derive(Debug)]
+struct ResidualBlock;
+
+/// What the backward pass needs.
+#[derive(Clone, Debug)]
+struct Saved {
+    forward: Forward,
+    kept: Arc<BlockSaved>,
+    out: FlexTensor,
+}
+
+impl<const N: usize> Backward<Flex, N> for ResidualBlock {
+    type State = Saved;
+
+    fn backward(self, ops: Ops<Saved, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let d_out = contiguous(grads.consume::<Flex>(&ops.node));
+        let Saved { forward, kept, out } = ops.state;
+        let wanted = |nth: usize| ops.parents.iter().skip(1 + nth).step_by(3).any(Option::is_some);
+        let needs = BlockNeeds {
+            x: ops.parents[0].is_some(),
+            weights: wanted(0),
+            affine: wanted(1) || wanted(2),
+        };
+        let (x, isa) = (slice(&forward.x), forward.settings.isa);
+        let (out, d_out) = (slice(&out), slice(&d_out));
+        let BlockGrads { x: dx, layers } =
+            forward.with_block(|block| block_backward(isa, x, block, &kept, out, d_out, needs));
+        let mut register = |i: usize, gradient: Option<Vec<f32>>, like: &FlexTensor| {
+            if let (Some(parent), Some(gradient)) = (&ops.parents[i], gradient) {
+                grads.register::<Flex>(parent.id, tensor(gradient, like.layout().shape().clone()));
+            }
+        };
+        register(0, dx, &forward.x);
+        for (i, (of, (_, like))) in layers.into_iter().zip(&forward.layers).enumerate() {
+            register(3 * i + 1, of.weight, &like.weight);
+            register(3 * i + 2, of.gamma, &like.gamma);
+            register(3 * i + 3, of.beta, &like.beta);
+        }
+    }
+}
+
+impl LayerTensors<Dispatch> {
+    fn of(layer: Layer) -> Self {
+        Self {
+            weight: layer.weight.into_dispatch(),
+            gamma: layer.gamma.into_dispatch(),
+            beta: layer.beta.into_dispatch(),
+        }
+    }
+}
+
+impl OptionalLayer<Dispatch> {
+    fn of(layer: Option<Layer>) -> Self {
+        layer.map_or(OptionalLayer::Absent, |layer| OptionalLayer::Present(LayerTensors::of(layer)))
+    }
+}
+
+impl<B: Backend> OptionalLayer<B> {
+    fn is_present(&self) -> bool {
+        matches!(self, OptionalLayer::Present(_))
+    }
+
+    fn into_option(self) -> Option<LayerTensors<B>> {
+        match self {
+            OptionalLayer::Absent => None,
+            OptionalLayer::Present(layer) => Some(layer),
+        }
+    }
+}
