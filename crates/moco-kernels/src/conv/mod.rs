@@ -7,7 +7,7 @@
 //!          └ weights packed per call
 //! ```
 //! Any kernel side, stride, padding, map size, channel count and batch is exact: `gather` and
-//! `weight` take every shape, `winograd` takes 3x3 at stride 1 where it is faster. The result is
+//! `weight` take every shape, `winograd` takes 3x3 at strides 1 and 2 where it is faster. The result is
 //! the same, bit for bit, for any number of threads: how the work is cut depends on the shape
 //! alone, and sums are added in a fixed order.
 //!
@@ -44,7 +44,7 @@ use crate::threads::filled;
 use direct::DirectForward;
 use sink::{Affine, Plain, Sink, Target};
 use source::Input;
-use winograd::WinogradForward;
+use winograd::{Pass, Scheme, WinogradForward};
 
 /// `y = conv(x) + bias`.
 ///
@@ -103,9 +103,9 @@ fn put_data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], weight: &[f32], sink: 
     assert_eq!(dy.len(), shape.out_len(), "dy is [n, out_h, out_w, cout] of {shape:?}");
     assert_eq!(weight.len(), shape.weight_len(), "weight is [cout, cin, k, k] of {shape:?}");
     let isa = isa.for_channels(shape.cin);
-    match Algorithm::of(shape) {
+    match Algorithm::of(shape, Pass::DataGrad) {
         Algorithm::Direct => direct::data_grad(isa, shape, dy, weight, sink),
-        Algorithm::Winograd => {
+        Algorithm::Winograd(_) => {
             let forward = WinogradForward::data_grad(isa, shape, dy, weight);
             forward.run(isa, &forward.spans(), sink);
         }
@@ -128,9 +128,9 @@ fn weight_grad(isa: Isa, shape: &ConvShape, x: Input, dy: &[f32]) -> Vec<f32> {
     assert_eq!(x.data.len(), shape.x_len(), "x is [n, h, w, cin] of {shape:?}");
     assert_eq!(dy.len(), shape.out_len(), "dy is [n, out_h, out_w, cout] of {shape:?}");
     let isa = isa.for_channels(shape.cout);
-    match Algorithm::of(shape) {
+    match Algorithm::of(shape, Pass::WeightGrad) {
         Algorithm::Direct => weight::weight_grad(isa, shape, x, dy),
-        Algorithm::Winograd => winograd::weight_grad(isa, shape, x, dy),
+        Algorithm::Winograd(scheme) => winograd::weight_grad(isa, scheme, shape, x, dy),
     }
 }
 
@@ -138,12 +138,12 @@ fn weight_grad(isa: Isa, shape: &ConvShape, x: Input, dy: &[f32]) -> Vec<f32> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Algorithm {
     Direct,
-    Winograd,
+    Winograd(Scheme),
 }
 
 impl Algorithm {
-    fn of(shape: &ConvShape) -> Algorithm {
-        if winograd::pays(shape) { Algorithm::Winograd } else { Algorithm::Direct }
+    fn of(shape: &ConvShape, pass: Pass) -> Algorithm {
+        winograd::pays(shape, pass).map_or(Algorithm::Direct, Algorithm::Winograd)
     }
 }
 
@@ -158,10 +158,10 @@ impl<'a> Forward<'a> {
         shape.check();
         assert_eq!(x.data.len(), shape.x_len(), "x is [n, h, w, cin] of {shape:?}");
         assert_eq!(weight.len(), shape.weight_len(), "weight is [cout, cin, k, k] of {shape:?}");
-        match Algorithm::of(shape) {
+        match Algorithm::of(shape, Pass::Forward) {
             Algorithm::Direct => Forward::Direct(DirectForward::new(isa, shape, groups, x, weight)),
-            Algorithm::Winograd => {
-                Forward::Winograd(WinogradForward::new(isa, shape, groups, x, weight))
+            Algorithm::Winograd(scheme) => {
+                Forward::Winograd(WinogradForward::new(isa, scheme, shape, groups, x, weight))
             }
         }
     }

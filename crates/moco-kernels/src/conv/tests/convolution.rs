@@ -68,6 +68,8 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let shape = ConvShape { n: 6, h: 13, w: 11, cin: 40, cout: 70, k: 3, stride: 2, pad: 1 };
     same_for_any_threads(&shape);
     same_for_any_threads(&ConvShape { stride: 1, ..shape });
+    same_for_any_threads(&ConvShape { h: 16, w: 15, ..shape });
+    same_for_any_threads(&ConvShape { n: 3, h: 16, w: 16, cin: 160, cout: 70, ..shape });
 }
 
 fn same_for_any_threads(shape: &ConvShape) {

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::transform::{WeightsTransposed, both_ways};
+use super::transform::both_ways;
+use super::{Scheme, phases, transform};
 use crate::simd::{Kernel, Simd, turn_rows};
 use crate::threads::Scratch;
 
@@ -32,6 +33,7 @@ impl Parts<'_> {
 
 /// `dW = Gᵀ dU G` of some channels, into OIHW.
 pub(super) struct Fold<'a> {
+    pub scheme: Scheme,
     /// Input channels of all the weights.
     pub all_cin: usize,
     /// Input and output channels.
@@ -50,7 +52,7 @@ impl Kernel for Fold<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Fold { all_cin, channels: [cin, cout], du, out } = self;
+        let Fold { scheme, all_cin, channels: [cin, cout], du, out } = self;
         let rows = &mut *Scratch::new(FOLD * 9 * S::LANES);
         for lane in (0..cout.len()).step_by(S::LANES) {
             for first in cin.clone().step_by(FOLD) {
@@ -63,7 +65,10 @@ impl Kernel for Fold<'_> {
                             points[y][x] = du.load(s, y * 6 + x, row, lane);
                         }
                     }
-                    let taps = both_ways(s, WeightsTransposed, points);
+                    let taps = match scheme {
+                        Scheme::Stride1 => both_ways(s, transform::WeightsTransposed, points),
+                        Scheme::Stride2 => both_ways(s, phases::WeightsTransposed, points),
+                    };
                     for tap in 0..9 {
                         let to = &mut rows[(c * 9 + tap) * S::LANES..][..S::LANES];
                         // SAFETY: `to` is one vector.

@@ -12,9 +12,9 @@
 use std::ops::Range;
 
 use super::input::{Slabs, Source, input_tiles};
-use super::transform::{Output, both_ways};
+use super::transform::{OneWay, both_ways};
 use super::weights::{Kernels, transform_weights};
-use super::{POINTS, Tile, Tiles};
+use super::{POINTS, Scheme, Tile, Tiles, phases, transform};
 use crate::Isa;
 use crate::conv::pack::WeightView;
 use crate::conv::shape::{ConvShape, Span, spans};
@@ -24,8 +24,6 @@ use crate::gemm::{Dims, Panel, Strided, multiply};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Kept, LINE, Scratch, cut, for_each, for_each_chunk};
 
-/// Most input channels for the fused arrangement.
-const FUSED_CHANNELS: usize = 300;
 /// Bytes of a core's second-level cache that a fused job's tiles may fill.
 const FUSED_BYTES: usize = 400 << 10;
 /// Tiles per span in the phased arrangement: more would push the products out of the second-level
@@ -41,8 +39,9 @@ const BLOCK: usize = 12;
 /// Most tiles per span.
 const MAX_TILES: usize = 96;
 
-/// A 3x3 convolution at stride 1, ready to run.
+/// A 3x3 convolution, ready to run.
 pub(crate) struct WinogradForward<'a> {
+    scheme: Scheme,
     source: Source<'a>,
     pad: usize,
     images: usize,
@@ -56,6 +55,7 @@ impl<'a> WinogradForward<'a> {
     /// The convolution itself.
     pub(crate) fn new(
         isa: Isa,
+        scheme: Scheme,
         shape: &ConvShape,
         groups: usize,
         x: Input<'a>,
@@ -64,16 +64,16 @@ impl<'a> WinogradForward<'a> {
         let source = Source::new(x, [shape.h, shape.w, shape.cin]);
         let tiles = Tiles::new(shape.out_h(), shape.out_w(), groups);
         let view = WeightView::forward(w, shape.cout, shape.cin, 9);
-        let kernels = Kernels { view, rotated: false };
+        let kernels = Kernels { view, rotated: false, scheme };
         Self::prepared(isa, shape.n, source, shape.pad, tiles, kernels)
     }
 
-    /// Its data gradient: `dy` in, `dx` out.
+    /// The data gradient at stride 1: `dy` in, `dx` out.
     pub(crate) fn data_grad(isa: Isa, shape: &ConvShape, dy: &'a [f32], w: &'a [f32]) -> Self {
         let source = Source::new(dy.into(), [shape.out_h(), shape.out_w(), shape.cout]);
         let tiles = Tiles::new(shape.h, shape.w, 1);
         let view = WeightView::transposed(w, shape.cout, shape.cin, 9);
-        let kernels = Kernels { view, rotated: true };
+        let kernels = Kernels { view, rotated: true, scheme: Scheme::Stride1 };
         Self::prepared(isa, shape.n, source, 2 - shape.pad, tiles, kernels)
     }
 
@@ -85,7 +85,8 @@ impl<'a> WinogradForward<'a> {
         tiles: Tiles,
         kernels: Kernels<'a>,
     ) -> Self {
-        let fused = source.channels <= FUSED_CHANNELS;
+        let scheme = kernels.scheme;
+        let fused = source.channels <= fused_channels(scheme);
         let transformed = fused.then(|| {
             let outputs = kernels.view.outputs.next_multiple_of(isa.lanes());
             let depth = kernels.view.channels;
@@ -97,15 +98,16 @@ impl<'a> WinogradForward<'a> {
             });
             out
         });
-        WinogradForward { source, pad, images, tiles, kernels, transformed }
+        WinogradForward { scheme, source, pad, images, tiles, kernels, transformed }
     }
 
     /// Spans of tiles; jobs and statistics are numbered by them.
     pub(crate) fn spans(&self) -> Vec<Span> {
         let all = self.images * self.tiles.per_image();
         let size = if self.transformed.is_some() {
-            let per_tile =
-                POINTS * (Slabs::new(1, self.source.channels).pitch + 32) * size_of::<f32>();
+            let [v, m] = [self.scheme.inputs(), self.scheme.sums()];
+            let pitch = self.tile_slabs().pitch;
+            let per_tile = (v * pitch + m * 32) * size_of::<f32>();
             // In multiples of the tallest register tile, and several jobs even for a small batch.
             let most = (FUSED_BYTES / per_tile).min(all.div_ceil(16)).min(48);
             most.next_multiple_of(12).max(12)
@@ -120,6 +122,11 @@ impl<'a> WinogradForward<'a> {
         spans
     }
 
+    /// Layout of a block of transformed tiles.
+    fn tile_slabs(&self) -> Slabs {
+        Slabs::new(self.scheme.inputs(), BLOCK, self.source.channels)
+    }
+
     /// Runs all jobs.
     pub(crate) fn run(&self, isa: Isa, spans: &[Span], sink: &impl Sink) {
         match &self.transformed {
@@ -131,7 +138,7 @@ impl<'a> WinogradForward<'a> {
     }
 
     fn run_phased(&self, isa: Isa, spans: &[Span], sink: &impl Sink) {
-        let slabs = Slabs::new(BLOCK, self.source.channels);
+        let slabs = self.tile_slabs();
         let per_span = PHASED_TILES.div_ceil(BLOCK) * slabs.len();
         let per_wave = (WAVE_BYTES / size_of::<f32>() / per_span).max(1);
         let panel = isa.panel_width();
@@ -162,6 +169,14 @@ impl<'a> WinogradForward<'a> {
                 });
             });
         }
+    }
+}
+
+/// Most input channels for the fused arrangement. At stride 2 a tile is more than twice as large.
+fn fused_channels(scheme: Scheme) -> usize {
+    match scheme {
+        Scheme::Stride1 => 300,
+        Scheme::Stride2 => 150,
     }
 }
 
@@ -200,9 +215,9 @@ impl<K: Sink> Kernel for FusedJob<'_, K> {
         let FusedJob { conv, weights, job, span, sink } = self;
         let count = span.end - span.start;
         let depth = conv.source.channels;
-        let slabs = Slabs::new(BLOCK, depth);
+        let slabs = conv.tile_slabs();
         let panel = S::LANES * S::TILE_VECTORS;
-        let products = Slabs::new(count, panel);
+        let products = Slabs::new(conv.scheme.sums(), count, panel);
         let tiles_len = count.div_ceil(BLOCK) * slabs.len();
         let mut memory = Scratch::new(depth + tiles_len + products.len() + 3 * LINE);
         let mut scratch = &mut *memory;
@@ -213,14 +228,14 @@ impl<K: Sink> Kernel for FusedJob<'_, K> {
         let mut list = conv.tiles.of(span);
         for block in tiles.chunks_mut(slabs.len()) {
             let tiles = list.by_ref().take(BLOCK);
-            input_tiles(s, conv.source, conv.pad, tiles, zeros, block, slabs);
+            input_tiles(s, conv.scheme, conv.source, conv.pad, tiles, zeros, block, slabs);
         }
         let outputs = conv.kernels.view.outputs;
         for first in (0..outputs).step_by(panel) {
             let lanes = panel.min(outputs - first);
             let width = lanes.next_multiple_of(S::LANES);
             let weights = &weights[first * POINTS * depth..][..width * POINTS * depth];
-            let layout = Layout { slabs, products, tiles: count, width };
+            let layout = Layout { scheme: conv.scheme, slabs, products, tiles: count, width };
             multiply_points(s, layout, (tiles, 0..depth), weights, sums);
             write_outputs(s, conv, span, first..first + lanes, (sums, products), job, sink);
         }
@@ -243,7 +258,7 @@ impl Kernel for TransformJob<'_> {
         let TransformJob { conv, span, slabs, out } = self;
         let zeros = &mut *Scratch::new(conv.source.channels);
         zeros.fill(0.0);
-        input_tiles(s, conv.source, conv.pad, conv.tiles.of(span), zeros, out, slabs);
+        input_tiles(s, conv.scheme, conv.source, conv.pad, conv.tiles.of(span), zeros, out, slabs);
     }
 }
 
@@ -266,7 +281,7 @@ impl<K: Sink> Kernel for PanelJob<'_, K> {
         let PanelJob { conv, tiles, slabs, span, job, outputs, sink } = self;
         let count = span.end - span.start;
         let width = outputs.len().next_multiple_of(S::LANES);
-        let products = Slabs::new(count, width);
+        let products = Slabs::new(conv.scheme.sums(), count, width);
         let depth = conv.source.channels;
         let mut memory = Scratch::new(products.len() + LINE + POINTS * PHASED_DEPTH * width);
         let mut scratch = &mut *memory;
@@ -274,23 +289,24 @@ impl<K: Sink> Kernel for PanelJob<'_, K> {
         for start in (0..depth).step_by(PHASED_DEPTH) {
             let channels = start..depth.min(start + PHASED_DEPTH);
             transform_weights(s, conv.kernels, channels.clone(), outputs.start, width, scratch);
-            let layout = Layout { slabs, products, tiles: count, width };
+            let layout = Layout { scheme: conv.scheme, slabs, products, tiles: count, width };
             multiply_points(s, layout, (tiles, channels), scratch, sums);
         }
         write_outputs(s, conv, span, outputs, (sums, products), job, sink);
     }
 }
 
-/// Layout of one set of 36 products.
+/// Layout of the products of a span and a panel.
 #[derive(Clone, Copy)]
 struct Layout {
+    scheme: Scheme,
     slabs: Slabs,
     products: Slabs,
     tiles: usize,
     width: usize,
 }
 
-/// The 36 products of `tiles` (over `channels` of their depth) and `weights`
+/// The products of `tiles` (over `channels` of their depth) and `weights`
 /// (`[36][channels][width]`); sums are begun at channel 0 and added to afterwards.
 #[inline(always)]
 fn multiply_points<S: Simd>(
@@ -300,19 +316,22 @@ fn multiply_points<S: Simd>(
     weights: &[f32],
     sums: &mut [f32],
 ) {
-    let Layout { slabs, products, tiles: tiles_in_span, width } = layout;
+    let Layout { scheme, slabs, products, tiles: tiles_in_span, width } = layout;
     let depth = channels.len();
-    for point in 0..POINTS {
-        let data = &weights[point * depth * width..][..depth * width];
-        let b = Panel { data, stride: width, next: 0 };
-        let sums = &mut sums[point * products.slab..][..products.slab];
-        for (row, tiles) in (0..tiles_in_span).step_by(BLOCK).zip(tiles.chunks(slabs.len())) {
-            let dims =
-                Dims { rows: BLOCK.min(tiles_in_span - row), depth, vectors: width / S::LANES };
-            let data = &tiles[point * slabs.slab + channels.start..];
-            let a = Strided { data, row_stride: slabs.pitch, k_stride: 1 };
-            let c = (&mut sums[row * products.pitch..], products.pitch);
-            multiply(s, dims, a, b, c, channels.start > 0);
+    for sum in 0..scheme.sums() {
+        let sums = &mut sums[sum * products.slab..][..products.slab];
+        for (term, (input, point)) in scheme.products_of_sum(sum).enumerate() {
+            let begun = channels.start > 0 || term > 0;
+            let data = &weights[point * depth * width..][..depth * width];
+            let b = Panel { data, stride: width, next: 0 };
+            for (row, tiles) in (0..tiles_in_span).step_by(BLOCK).zip(tiles.chunks(slabs.len())) {
+                let dims =
+                    Dims { rows: BLOCK.min(tiles_in_span - row), depth, vectors: width / S::LANES };
+                let data = &tiles[input * slabs.slab + channels.start..];
+                let a = Strided { data, row_stride: slabs.pitch, k_stride: 1 };
+                let c = (&mut sums[row * products.pitch..], products.pitch);
+                multiply(s, dims, a, b, c, begun);
+            }
         }
     }
 }
@@ -340,16 +359,11 @@ fn write_outputs<S: Simd, K: Sink>(
             Channels { first: outputs.start + lane, lanes: S::LANES.min(outputs.len() - lane) };
         let mut state = None;
         for (row, &(tile, [rows, cols])) in list[..count].iter().enumerate() {
-            let mut points = [[s.splat(0.0); 6]; 6];
-            for y in 0..6 {
-                for x in 0..6 {
-                    let from = (y * 6 + x) * products.slab + row * products.pitch + lane;
-                    // SAFETY: a vector within the row, the row within its slab, all slabs within
-                    // `sums`.
-                    points[y][x] = unsafe { s.load(sums.as_ptr().add(from)) };
-                }
-            }
-            let y = both_ways(s, Output, points);
+            let from = &sums[row * products.pitch + lane..];
+            let y = match conv.scheme {
+                Scheme::Stride1 => outputs_of(s, transform::Output, from, products),
+                Scheme::Stride2 => outputs_of(s, phases::Output, from, products),
+            };
             if row == 0 {
                 state = Some(sink.begin(s, at, y[0][0]));
             }
@@ -370,4 +384,23 @@ fn write_outputs<S: Simd, K: Sink>(
             unsafe { sink.end(s, state, job, at) };
         }
     }
+}
+
+/// The outputs of one tile, whose sums begin at `from`, one per slab.
+#[inline(always)]
+fn outputs_of<S: Simd, T: OneWay<M, 4>, const M: usize>(
+    s: S,
+    transform: T,
+    from: &[f32],
+    products: Slabs,
+) -> [[S::V; 4]; 4] {
+    assert!((M * M - 1) * products.slab + S::LANES <= from.len());
+    let mut sums = [[s.splat(0.0); M]; M];
+    for y in 0..M {
+        for x in 0..M {
+            // SAFETY: the last of these vectors ends within `from`.
+            sums[y][x] = unsafe { s.load(from.as_ptr().add((y * M + x) * products.slab)) };
+        }
+    }
+    both_ways(s, transform, sums)
 }

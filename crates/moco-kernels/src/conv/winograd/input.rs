@@ -1,32 +1,33 @@
 //! Input tiles to `V`, and output-gradient tiles to `dM`.
 
-use super::transform::{Input, OneWay, OutputTransposed, both_ways};
-use super::{POINTS, Tile};
+use super::transform::{OneWay, both_ways};
+use super::{Scheme, Tile, phases, transform};
 use crate::conv::source::{self, Activation};
 use crate::simd::{Simd, load_n};
 use crate::threads::{LINE, odd_lines};
 
-/// How a block of transformed tiles lies in memory: `[36][tile][channel]`, a row per tile.
+/// How a block of transformed tiles lies in memory: `[count][tile][channel]`, a row per tile.
 ///
-/// Each of the 36 slabs is followed by a cache line of padding: with power-of-two shapes all 36
-/// stores of a tile would otherwise fall into one cache set.
+/// Each slab is followed by a cache line of padding: with power-of-two shapes all stores of a tile
+/// would otherwise fall into one cache set.
 #[derive(Clone, Copy)]
 pub(super) struct Slabs {
+    pub count: usize,
     pub pitch: usize,
     pub slab: usize,
 }
 
 impl Slabs {
-    pub(super) fn new(tiles: usize, channels: usize) -> Slabs {
+    pub(super) fn new(count: usize, tiles: usize, channels: usize) -> Slabs {
         // Rows of at most two lines stay dense; longer ones are kept off powers of two.
         let pitch = channels.next_multiple_of(LINE);
         let pitch = if pitch <= 2 * LINE { pitch } else { odd_lines(pitch) };
-        Slabs { pitch, slab: tiles * pitch + LINE }
+        Slabs { count, pitch, slab: tiles * pitch + LINE }
     }
 
     /// Floats of all slabs.
     pub(super) fn len(&self) -> usize {
-        POINTS * self.slab
+        self.count * self.slab
     }
 }
 
@@ -49,12 +50,13 @@ impl<'a> Source<'a> {
     }
 }
 
-/// `V = Bᵀ d B` of the tiles, whose 6x6 inputs begin at `(4 y - pad, 4 x - pad)`.
+/// `V = Bᵀ d B` of the tiles, whose inputs begin at `(step y - pad, step x - pad)`.
 ///
 /// `zeros` holds at least `channels` zeros: what overhanging tiles read.
 #[inline(always)]
 pub(super) fn input_tiles<S: Simd>(
     s: S,
+    scheme: Scheme,
     source: Source,
     pad: usize,
     tiles: impl Iterator<Item = Tile>,
@@ -62,39 +64,52 @@ pub(super) fn input_tiles<S: Simd>(
     out: &mut [f32],
     slabs: Slabs,
 ) {
-    transform_tiles(s, Input, source, pad, tiles, zeros, (out, slabs));
+    let (place, out) = ([scheme.step(), pad], (out, slabs));
+    match scheme {
+        Scheme::Stride1 => transform_tiles(s, transform::Input, source, place, tiles, zeros, out),
+        Scheme::Stride2 => transform_tiles(s, phases::Input, source, place, tiles, zeros, out),
+    }
 }
 
 /// `dM = A dy Aᵀ` of the tiles of the output's gradient.
 #[inline(always)]
 pub(super) fn gradient_tiles<S: Simd>(
     s: S,
+    scheme: Scheme,
     source: Source,
     tiles: impl Iterator<Item = Tile>,
     zeros: &[f32],
     out: &mut [f32],
     slabs: Slabs,
 ) {
-    transform_tiles(s, OutputTransposed, source, 0, tiles, zeros, (out, slabs));
+    let (place, out) = ([4, 0], (out, slabs));
+    match scheme {
+        Scheme::Stride1 => {
+            transform_tiles(s, transform::OutputTransposed, source, place, tiles, zeros, out);
+        }
+        Scheme::Stride2 => {
+            transform_tiles(s, phases::OutputTransposed, source, place, tiles, zeros, out);
+        }
+    }
 }
 
-/// Reads `N x N` tiles from `(4 y - pad, 4 x - pad)` on, transforms them and writes them to the
+/// Reads `N x N` tiles from `(step y - pad, step x - pad)` on, transforms them and writes them to the
 /// slabs.
 #[inline(always)]
-fn transform_tiles<S: Simd, T: OneWay<N, 6> + Copy, const N: usize>(
+fn transform_tiles<S: Simd, T: OneWay<N, M> + Copy, const N: usize, const M: usize>(
     s: S,
     transform: T,
     source: Source,
-    pad: usize,
+    [step, pad]: [usize; 2],
     tiles: impl Iterator<Item = Tile>,
     zeros: &[f32],
     (out, slabs): (&mut [f32], Slabs),
 ) {
     let channels = source.channels;
-    assert!(zeros.len() >= channels && out.len() >= slabs.len());
+    assert!(zeros.len() >= channels && out.len() >= slabs.len() && slabs.count == M * M);
     assert!(channels.next_multiple_of(S::LANES) <= slabs.pitch);
     let mut tiles = tiles.map(|tile| {
-        let corner = [4 * tile.y as isize - pad as isize, 4 * tile.x as isize - pad as isize];
+        let corner = [tile.y, tile.x].map(|i| (step * i) as isize - pad as isize);
         (tile.image, pixel_pointers::<N>(source, tile.image, corner, zeros))
     });
     let mut upcoming = tiles.next();
@@ -120,9 +135,9 @@ fn transform_tiles<S: Simd, T: OneWay<N, 6> + Copy, const N: usize>(
                 activate(s, affine, &pixels, zeros.as_ptr(), &mut values);
             }
             let values = both_ways(s, transform, values);
-            for y in 0..6 {
-                for x in 0..6 {
-                    let at = (y * 6 + x) * slabs.slab + row * slabs.pitch + first;
+            for y in 0..M {
+                for x in 0..M {
+                    let at = (y * M + x) * slabs.slab + row * slabs.pitch + first;
                     // SAFETY: a whole vector fits the row, the row fits the slab, `out` holds all
                     // slabs.
                     unsafe { s.store(out.as_mut_ptr().add(at), values[y][x]) };

@@ -34,7 +34,7 @@ pub(super) trait OneWay<const N: usize, const M: usize> {
 
 /// `x a + y b`
 #[inline(always)]
-fn blend<S: Simd>(s: S, x: f32, a: S::V, y: f32, b: S::V) -> S::V {
+pub(super) fn blend<S: Simd>(s: S, x: f32, a: S::V, y: f32, b: S::V) -> S::V {
     s.fma(s.splat(y), b, s.mul(s.splat(x), a))
 }
 

@@ -1,4 +1,5 @@
-//! The weight gradient: `dU = Σ_tiles Vᵀ dM`, `dW = Gᵀ dU G`.
+//! The weight gradient: `dU = Σ_tiles Vᵀ dM`, `dW = Gᵀ dU G`; at stride 2 a weight's `dU` is a sum
+//! over its products too.
 //!
 //! Two arrangements again. Narrow layers, whose `dU` fits a second-level cache beside some tiles:
 //! the tiles are cut into a fixed number of parts, each with a `dU` of its own, added in order at
@@ -10,7 +11,7 @@ use std::ops::Range;
 
 use super::fold::{Fold, Parts};
 use super::input::{Slabs, Source, gradient_tiles, input_tiles};
-use super::{POINTS, Tiles};
+use super::{POINTS, Scheme, Tiles};
 use crate::Isa;
 use crate::conv::shape::{ConvShape, Span, spans};
 use crate::conv::source::Input;
@@ -32,9 +33,15 @@ const WAVE_BYTES: usize = 4 << 20;
 /// Jobs wanted per wave before the 36 points are shared out too.
 const WANTED_JOBS: usize = 16;
 
-/// `dW` in OIHW, of a 3x3 convolution at stride 1.
-pub(crate) fn weight_grad(isa: Isa, shape: &ConvShape, x: Input, dy: &[f32]) -> Vec<f32> {
-    let problem = Problem::new(isa, shape, x, dy);
+/// `dW` in OIHW.
+pub(crate) fn weight_grad(
+    isa: Isa,
+    scheme: Scheme,
+    shape: &ConvShape,
+    x: Input,
+    dy: &[f32],
+) -> Vec<f32> {
+    let problem = Problem::new(isa, scheme, shape, x, dy);
     if POINTS * shape.cin * problem.cout_pitch <= NARROW_FLOATS {
         problem.narrow(isa)
     } else {
@@ -43,6 +50,7 @@ pub(crate) fn weight_grad(isa: Isa, shape: &ConvShape, x: Input, dy: &[f32]) -> 
 }
 
 struct Problem<'a> {
+    scheme: Scheme,
     shape: ConvShape,
     input: Source<'a>,
     gradient: Source<'a>,
@@ -55,15 +63,16 @@ struct Problem<'a> {
 }
 
 impl<'a> Problem<'a> {
-    fn new(isa: Isa, shape: &ConvShape, x: Input<'a>, dy: &'a [f32]) -> Self {
+    fn new(isa: Isa, scheme: Scheme, shape: &ConvShape, x: Input<'a>, dy: &'a [f32]) -> Self {
         let (out_h, out_w) = (shape.out_h(), shape.out_w());
         Problem {
+            scheme,
             shape: *shape,
             input: Source::new(x, [shape.h, shape.w, shape.cin]),
             gradient: Source::new(dy.into(), [out_h, out_w, shape.cout]),
             tiles: Tiles::new(out_h, out_w, 1),
-            v: Slabs::new(BLOCK, shape.cin),
-            dm: Slabs::new(BLOCK, shape.cout),
+            v: Slabs::new(scheme.inputs(), BLOCK, shape.cin),
+            dm: Slabs::new(scheme.sums(), BLOCK, shape.cout),
             cout_pitch: shape.cout.next_multiple_of(isa.lanes()),
             panel: isa.panel_width(),
         }
@@ -87,9 +96,11 @@ impl<'a> Problem<'a> {
     #[inline(always)]
     fn transform<S: Simd>(&self, s: S, span: Span, half: usize, zeros: &[f32], out: &mut [f32]) {
         if half == 0 {
-            input_tiles(s, self.input, self.shape.pad, self.tiles.of(span), zeros, out, self.v);
+            let (scheme, pad, tiles) = (self.scheme, self.shape.pad, self.tiles.of(span));
+            input_tiles(s, scheme, self.input, pad, tiles, zeros, out, self.v);
         } else {
-            gradient_tiles(s, self.gradient, self.tiles.of(span), zeros, out, self.dm);
+            let tiles = self.tiles.of(span);
+            gradient_tiles(s, self.scheme, self.gradient, tiles, zeros, out, self.dm);
         }
     }
 
@@ -107,14 +118,17 @@ impl<'a> Problem<'a> {
         add: bool,
     ) {
         let (v, dm) = block.split_at(self.half_len());
-        let data = &v[point * self.v.slab + cin.start..];
-        let a = Strided { data, row_stride: 1, k_stride: self.v.pitch };
-        for first in cout.clone().step_by(self.panel) {
-            let vectors = (cout.end - first).div_ceil(S::LANES).min(S::TILE_VECTORS);
-            let dims = Dims { rows: cin.len(), depth: tiles, vectors };
-            let data = &dm[point * self.dm.slab + first..];
-            let b = Panel { data, stride: self.dm.pitch, next: 0 };
-            multiply(s, dims, a, b, (&mut du[first - cout.start..], pitch), add);
+        for (term, (input, sum)) in self.scheme.products_of_weights(point).enumerate() {
+            let data = &v[input * self.v.slab + cin.start..];
+            let a = Strided { data, row_stride: 1, k_stride: self.v.pitch };
+            for first in cout.clone().step_by(self.panel) {
+                let vectors = (cout.end - first).div_ceil(S::LANES).min(S::TILE_VECTORS);
+                let dims = Dims { rows: cin.len(), depth: tiles, vectors };
+                let data = &dm[sum * self.dm.slab + first..];
+                let b = Panel { data, stride: self.dm.pitch, next: 0 };
+                let du = (&mut du[first - cout.start..], pitch);
+                multiply(s, dims, a, b, du, add || term > 0);
+            }
         }
     }
 
@@ -149,6 +163,7 @@ impl<'a> Problem<'a> {
                         pitch: self.cout_pitch,
                     };
                     isa.run(Fold {
+                        scheme: self.scheme,
                         all_cin: self.shape.cin,
                         channels,
                         du,
@@ -180,7 +195,7 @@ impl<'a> Problem<'a> {
         let fold = |side: usize, du: &[f32], out: *mut f32| {
             let channels = self.side_channels(grid, side);
             let du = Parts { data: du, len: side_len, count: 1, rows: SIDE, pitch: SIDE };
-            isa.run(Fold { all_cin: self.shape.cin, channels, du, out });
+            isa.run(Fold { scheme: self.scheme, all_cin: self.shape.cin, channels, du, out });
         };
         // SAFETY: the folds of all sides write all of it.
         unsafe {

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::POINTS;
-use super::transform::{Weights, both_ways};
+use super::transform::both_ways;
+use super::{POINTS, Scheme, phases, transform};
 use crate::conv::pack::{WeightView, load_square};
 use crate::simd::Simd;
 
@@ -13,6 +13,7 @@ use crate::simd::Simd;
 pub(super) struct Kernels<'a> {
     pub view: WeightView<'a>,
     pub rotated: bool,
+    pub scheme: Scheme,
 }
 
 /// Writes `[36][channel][output]` for `channels` of the depth and `width` outputs from `first` on,
@@ -31,7 +32,10 @@ pub(super) fn transform_weights<S: Simd>(
     for lane in (0..width).step_by(S::LANES) {
         for (row, channel) in channels.clone().enumerate() {
             let kernel = load_kernels(s, kernels, first + lane, channel);
-            let transformed = both_ways(s, Weights, kernel);
+            let transformed = match kernels.scheme {
+                Scheme::Stride1 => both_ways(s, transform::Weights, kernel),
+                Scheme::Stride2 => both_ways(s, phases::Weights, kernel),
+            };
             for y in 0..6 {
                 for x in 0..6 {
                     let at = ((y * 6 + x) * count + row) * width + lane;
@@ -48,7 +52,7 @@ pub(super) fn transform_weights<S: Simd>(
 #[inline(always)]
 fn load_kernels<S: Simd>(
     s: S,
-    Kernels { view, rotated }: Kernels,
+    Kernels { view, rotated, .. }: Kernels,
     output: usize,
     channel: usize,
 ) -> [[S::V; 3]; 3] {
