@@ -53,8 +53,8 @@ pub(crate) enum Pass {
 /// 4.5.
 ///
 /// At stride 2, measured on Zen 3 with AVX2, from 64 to 512 channels: with full tiles the forward
-/// takes 0.73 to 0.92 of the direct form's time and the weight gradient 0.56 to 0.97; on 7x7 and
-/// 14x14 outputs (49 of 64 places in the tiles) 1.06 to 1.29 and 0.84 to 1.05.
+/// takes 0.70 to 0.93 of the direct form's time and the weight gradient 0.56 to 0.97; on 7x7 and
+/// 14x14 outputs (49 of 64 places in the tiles) 1.06 or more and 0.84 to 1.05.
 pub(crate) fn pays(shape: &ConvShape, pass: Pass) -> Option<Scheme> {
     let pixels = shape.out_h() * shape.out_w();
     let tiles = shape.out_h().div_ceil(4) * shape.out_w().div_ceil(4);

@@ -20,7 +20,8 @@
 //!       ⎢ a²  a²  b²  b²  0 ⎥       weights: G (w0, w2), then w1
 //!       ⎣ a³ -a³  b³ -b³  1 ⎦
 //! ```
-//! Of the points tried, these leave the least error: twice that of a direct convolution.
+//! Of some forty sets of points, tried at 64 channels in f32, these are within two hundredths of the
+//! least error: twice that of a direct convolution.
 
 use super::transform::{OneWay, blend};
 use crate::simd::Simd;
