@@ -2,7 +2,7 @@
 //! encoder.
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 bad input, 2 the run
-//! failed.
+//! failed, 141 the reader of the output has left.
 
 // The one crate that talks to a person.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -41,6 +41,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    end_quietly_on_closed_pipes();
     moco_kernels::keep_freed_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -69,9 +70,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// Ends the program without a word when the reader of its output has left, with the exit code that a
+/// shell gives for SIGPIPE. The signal itself stays ignored, as Rust has it: it would end a run whose
+/// server closes a connection.
+fn end_quietly_on_closed_pipes() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload_as_str().unwrap_or_default();
+        if message.starts_with("failed printing to std") && message.contains("Broken pipe") {
+            std::process::exit(141);
+        }
+        report(panic);
+    }));
+}
+
 /// Help and version are results; anything else about the command line is bad input.
 fn report_usage(message: &clap::Error) -> ExitCode {
-    // That a closed pipe cannot be written to is no reason to fail.
+    // That the text cannot be written is no reason to fail.
     match message.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = Cli::command().print_help();

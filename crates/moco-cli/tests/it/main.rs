@@ -4,6 +4,8 @@ mod bad_input;
 mod bench;
 mod doctor;
 mod help;
+
+mod pipe;
 mod runs;
 mod views;
 
