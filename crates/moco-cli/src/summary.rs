@@ -1,6 +1,6 @@
 //! `summary.json`: what a finished run cost and came to, for programs.
 
-use anyhow::Context;
+use moco::checkpoint::write_atomically;
 use moco::train::{EpochReport, Event, Observer, RunDir};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -40,11 +40,10 @@ impl Summary {
         serde_json::from_str(&fs::read_to_string(Self::path(run)).ok()?).ok()
     }
 
-    /// Writes it into the run's folder.
+    /// Writes it into the run's folder; a reader sees all of it or none.
     pub fn write(&self, run: &RunDir) -> anyhow::Result<()> {
-        let path = Self::path(run);
-        let text = serde_json::to_string_pretty(self)?;
-        fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        Ok(write_atomically(&Self::path(run), text.as_bytes())?)
     }
 }
 
