@@ -8,6 +8,8 @@ The context network is the second paper's. bolts shares one prediction over the 
 counts offset o (rows below, from 2) o - 1 times.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,13 +27,14 @@ from methods.common import (
     trajectory_file,
     views_of,
 )
-from resnet import ResNet, watch_kinks
+from resnet import ResNet, random_tensor, watch_kinks
 from trajectory import pixels
 
 GRID, DIM, EMBED_SCALE = 5, 12, 0.1
 DIRECTIONS = ["down", "up", "right", "left"]
 PATCH, STRIDE, SIZE, BATCH = 8, 4, 20, 3
 FEATURES, HIDDEN, BLOCKS, OFFSETS = 16, 8, 2, [1, 2]
+V2_OFFSETS, LAYER_NORM_EPS = [2, 3], 1e-6
 
 
 def info_nce(predictions: Tensor, z: Tensor, offset: int) -> Tensor:
@@ -96,8 +99,13 @@ class Context(nn.Module):
 
 
 def make() -> list[GoldenFile]:
-    """`cpc_loss`, `cpc_context`, `cpc_trajectory`."""
-    return [loss_file(), context_file(stream=2050), trajectory(stream=2135)]
+    """`cpc_loss`, `cpc_context`, `cpc_trajectory`, `cpc_v2_trajectory`."""
+    return [
+        loss_file(),
+        context_file(stream=2050),
+        trajectory(stream=2135),
+        trajectory_v2(stream=2228),
+    ]
 
 
 def loss_file() -> GoldenFile:
@@ -213,11 +221,33 @@ def plain(shape: torch.Size, rng) -> Tensor:
 
 
 class Encoder(ResNet):
-    """ResNet-18 of width 4 without any normalisation, to its third stage, spatial mean."""
+    """ResNet-18 of width 4 to its third stage, spatial mean; v1's has no normalisation."""
 
-    def __init__(self):
-        super().__init__(18, 4, "cifar", 1, norm_layer=lambda _channels: nn.Identity())
+    def __init__(self, norm_layer=lambda _channels: nn.Identity()):
+        super().__init__(18, 4, "cifar", 1, norm_layer=norm_layer)
         self.layer4, self.fc = nn.Identity(), nn.Identity()
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images `[N, 3, H, W]` to the features of their patches, `[N, G, G, D]`."""
+        side = (x.shape[-1] - PATCH) // STRIDE + 1
+        patches = [
+            x[:, :, i * STRIDE : i * STRIDE + PATCH, j * STRIDE : j * STRIDE + PATCH]
+            for i in range(side)
+            for j in range(side)
+        ]
+        # Image-major: patch (i, j) of image n is row n * side^2 + i * side + j.
+        flat = torch.stack(patches, dim=1).flatten(0, 1)
+        return self(flat).view(len(x), side, side, FEATURES)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """LayerNorm over the channels of each position of `[N, C, H, W]`."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, eps=LAYER_NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nchw(super().forward(nhwc(x)))
 
 
 class Network(nn.Module):
@@ -230,17 +260,45 @@ class Network(nn.Module):
         self.predict = nn.ModuleList(nn.Linear(FEATURES, FEATURES, bias=False) for _ in OFFSETS)
 
     def forward(self, x: Tensor) -> Tensor:
-        side = (x.shape[-1] - PATCH) // STRIDE + 1
-        patches = [
-            x[:, :, i * STRIDE : i * STRIDE + PATCH, j * STRIDE : j * STRIDE + PATCH]
-            for i in range(side)
-            for j in range(side)
-        ]
-        # Image-major: patch (i, j) of image n is row n * side^2 + i * side + j.
-        flat = torch.stack(patches, dim=1).flatten(0, 1)
-        z = self.encoder(flat).view(len(x), side, side, FEATURES)
+        z = self.encoder.encode(x)
         c = nhwc(self.context(nchw(z)))
         return cpc(z, c, [layer.weight for layer in self.predict], first=OFFSETS[0])
+
+
+class NetworkV2(nn.Module):
+    """Encoder with LayerNorm, and per direction a context and one matrix per offset."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = Encoder(ChannelNorm)
+        self.directions = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "context": Context(FEATURES, HIDDEN, BLOCKS),
+                    "predict": nn.ModuleList(
+                        nn.Linear(FEATURES, FEATURES, bias=False) for _ in V2_OFFSETS
+                    ),
+                }
+            )
+            for _ in DIRECTIONS
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.encoder.encode(x)
+        loss = 0.0
+        for name, parts in zip(DIRECTIONS, self.directions, strict=True):
+            seen = turned(z, name)
+            c = nhwc(parts["context"](nchw(seen)))
+            weights = [layer.weight for layer in parts["predict"]]
+            loss = loss + cpc(seen, c, weights, first=V2_OFFSETS[0])
+        return loss
+
+
+def v2_parameter(name: str, shape: torch.Size, rng) -> Tensor:
+    """As `plain`; norms that feed a ReLU are kept away from its kink."""
+    if name.startswith("encoder."):
+        return random_tensor(name, shape, 18, rng)
+    return plain(shape, rng)
 
 
 def trajectory(stream: int) -> GoldenFile:
@@ -249,18 +307,6 @@ def trajectory(stream: int) -> GoldenFile:
     params = {n: plain(p.shape, rng) for n, p in Network().named_parameters()}
     (view,) = views_of(rng, BATCH, [SIZE])
     inputs = initial({"cpc": params}) | {"view": view, "lr": table([4e-3, 4e-3, 3e-3, 2e-3, 1e-3])}
-
-    def run(dtype: torch.dtype) -> dict[str, Tensor]:
-        net = load(Network(), params, dtype)
-        distances = watch_kinks(net)
-        optimiser = torch.optim.Adam(net.parameters(), lr=0.0, eps=ADAM_EPS)
-        losses = []
-        for step in range(STEPS):
-            loss = net(pixels(inputs["view"][step]).to(dtype))
-            sgd_step(optimiser, loss, [inputs["lr"][step].item()])
-            losses.append(loss.detach())
-        results = {"loss": torch.stack(losses)} | final({"cpc": net})
-        return results | kink_margin(distances, dtype)
 
     holds = (
         f"{STEPS} steps of CPC v1: {SIZE} px images cut into 4x4 patches of {PATCH} at stride "
@@ -271,4 +317,40 @@ def trajectory(stream: int) -> GoldenFile:
         "Input = (byte - 128) / 64. initial.cpc.{encoder,context,predict}.*, loss per step, "
         "final.cpc.*."
     )
-    return trajectory_file("cpc_trajectory", holds, inputs, run)
+    return trajectory_file("cpc_trajectory", holds, inputs, steps_of(Network, params, inputs))
+
+
+def trajectory_v2(stream: int) -> GoldenFile:
+    """Five steps of v2's loss: four directions, LayerNorm, targets from the second row on."""
+    rng = random(stream)
+    params = {n: v2_parameter(n, p.shape, rng) for n, p in NetworkV2().named_parameters()}
+    (view,) = views_of(rng, BATCH, [SIZE])
+    inputs = initial({"cpc": params}) | {"view": view, "lr": table([4e-3, 4e-3, 3e-3, 2e-3, 1e-3])}
+    holds = (
+        f"{STEPS} steps of CPC v2: as cpc_trajectory, but the encoder has a LayerNorm over the "
+        f"channels of each position (eps {LAYER_NORM_EPS}) in place of every BatchNorm, and there "
+        "are four directions (down, up, right, left: directions.0 to 3), each with its own context "
+        "and its own predict.k for the rows 2 and 3 below in turned coordinates, as directions of "
+        "cpc_loss; the loss is the sum over directions. initial.cpc.{encoder,directions}.*, loss "
+        "per step, final.cpc.*."
+    )
+    run = steps_of(NetworkV2, params, inputs)
+    return trajectory_file("cpc_v2_trajectory", holds, inputs, run)
+
+
+def steps_of(network: Callable[[], nn.Module], params: dict, inputs: dict) -> Callable:
+    """The five steps, in a given precision."""
+
+    def run(dtype: torch.dtype) -> dict[str, Tensor]:
+        net = load(network(), params, dtype)
+        distances = watch_kinks(net)
+        optimiser = torch.optim.Adam(net.parameters(), lr=0.0, eps=ADAM_EPS)
+        losses = []
+        for step in range(STEPS):
+            loss = net(pixels(inputs["view"][step]).to(dtype))
+            sgd_step(optimiser, loss, [inputs["lr"][step].item()])
+            losses.append(loss.detach())
+        results = {"loss": torch.stack(losses)} | final({"cpc": net})
+        return results | kink_margin(distances, dtype)
+
+    return run

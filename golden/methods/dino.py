@@ -19,6 +19,7 @@ from methods.common import (
     ADAM_EPS,
     STEPS,
     initial,
+    load,
     move_average,
     table,
     trajectory_file,
@@ -26,6 +27,7 @@ from methods.common import (
 )
 from methods.mae import decays
 from optim import clip_each, cosine_iterations
+from resnet import running_statistics
 from trajectory import pixels
 from vit import build, features, random_state
 
@@ -34,6 +36,8 @@ BATCH, CROPS, TEACHER_CROPS, OUTPUTS = 4, [16, 16, 8, 8], 2, 20
 VIT = {"dim": 24, "heads": 3, "depth": 2, "size": 16, "patch": 4}
 HEAD = {"hidden": 28, "bottleneck": 12}
 CLIP, FROZEN_STEPS = 0.3, 2
+# Biases that a BatchNorm takes out.
+NO_EFFECT = ["mlp.0.bias", "mlp.3.bias"]
 
 
 def dino(student: list[Tensor], teacher: list[Tensor], centre: Tensor, tau: float) -> Tensor:
@@ -86,6 +90,16 @@ class Head(nn.Module):
         return self.last_layer(F.normalize(self.mlp(x), dim=1))
 
 
+class NormHead(Head):
+    """The same with a BatchNorm before each GELU."""
+
+    def __init__(self):
+        super().__init__(free=True)
+        first, gelu, second, _, last = self.mlp
+        norms = [nn.BatchNorm1d(HEAD["hidden"]) for _ in range(2)]
+        self.mlp = nn.Sequential(first, norms[0], gelu, second, norms[1], gelu, last)
+
+
 class Network(nn.Module):
     """ViT and head; crops of one size share a forward, the head sees all."""
 
@@ -102,8 +116,14 @@ class Network(nn.Module):
 
 
 def make() -> list[GoldenFile]:
-    """`dino_loss`, `dino_head`, `dino_trajectory`, `dino_trajectory_free_norm`."""
-    return [loss_file(), head_file(), trajectory(free=False), trajectory(free=True)]
+    """`dino_loss`, `dino_head`, `dino_head_norm`, `dino_trajectory`, `dino_trajectory_free_norm`."""
+    return [
+        loss_file(),
+        head_file(),
+        norm_head_file(),
+        trajectory(free=False),
+        trajectory(free=True),
+    ]
 
 
 def loss_file() -> GoldenFile:
@@ -158,6 +178,40 @@ def head_file() -> GoldenFile:
     holds = f"{about_head()} state.*, x, cotangent; out, grad_x and grad.* of sum(out * cotangent)."
     tensors = inputs | {f"state.{k}": v for k, v in state.items()} | single(exact)
     return GoldenFile("dino_head", holds, tensors, agreement)
+
+
+def norm_head_file() -> GoldenFile:
+    """The head with BatchNorm: training, its running statistics, and evaluation with them."""
+    rng = random(1803)
+    state = {n: head_parameter(n, p.shape, rng) for n, p in NormHead().named_parameters()}
+    inputs = {"x": normal(rng, 6, VIT["dim"]), "cotangent": normal(rng, 6, OUTPUTS)}
+
+    def run(dtype: torch.dtype) -> dict[str, Tensor]:
+        net = load(NormHead(), state, dtype)
+        x = inputs["x"].to(dtype, copy=True).requires_grad_()
+        out = net(x)
+        out.backward(inputs["cotangent"].to(dtype))
+        grads = {f"grad.{n}": p.grad for n, p in net.named_parameters() if n not in NO_EFFECT}
+        after = {f"after.{name}": value for name, value in running_statistics(net).items()}
+        evaluated = {"eval_out": net.eval()(x).detach()}
+        return {"out": out.detach(), "grad_x": x.grad} | grads | after | evaluated
+
+    exact, agreement = in_both_precisions(run)
+    holds = (
+        f"{about_head()} A BatchNorm before each GELU, so that the modules are mlp.0 Linear, 1 "
+        "norm, 3 Linear, 4 norm, 6 Linear. state.*, x, cotangent; in training mode out, grad_x and "
+        "grad.* of sum(out * cotangent) but for the two biases that a norm takes out (0 but for "
+        "rounding), after.* the running statistics then, eval_out the evaluation output with them."
+    )
+    tensors = inputs | {f"state.{k}": v for k, v in state.items()} | single(exact)
+    return GoldenFile("dino_head_norm", holds, tensors, agreement)
+
+
+def head_parameter(name: str, shape: torch.Size, rng) -> Tensor:
+    """Weights that keep the variance of what they multiply, scales about 1, small biases."""
+    if name.endswith("weight_g") or (name.endswith("weight") and len(shape) == 1):
+        return 1.0 + normal(rng, *shape, std=0.2)
+    return normal(rng, *shape, std=shape[-1] ** -0.5 if len(shape) > 1 else 0.1)
 
 
 def about_head() -> str:

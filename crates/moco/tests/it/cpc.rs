@@ -1,4 +1,4 @@
-//! CPC against PyTorch: context network, losses in all readings, five steps.
+//! CPC against PyTorch: context network, losses in all readings, five steps of each version.
 
 use crate::golden::{Golden, assert_close, resnet, set_params, stored_view, tensor};
 use burn::tensor::{Tensor, s};
@@ -94,11 +94,11 @@ fn four_directions_match_torch() {
     }
 }
 
-fn network() -> NetworkSpec {
+fn network(norm: NormKind) -> NetworkSpec {
     let mut network = resnet("resnet18", 4, StemKind::Cifar);
     if let Architecture::ResNet(_, resnet) = &mut network.architecture {
         resnet.stages = 3;
-        resnet.norm = NormKind::Nothing;
+        resnet.norm = norm;
     }
     network
 }
@@ -113,22 +113,30 @@ fn patches(images: Tensor<4>) -> Tensor<4> {
     Tensor::cat(cut.collect(), 1).reshape([n * GRID * GRID, 8, 8, 3])
 }
 
-/// torch's own f32 is up to 7e-8 (loss) and 7e-6 (state) away from its f64; Winograd convolutions
-/// round a few times as much, and Adam divides small gradients by their own size.
-#[test]
-fn trajectory_matches_torch() {
-    let golden = Golden::open("cpc_trajectory");
-    let config = CpcConfig {
+fn config(first_offset: usize, directions: usize) -> CpcConfig {
+    CpcConfig {
         dim: 16,
         context_width: 8,
         context_blocks: 2,
         steps: 2,
-        first_offset: 1,
-        directions: 1,
+        first_offset,
+        directions,
         prediction_scale: 1.0,
-    };
-    let mut cpc = Cpc::new(&config, &network(), [GRID, GRID], BATCH, &Device::flex());
-    let script_name = |name: &str| name.replace("student.", "").replace("directions.0.", "");
+    }
+}
+
+/// Five steps of `config`; `script_name` is the script's name of one of our parameters.
+///
+/// torch's own f32 is up to 7e-8 (loss) and 7e-6 (state) away from its f64; Winograd convolutions
+/// round a few times as much, and Adam divides small gradients by their own size.
+fn check_trajectory(
+    file: &str,
+    config: &CpcConfig,
+    norm: NormKind,
+    script_name: impl Fn(&str) -> String,
+) {
+    let golden = Golden::open(file);
+    let mut cpc = Cpc::new(config, &network(norm), [GRID, GRID], BATCH, &Device::flex());
     set_params(&mut cpc, |name| golden.f32(&format!("initial.cpc.{}", script_name(name))));
     let rule = RuleConfig::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-4 };
     let mut adam = Optimizer::of_rule(rule, DecayScope::All, None, cpc.student());
@@ -144,9 +152,28 @@ fn trajectory_matches_torch() {
         let gradients = NamedGradients::of(cpc.student(), &loss.backward());
         adam.step(cpc.student(), gradients, 0.0, |_| Some(lr));
     }
+    let mut compared = 0;
     for_each_param(&mut cpc, |name, param| {
         let name = format!("final.cpc.{}", script_name(name));
         assert_close(param.flat(), &golden, &name, 1e-4);
+        compared += 1;
+    });
+    let stored = golden.names().iter().filter(|name| name.starts_with("final.")).count();
+    assert_eq!(compared, stored, "every parameter of the script's has one of ours");
+}
+
+#[test]
+fn trajectory_matches_torch() {
+    check_trajectory("cpc_trajectory", &config(1, 1), NormKind::Nothing, |name| {
+        name.replace("student.", "").replace("directions.0.", "")
+    });
+}
+
+/// The second version: LayerNorm, four directions.
+#[test]
+fn trajectory_of_the_second_version_matches_torch() {
+    check_trajectory("cpc_v2_trajectory", &config(2, 4), NormKind::Layer, |name| {
+        name.replace("student.", "")
     });
 }
 

@@ -119,6 +119,51 @@ fn head_matches_torch_with_all_gradients() {
     });
 }
 
+/// The script's name of one of ours where a norm stands between a layer and its GELU.
+fn norm_head_name(name: &str) -> String {
+    (0..3).fold(name.to_owned(), |name, i| {
+        name.replace(&format!("layers.{i}."), &format!("mlp.{}.", 3 * i))
+            .replace(&format!("norms.{i}."), &format!("mlp.{}.", 3 * i + 1))
+    })
+}
+
+/// A BatchNorm takes out what it is shifted by: the biases before it have no gradient but for
+/// rounding, which is held against the gradient of the same layer's weights.
+#[test]
+fn head_with_batch_norm_matches_torch_with_all_gradients() {
+    let golden = Golden::open("dino_head_norm");
+    let device = Device::flex().autodiff();
+    let config = DinoConfig { head_norm: true, ..config(false) };
+    let mut head = DinoHead::new(&config, 24, 1, &mut stream(0, Purpose::Weights, 0), &device);
+    set_params(&mut head, |name| golden.f32(&format!("state.{}", norm_head_name(name))));
+    let x = golden.tensor::<2>("x").autodiff().require_grad();
+    let z = head.bottleneck(x.clone(), Mode::Train);
+    let out = head.logits(z);
+    assert_close(out.clone(), &golden, "out", 2e-6);
+    let gradients = (out * golden.tensor::<2>("cotangent")).sum().backward();
+    assert_close(x.grad(&gradients).unwrap(), &golden, "grad_x", 5e-6);
+    for_each_param(&mut head, |name, param| {
+        let gradient = param.gradient(&gradients).expect("a gradient for every parameter");
+        let name = format!("grad.{}", norm_head_name(name));
+        if ["grad.mlp.0.bias", "grad.mlp.3.bias"].contains(&name.as_str()) {
+            let largest =
+                |values: Vec<f64>| values.into_iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+            let weights = largest(golden.values(&name.replace("bias", "weight")));
+            let bias = largest(to_host(gradient).into_iter().map(f64::from).collect());
+            assert!(bias < 1e-5 * weights, "{name}: {bias:.1e} beside {weights:.1e}");
+        } else {
+            assert_close(gradient, &golden, &name, 5e-6);
+        }
+    });
+    for_each_leaf(&mut head, |name, leaf| {
+        if let Leaf::Buffer(found) = leaf {
+            assert_close(found.flat(), &golden, &format!("after.{}", norm_head_name(name)), 2e-6);
+        }
+    });
+    let z = head.bottleneck(x, Mode::Eval);
+    assert_close(head.logits(z), &golden, "eval_out", 2e-6);
+}
+
 #[test]
 fn last_layer_rests_and_the_teacher_has_no_gradient() {
     let golden = Golden::open("dino_trajectory");
