@@ -7,8 +7,8 @@
 //!          └ weights packed per call
 //! ```
 //! Any kernel side, stride, padding, map size, channel count and batch is exact: `gather` and
-//! `weight` take every shape, `winograd` takes 3x3 at strides 1 and 2 where it is faster. The result is
-//! the same, bit for bit, for any number of threads: how the work is cut depends on the shape
+//! `weight` take every shape, `winograd` takes 3x3 at strides 1 and 2 where it is faster. The result
+//! is the same, bit for bit, for any number of threads: how the work is cut depends on the shape
 //! alone, and sums are added in a fixed order.
 //!
 //! Shape misuse (a slice that does not have the length its shape says) is a panic, documented with

@@ -41,7 +41,6 @@ const MAX_TILES: usize = 96;
 
 /// A 3x3 convolution, ready to run.
 pub(crate) struct WinogradForward<'a> {
-    scheme: Scheme,
     source: Source<'a>,
     pad: usize,
     images: usize,
@@ -85,8 +84,7 @@ impl<'a> WinogradForward<'a> {
         tiles: Tiles,
         kernels: Kernels<'a>,
     ) -> Self {
-        let scheme = kernels.scheme;
-        let fused = source.channels <= fused_channels(scheme);
+        let fused = source.channels <= fused_channels(kernels.scheme);
         let transformed = fused.then(|| {
             let outputs = kernels.view.outputs.next_multiple_of(isa.lanes());
             let depth = kernels.view.channels;
@@ -98,14 +96,14 @@ impl<'a> WinogradForward<'a> {
             });
             out
         });
-        WinogradForward { scheme, source, pad, images, tiles, kernels, transformed }
+        WinogradForward { source, pad, images, tiles, kernels, transformed }
     }
 
     /// Spans of tiles; jobs and statistics are numbered by them.
     pub(crate) fn spans(&self) -> Vec<Span> {
         let all = self.images * self.tiles.per_image();
         let size = if self.transformed.is_some() {
-            let [v, m] = [self.scheme.inputs(), self.scheme.sums()];
+            let [v, m] = [self.kernels.scheme.inputs(), self.kernels.scheme.sums()];
             let pitch = self.tile_slabs().pitch;
             let per_tile = (v * pitch + m * 32) * size_of::<f32>();
             // In multiples of the tallest register tile, and several jobs even for a small batch.
@@ -124,7 +122,7 @@ impl<'a> WinogradForward<'a> {
 
     /// Layout of a block of transformed tiles.
     fn tile_slabs(&self) -> Slabs {
-        Slabs::new(self.scheme.inputs(), BLOCK, self.source.channels)
+        Slabs::new(self.kernels.scheme.inputs(), BLOCK, self.source.channels)
     }
 
     /// Runs all jobs.
@@ -217,7 +215,7 @@ impl<K: Sink> Kernel for FusedJob<'_, K> {
         let depth = conv.source.channels;
         let slabs = conv.tile_slabs();
         let panel = S::LANES * S::TILE_VECTORS;
-        let products = Slabs::new(conv.scheme.sums(), count, panel);
+        let products = Slabs::new(conv.kernels.scheme.sums(), count, panel);
         let tiles_len = count.div_ceil(BLOCK) * slabs.len();
         let mut memory = Scratch::new(depth + tiles_len + products.len() + 3 * LINE);
         let mut scratch = &mut *memory;
@@ -228,14 +226,15 @@ impl<K: Sink> Kernel for FusedJob<'_, K> {
         let mut list = conv.tiles.of(span);
         for block in tiles.chunks_mut(slabs.len()) {
             let tiles = list.by_ref().take(BLOCK);
-            input_tiles(s, conv.scheme, conv.source, conv.pad, tiles, zeros, block, slabs);
+            input_tiles(s, conv.kernels.scheme, conv.source, conv.pad, tiles, zeros, block, slabs);
         }
         let outputs = conv.kernels.view.outputs;
         for first in (0..outputs).step_by(panel) {
             let lanes = panel.min(outputs - first);
             let width = lanes.next_multiple_of(S::LANES);
             let weights = &weights[first * POINTS * depth..][..width * POINTS * depth];
-            let layout = Layout { scheme: conv.scheme, slabs, products, tiles: count, width };
+            let layout =
+                Layout { scheme: conv.kernels.scheme, slabs, products, tiles: count, width };
             multiply_points(s, layout, (tiles, 0..depth), weights, sums);
             write_outputs(s, conv, span, first..first + lanes, (sums, products), job, sink);
         }
@@ -258,7 +257,16 @@ impl Kernel for TransformJob<'_> {
         let TransformJob { conv, span, slabs, out } = self;
         let zeros = &mut *Scratch::new(conv.source.channels);
         zeros.fill(0.0);
-        input_tiles(s, conv.scheme, conv.source, conv.pad, conv.tiles.of(span), zeros, out, slabs);
+        input_tiles(
+            s,
+            conv.kernels.scheme,
+            conv.source,
+            conv.pad,
+            conv.tiles.of(span),
+            zeros,
+            out,
+            slabs,
+        );
     }
 }
 
@@ -281,7 +289,7 @@ impl<K: Sink> Kernel for PanelJob<'_, K> {
         let PanelJob { conv, tiles, slabs, span, job, outputs, sink } = self;
         let count = span.end - span.start;
         let width = outputs.len().next_multiple_of(S::LANES);
-        let products = Slabs::new(conv.scheme.sums(), count, width);
+        let products = Slabs::new(conv.kernels.scheme.sums(), count, width);
         let depth = conv.source.channels;
         let mut memory = Scratch::new(products.len() + LINE + POINTS * PHASED_DEPTH * width);
         let mut scratch = &mut *memory;
@@ -289,7 +297,8 @@ impl<K: Sink> Kernel for PanelJob<'_, K> {
         for start in (0..depth).step_by(PHASED_DEPTH) {
             let channels = start..depth.min(start + PHASED_DEPTH);
             transform_weights(s, conv.kernels, channels.clone(), outputs.start, width, scratch);
-            let layout = Layout { scheme: conv.scheme, slabs, products, tiles: count, width };
+            let layout =
+                Layout { scheme: conv.kernels.scheme, slabs, products, tiles: count, width };
             multiply_points(s, layout, (tiles, channels), scratch, sums);
         }
         write_outputs(s, conv, span, outputs, (sums, products), job, sink);
@@ -360,7 +369,7 @@ fn write_outputs<S: Simd, K: Sink>(
         let mut state = None;
         for (row, &(tile, [rows, cols])) in list[..count].iter().enumerate() {
             let from = &sums[row * products.pitch + lane..];
-            let y = match conv.scheme {
+            let y = match conv.kernels.scheme {
                 Scheme::Stride1 => outputs_of(s, transform::Output, from, products),
                 Scheme::Stride2 => outputs_of(s, phases::Output, from, products),
             };

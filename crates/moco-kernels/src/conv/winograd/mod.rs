@@ -14,8 +14,8 @@
 //! ```
 //! At stride 2 the tile of inputs is 9x9 and takes 81 products, of which up to four go into one of
 //! 25 sums ([`Scheme`] says which). At stride 1 the data gradient is the forward with the weights
-//! rotated and transposed; at stride 2 it is direct. Tiles that overhang
-//! the map read zeros and write only what is inside, so any map size is exact.
+//! rotated and transposed; at stride 2 it is direct. Tiles that overhang the map read zeros and write
+//! only what is inside, so any map size is exact.
 
 mod fold;
 mod forward;
