@@ -130,9 +130,9 @@ impl Method for Cmc {
             dim,
             parts_differ,
             advice: format!(
-                "The loss of unrelated vectors would be {chance:.2}, of both views together. It \
-                 rises above that during the first epoch: rows that were written resemble the \
-                 features, while an image's own row is still random. It falls from the second on."
+                "The loss of unrelated vectors would be {chance:.2}, of both views together. During \
+                 the first epoch it says little: rows that were written resemble the features of \
+                 any image, while an image's own row is still random. Judge it from the second on."
             ),
         }
     }
