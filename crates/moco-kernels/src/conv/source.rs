@@ -32,18 +32,31 @@ pub(crate) struct Activation<'a> {
     pub groups: usize,
 }
 
-impl Activation<'_> {
-    /// Scale and shift of `lanes` channels of an image from channel `first` on.
+impl<'a> Activation<'a> {
+    /// What is applied to the pixels of one image.
     #[inline(always)]
-    pub(crate) fn load<S: Simd>(
-        &self,
-        s: S,
-        image: usize,
-        first: usize,
-        lanes: usize,
-    ) -> [S::V; 2] {
-        let at = image % self.groups * (self.scale.len() / self.groups) + first;
-        let (scale, shift) = (&self.scale[at..][..lanes], &self.shift[at..][..lanes]);
+    pub(crate) fn of_image(&self, image: usize) -> ImageActivation<'a> {
+        let channels = self.scale.len() / self.groups;
+        let at = image % self.groups * channels;
+        ImageActivation {
+            scale: &self.scale[at..][..channels],
+            shift: &self.shift[at..][..channels],
+        }
+    }
+}
+
+/// The same for one image, with values per channel.
+#[derive(Clone, Copy)]
+pub(crate) struct ImageActivation<'a> {
+    scale: &'a [f32],
+    shift: &'a [f32],
+}
+
+impl ImageActivation<'_> {
+    /// Scale and shift of `lanes` channels from `first` on.
+    #[inline(always)]
+    pub(crate) fn load<S: Simd>(&self, s: S, first: usize, lanes: usize) -> [S::V; 2] {
+        let (scale, shift) = (&self.scale[first..][..lanes], &self.shift[first..][..lanes]);
         // SAFETY: both slices hold `lanes` floats.
         unsafe { [load_n(s, scale.as_ptr(), lanes), load_n(s, shift.as_ptr(), lanes)] }
     }

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::shape::ConvShape;
-use super::source::{Activation, Input};
+use super::source::{ImageActivation, Input};
 use crate::simd::{Simd, load_n, store_n};
 
 /// The gathered matrix of a batch of NHWC maps.
@@ -94,6 +94,7 @@ impl<'a> Window<'a> {
         panels: Panels,
     ) {
         let [h, w, c] = self.src_dims;
+        let activation = self.src.activation.map(|activation| activation.of_image(image));
         for Piece { run, floats, column } in pieces {
             let src_y = (y * self.step) as isize + run.y;
             let first = (x * self.step) as isize + run.x;
@@ -114,12 +115,12 @@ impl<'a> Window<'a> {
                 let offset = ((image * h) as isize + src_y) * w as isize + first;
                 let source = self.src.data.as_ptr().wrapping_offset(offset * c as isize);
                 let ahead = self.step * c;
-                match self.src.activation {
+                match activation {
                     None => out.copy(s, source.wrapping_add(from), to - from, ahead),
                     Some(activation) => {
                         for (channels, at) in pixels(from..to, c) {
                             let from = source.wrapping_add(at);
-                            out.copy_active(s, from, channels, ahead, (activation, image));
+                            out.copy_active(s, from, channels, ahead, activation);
                         }
                     }
                 }
@@ -173,7 +174,7 @@ impl Cursor {
         }
     }
 
-    /// As `copy`, for some channels of one pixel of an image, with the activation applied.
+    /// As `copy`, for some channels of one pixel, with the activation applied.
     ///
     /// # Safety
     /// As for `copy`, of as many floats as there are channels.
@@ -184,16 +185,16 @@ impl Cursor {
         mut from: *const f32,
         channels: Range<usize>,
         ahead: usize,
-        (activation, image): (Activation, usize),
+        activation: ImageActivation,
     ) {
         let mut channel = channels.start;
         while channel < channels.end {
             s.prefetch(from.wrapping_add(ahead));
             let lanes = S::LANES.min(channels.end - channel).min(self.left_in_panel);
-            let affine = activation.load(s, image, channel, lanes);
+            let affine = activation.load(s, channel, lanes);
             // SAFETY: as many lanes as there are channels left, the caller's promise.
             unsafe {
-                let value = Activation::apply(s, load_n(s, from, lanes), affine);
+                let value = ImageActivation::apply(s, load_n(s, from, lanes), affine);
                 store_n(s, self.to, value, lanes);
             }
             from = from.wrapping_add(lanes);

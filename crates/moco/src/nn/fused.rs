@@ -255,14 +255,8 @@ impl Forward {
         let BnActOutput { out, saved, mean, var } =
             self.run(gamma, beta, norm, skip.as_ref(), tracked);
         let out = self.output(out);
-        let out = match (prepared, saved) {
-            (OpsKind::Tracked(prepared), Some(kept)) => {
-                let saved = Saved { forward: self, kept: Arc::new(kept), out: out.clone() };
-                prepared.finish(saved, out)
-            }
-            (OpsKind::UnTracked(prepared), _) => prepared.finish(out),
-            (OpsKind::Tracked(_), None) => unreachable!("a tracked forward keeps its state"),
-        };
+        let state = |kept| Saved { forward: self, kept: Arc::new(kept), out: out.clone() };
+        let out = record_kept(prepared, saved.map(state), out.clone());
         let constant = <Autodiff<Flex, C> as AutodiffBackend>::from_inner;
         (out, constant(vector(mean)), constant(vector(var)))
     }
@@ -354,6 +348,24 @@ where
     match prepared {
         OpsKind::Tracked(prepared) => prepared.finish(state, out),
         OpsKind::UnTracked(prepared) => prepared.finish(out),
+    }
+}
+
+/// As [`record`], for an operation that keeps a state only where a gradient is wanted.
+pub(super) fn record_kept<O, S, C, const N: usize>(
+    prepared: OpsKind<O, Flex, S, C, N>,
+    state: Option<S>,
+    out: FlexTensor,
+) -> FloatTensor<Autodiff<Flex, C>>
+where
+    O: Backward<Flex, N, State = S>,
+    S: Clone + Send + std::fmt::Debug + 'static,
+    C: CheckpointStrategy,
+{
+    match (prepared, state) {
+        (OpsKind::Tracked(prepared), Some(state)) => prepared.finish(state, out),
+        (OpsKind::UnTracked(prepared), _) => prepared.finish(out),
+        (OpsKind::Tracked(_), None) => unreachable!("a tracked forward keeps its state"),
     }
 }
 

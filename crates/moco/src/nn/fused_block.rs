@@ -2,7 +2,7 @@
 //!
 //! [`super::residual`] decides where it is used.
 
-use super::fused::{contiguous, slice, tensor, vector};
+use super::fused::{contiguous, record_kept, slice, tensor, vector};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -221,14 +221,8 @@ impl Forward {
         let tracked = matches!(prepared, OpsKind::Tracked(_));
         let BlockOutput { out, statistics, saved } = self.run(tracked);
         let out = self.output(out);
-        let out = match (prepared, saved) {
-            (OpsKind::Tracked(prepared), Some(kept)) => {
-                let saved = Saved { forward: self, kept: Arc::new(kept), out: out.clone() };
-                prepared.finish(saved, out)
-            }
-            (OpsKind::UnTracked(prepared), _) => prepared.finish(out),
-            (OpsKind::Tracked(_), None) => unreachable!("a tracked forward keeps its state"),
-        };
+        let state = |kept| Saved { forward: self, kept: Arc::new(kept), out: out.clone() };
+        let out = record_kept(prepared, saved.map(state), out.clone());
         (out, <Autodiff<Flex, C> as AutodiffBackend>::from_inner(flat(&statistics)))
     }
 }

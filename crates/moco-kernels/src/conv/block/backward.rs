@@ -5,7 +5,7 @@ use crate::Isa;
 use crate::conv::bn_act::BnActSaved;
 use crate::conv::sink::{Added, Plain, Target};
 use crate::conv::source::Input;
-use crate::conv::{put_data_grad, weight_grad};
+use crate::conv::{conv_data_grad, put_data_grad, weight_grad};
 use crate::norm::{Gate, Sums};
 use crate::threads::{Kept, filled};
 
@@ -56,7 +56,8 @@ impl Backward<'_> {
             self.layer_grads(projection, self.x.into(), &dy_skip, &sums, &mut grads.layers[depth]);
             drop(dz);
             grads.x = self.needs.x.then(|| {
-                let mut dx = self.input_grad(layers[0].0, &dy);
+                let BlockLayer { shape, weight, .. } = layers[0].0;
+                let mut dx = conv_data_grad(self.isa, shape, &dy, weight);
                 self.add_data_grad(projection.0, &dy_skip, &mut dx);
                 dx
             });
@@ -121,11 +122,6 @@ impl Backward<'_> {
         let sink = Plain(Target::over(&mut dx, layer.shape.cin));
         put_data_grad(self.isa, &layer.shape, dy, layer.weight, &sink);
         dx
-    }
-
-    /// The same, in memory of its own.
-    fn input_grad(&self, layer: &BlockLayer, dy: &[f32]) -> Vec<f32> {
-        crate::conv::conv_data_grad(self.isa, &layer.shape, dy, layer.weight)
     }
 
     /// Adds the gradient of a layer's input to `dx`.

@@ -2,7 +2,7 @@
 
 use super::transform::{OneWay, both_ways};
 use super::{Scheme, Tile, phases, transform};
-use crate::conv::source::{self, Activation};
+use crate::conv::source::{self, Activation, ImageActivation};
 use crate::simd::{Simd, load_n};
 use crate::threads::{LINE, odd_lines};
 
@@ -118,6 +118,7 @@ fn transform_tiles<S: Simd, T: OneWay<N, M> + Copy, const N: usize, const M: usi
         assert!((row + 1) * slabs.pitch <= slabs.slab);
         upcoming = tiles.next();
         let next = upcoming.map_or(pixels, |(_, next)| next);
+        let activation = source.activation.map(|activation| activation.of_image(image));
         for first in (0..channels).step_by(S::LANES) {
             let lanes = S::LANES.min(channels - first);
             let mut values = [[s.splat(0.0); N]; N];
@@ -130,8 +131,8 @@ fn transform_tiles<S: Simd, T: OneWay<N, M> + Copy, const N: usize, const M: usi
                     s.prefetch(next[y][x].wrapping_add(first));
                 }
             }
-            if let Some(activation) = source.activation {
-                let affine = activation.load(s, image, first, lanes);
+            if let Some(activation) = activation {
+                let affine = activation.load(s, first, lanes);
                 activate(s, affine, &pixels, zeros.as_ptr(), &mut values);
             }
             let values = both_ways(s, transform, values);
@@ -159,7 +160,7 @@ fn activate<S: Simd, const N: usize>(
 ) {
     for y in 0..N {
         for x in 0..N {
-            values[y][x] = Activation::apply(s, values[y][x], affine);
+            values[y][x] = ImageActivation::apply(s, values[y][x], affine);
         }
     }
     // A tile that overhangs the map has one of its corners there.
