@@ -65,6 +65,11 @@ const WHOLE_DEPTH: usize = 1024;
 /// cache.
 const JOB_FLOATS: usize = 96 << 10;
 const MAX_ROWS: usize = 240;
+/// Jobs that a layer of few points is cut into, by its outputs: with eleven jobs one of two threads
+/// waits for a tenth of the time.
+const JOBS: usize = 48;
+/// Panels of outputs that such a job has at least, for it gathers the rows again.
+const LEAST_PANELS: usize = 4;
 
 impl Gather<'_> {
     /// Spans of output points, one per job.
@@ -89,8 +94,14 @@ impl Gather<'_> {
         let [h, w, c] = self.window.src_dims;
         assert!(self.window.src.data.len() >= self.images * h * w * c);
         assert!(packed.len() >= super::pack::packed_len(isa, self.outputs, self.window.depth()));
-        for_each(spans.len(), |job| {
-            isa.run(Job { gather: self, packed, span: spans[job], job, sink });
+        let panel = isa.panel_width();
+        let panels = self.outputs.div_ceil(panel);
+        let shares = (JOBS / spans.len().max(1)).clamp(1, panels.div_ceil(LEAST_PANELS).max(1));
+        for_each(spans.len() * shares, |i| {
+            let (job, share) = (i / shares, i % shares);
+            let bound = |share: usize| self.outputs.min(share * panels / shares * panel);
+            let outputs = bound(share)..bound(share + 1);
+            isa.run(Job { gather: self, packed, span: spans[job], outputs, job, sink });
         });
     }
 
@@ -107,6 +118,8 @@ struct Job<'a, K> {
     gather: &'a Gather<'a>,
     packed: &'a [f32],
     span: Span,
+    /// Whole panels, except the last.
+    outputs: Range<usize>,
     job: usize,
     sink: &'a K,
 }
@@ -169,7 +182,7 @@ impl<K: Sink> Job<'_, K> {
             gather_rows(s, window, points, 0..depth, (&mut *scratch, pitch));
             &*scratch
         };
-        for first in (0..self.gather.outputs).step_by(panel) {
+        for first in self.outputs.clone().step_by(panel) {
             for columns in depth_blocks(depth) {
                 let a = Strided { data: &data[columns.start..], row_stride: pitch, k_stride: 1 };
                 let sums = (&mut *sums.0, panel);
@@ -181,18 +194,18 @@ impl<K: Sink> Job<'_, K> {
     /// A block of columns at a time, with sums for all outputs.
     #[inline(always)]
     fn block_by_block<S: Simd>(&self, s: S, points: &Points) {
-        let (window, outputs) = (&self.gather.window, self.gather.outputs);
+        let (window, outputs) = (&self.gather.window, &self.outputs);
         let panel = S::LANES * S::TILE_VECTORS;
         let pitch = odd_lines(DEPTH_BLOCK);
-        let sums_pitch = odd_lines(outputs.next_multiple_of(S::LANES));
+        let sums_pitch = odd_lines(outputs.len().next_multiple_of(S::LANES));
         let mut memory = Scratch::new(points.count * (pitch + sums_pitch) + LINE);
         let mut scratch = &mut *memory;
         let sums = cut(&mut scratch, points.count * sums_pitch);
         for columns in depth_blocks(window.depth()) {
             gather_rows(s, window, points, columns.clone(), (&mut *scratch, pitch));
             let a = Strided { data: scratch, row_stride: pitch, k_stride: 1 };
-            for first in (0..outputs).step_by(panel) {
-                let sums = (&mut sums[first..], sums_pitch);
+            for first in outputs.clone().step_by(panel) {
+                let sums = (&mut sums[first - outputs.start..], sums_pitch);
                 self.multiply(s, points, a, columns.clone(), first, sums);
             }
         }
@@ -236,8 +249,8 @@ impl<K: Sink> Job<'_, K> {
     /// What points that no tap reaches get.
     #[inline(always)]
     fn put_zeros<S: Simd>(&self, s: S, points: &Points) {
-        for first in (0..self.gather.outputs).step_by(S::LANES) {
-            let at = Channels { first, lanes: S::LANES.min(self.gather.outputs - first) };
+        for first in self.outputs.clone().step_by(S::LANES) {
+            let at = Channels { first, lanes: S::LANES.min(self.outputs.end - first) };
             let zero = s.splat(0.0);
             let mut state = self.sink.begin(s, at, zero);
             for &pixel in &points.pixels[..points.count] {

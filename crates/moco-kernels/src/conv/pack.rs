@@ -83,13 +83,14 @@ impl Kernel for PackPanel<'_> {
         let slots: Vec<Option<usize>> =
             (0..taps_in_kernel).map(|tap| taps.iter().position(|&t| t == tap)).collect();
         let floats_in_run = view.channels / runs * taps_in_kernel;
+        let mut square = [[0.0; 16]; 16];
         for lane in (0..width).step_by(S::LANES) {
             for run in 0..runs {
                 let start = (first + lane) * view.output_stride + run * view.channel_stride;
                 let (mut channel, mut tap) = (run, 0);
                 for begin in (0..floats_in_run).step_by(S::LANES) {
                     let rows = S::LANES.min(floats_in_run - begin);
-                    let square = load_square(s, view, first + lane, start + begin, rows);
+                    load_square(s, view, first + lane, start + begin, &mut square);
                     for values in &square[..rows] {
                         if let Some(slot) = slots[tap] {
                             let to = &mut out[(slot * view.channels + channel) * width + lane..];
@@ -106,34 +107,33 @@ impl Kernel for PackPanel<'_> {
     }
 }
 
-/// Row `i < rows`, lane `l`: the float at `from + i` plus `l` outputs. Zero beyond the last output.
+/// Fills row `i`, lane `l` with the float at `from + i` plus `l` outputs, `LANES` rows and lanes: zero
+/// beyond the last output or float.
+///
+/// Into the caller's memory: a square of zeros for each call took as long as the transposition.
 #[inline(always)]
 pub(crate) fn load_square<S: Simd>(
     s: S,
     view: WeightView,
     output: usize,
     from: usize,
-    rows: usize,
-) -> [[f32; 16]; 16] {
-    let mut square = [[0.0; 16]; 16];
+    square: &mut [[f32; 16]; 16],
+) {
     let inside = view.outputs.saturating_sub(output).min(S::LANES);
     let last = from + (S::LANES - 1) * view.output_stride + S::LANES;
-    let whole = inside == S::LANES && last <= view.data.len();
-    if whole && rows == 1 && view.output_stride == 1 {
-        square[0][..S::LANES].copy_from_slice(&view.data[from..from + S::LANES]);
-    } else if whole {
+    if inside == S::LANES && last <= view.data.len() {
         // SAFETY: `last` is the end of the last row that is read; the square has room for all.
         unsafe {
             let data = view.data.as_ptr().add(from);
             s.transpose(data, view.output_stride, square[0].as_mut_ptr(), 16);
         }
     } else {
+        square[..S::LANES].fill([0.0; 16]);
         for lane in 0..inside {
             let floats = &view.data[from + lane * view.output_stride..];
-            for (row, &value) in square[..rows].iter_mut().zip(floats) {
+            for (row, &value) in square[..S::LANES].iter_mut().zip(floats) {
                 row[lane] = value;
             }
         }
     }
-    square
 }

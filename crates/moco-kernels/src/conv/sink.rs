@@ -224,6 +224,9 @@ impl Sink for Affine<'_> {
     #[inline(always)]
     fn expect<S: Simd>(&self, s: S, pixel: usize, at: Channels) {
         self.target.expect(s, pixel, at);
+        if let Some(skip) = self.skip {
+            s.prefetch(skip.as_ptr().wrapping_add(pixel * self.target.channels + at.first));
+        }
     }
 
     #[inline(always)]

@@ -155,24 +155,24 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn div(self, a: __m256, b: __m256) -> __m256 {
-        // SAFE__m256Y: see above.
+        // SAFETY: see above.
         unsafe { _mm256_div_ps(a, b) }
     }
     #[inline(always)]
     fn sqrt(self, a: __m256) -> __m256 {
-        // SAFE__m256Y: see above.
+        // SAFETY: see above.
         unsafe { _mm256_sqrt_ps(a) }
     }
     #[inline(always)]
     fn max(self, a: __m256, b: __m256) -> __m256 {
-        // __m256he instruction returns its second operand when either is NaN.
-        // SAFE__m256Y: see above.
+        // The instruction returns its second operand when either is NaN.
+        // SAFETY: see above.
         unsafe { _mm256_max_ps(a, b) }
     }
     #[inline(always)]
     fn min(self, a: __m256, b: __m256) -> __m256 {
-        // __m256he instruction returns its second operand when either is NaN.
-        // SAFE__m256Y: see above.
+        // The instruction returns its second operand when either is NaN.
+        // SAFETY: see above.
         unsafe { _mm256_min_ps(a, b) }
     }
     #[inline(always)]

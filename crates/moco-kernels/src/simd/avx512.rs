@@ -166,24 +166,24 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn div(self, a: __m512, b: __m512) -> __m512 {
-        // SAFE__m512Y: see above.
+        // SAFETY: see above.
         unsafe { _mm512_div_ps(a, b) }
     }
     #[inline(always)]
     fn sqrt(self, a: __m512) -> __m512 {
-        // SAFE__m512Y: see above.
+        // SAFETY: see above.
         unsafe { _mm512_sqrt_ps(a) }
     }
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
-        // __m512he instruction returns its second operand when either is NaN.
-        // SAFE__m512Y: see above.
+        // The instruction returns its second operand when either is NaN.
+        // SAFETY: see above.
         unsafe { _mm512_max_ps(a, b) }
     }
     #[inline(always)]
     fn min(self, a: __m512, b: __m512) -> __m512 {
-        // __m512he instruction returns its second operand when either is NaN.
-        // SAFE__m512Y: see above.
+        // The instruction returns its second operand when either is NaN.
+        // SAFETY: see above.
         unsafe { _mm512_min_ps(a, b) }
     }
     #[inline(always)]

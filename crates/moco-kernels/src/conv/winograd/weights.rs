@@ -29,9 +29,10 @@ pub(super) fn transform_weights<S: Simd>(
 ) {
     let count = channels.len();
     assert!(out.len() >= POINTS * count * width && width.is_multiple_of(S::LANES));
+    let mut squares = [[[0.0; 16]; 16]; 2];
     for lane in (0..width).step_by(S::LANES) {
         for (row, channel) in channels.clone().enumerate() {
-            let kernel = load_kernels(s, kernels, first + lane, channel);
+            let kernel = load_kernels(s, kernels, first + lane, channel, &mut squares);
             let transformed = match kernels.scheme {
                 Scheme::Stride1 => both_ways(s, transform::Weights, kernel),
                 Scheme::Stride2 => both_ways(s, phases::Weights, kernel),
@@ -55,18 +56,20 @@ fn load_kernels<S: Simd>(
     Kernels { view, rotated, .. }: Kernels,
     output: usize,
     channel: usize,
+    [taps, later]: &mut [[[f32; 16]; 16]; 2],
 ) -> [[S::V; 3]; 3] {
     let from = output * view.output_stride + channel * view.channel_stride;
-    let mut taps = load_square(s, view, output, from, S::LANES.min(9));
-    // A square of eight lanes has one row too few.
+    load_square(s, view, output, from, taps);
+    // A square of eight lanes has one row too few: the next one, a float further on, has it.
     if S::LANES < 9 {
-        taps[8] = load_square(s, view, output, from + 8, 1)[0];
+        load_square(s, view, output, from + 9 - S::LANES, later);
     }
     let mut kernel = [[s.splat(0.0); 3]; 3];
     for t in 0..9 {
-        let tap = &taps[if rotated { 8 - t } else { t }];
+        let tap = if rotated { 8 - t } else { t };
+        let row = if tap < S::LANES { &taps[tap] } else { &later[tap + S::LANES - 9] };
         // SAFETY: no vector has more than 16 lanes.
-        kernel[t / 3][t % 3] = unsafe { s.load(tap.as_ptr()) };
+        kernel[t / 3][t % 3] = unsafe { s.load(row.as_ptr()) };
     }
     kernel
 }
