@@ -1,7 +1,7 @@
 //! One head's matrices, copied to where the register tile wants them.
 
 use super::AttentionShape;
-use crate::gemm::{Dims, Panel, Strided, multiply, pack_strip};
+use crate::gemm::{Dims, Fetch, Panel, Strided, multiply, pack_strip};
 use crate::simd::{Simd, load_n, store_n};
 use crate::threads::odd_lines;
 
@@ -137,9 +137,9 @@ pub(super) fn times_across<S: Simd>(
     let width = S::LANES * S::TILE_VECTORS;
     for first in (0..layout.wide).step_by(width) {
         let stride = width.min(layout.wide - first);
-        let dims = Dims { rows, depth, vectors: stride / S::LANES };
+        let dims = Dims { rows, depth, vectors: stride / S::LANES, fetch: Fetch::NOTHING };
         let c = (&mut c[first..], layout.score_stride);
-        let b = Panel { data: &packed[first * depth..], stride, next: 0 };
+        let b = Panel { data: &packed[first * depth..], stride };
         multiply(s, dims, a, b, c, false);
     }
 }
@@ -158,12 +158,12 @@ pub(super) fn times_along<S: Simd>(
     let width = S::LANES * S::TILE_VECTORS;
     for first in (0..layout.deep).step_by(width) {
         let vectors = (layout.deep - first).min(width) / S::LANES;
-        let dims = Dims { rows, depth, vectors };
+        let dims = Dims { rows, depth, vectors, fetch: Fetch::NOTHING };
         multiply(
             s,
             dims,
             a,
-            Panel { data: &b[first..], stride: layout.deep, next: 0 },
+            Panel { data: &b[first..], stride: layout.deep },
             (&mut c[first..], layout.deep),
             accumulate,
         );

@@ -19,7 +19,7 @@ use super::shape::{Span, spans, units};
 use super::sink::{Channels, Sink};
 use super::window::{Panels, Window};
 use crate::Isa;
-use crate::gemm::{Dims, Finish, Panel, Strided, multiply, multiply_into};
+use crate::gemm::{Dims, Fetch, Finish, Panel, Strided, multiply, multiply_into};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{LINE, Scratch, cut, for_each, odd_lines};
 
@@ -228,8 +228,11 @@ impl<K: Sink> Job<'_, K> {
         let vectors = outputs.div_ceil(S::LANES).min(S::TILE_VECTORS);
         let width = vectors * S::LANES;
         let data = &self.packed[first * depth + columns.start * width..];
-        let b = Panel { data, stride: width, next: 0 };
-        let dims = Dims { rows: points.count, depth: columns.len(), vectors };
+        let b = Panel { data, stride: width };
+        // Of rows a page apart, a set of the first-level cache has no room for twice as many.
+        let far = self.gather.in_place() && !a.row_stride.is_multiple_of(1024);
+        let fetch = Fetch { columns: &[], rows: far.then_some(0) };
+        let dims = Dims { rows: points.count, depth: columns.len(), vectors, fetch };
         if columns.end < depth {
             return multiply(s, dims, a, b, (sums, pitch), columns.start > 0);
         }

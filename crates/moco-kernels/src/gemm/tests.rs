@@ -1,4 +1,4 @@
-use super::{Dims, Panel, Strided, multiply, scalar};
+use super::{Columns, Dims, Fetch, Panel, Strided, multiply, scalar};
 use crate::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::testing::{Rng, isas, relative_error};
@@ -20,9 +20,16 @@ impl Kernel for Block<'_> {
         let mut col = 0;
         while col < cols {
             let vectors = ((cols - col) / S::LANES).min(S::TILE_VECTORS);
-            let b = Panel { data: &self.b[col..], stride: self.b_stride, next: S::LANES };
+            let b = Panel { data: &self.b[col..], stride: self.b_stride };
+            // Of places that exist and of some that do not.
+            let mut columns = Columns::new();
+            columns.add(self.b.as_ptr(), self.b_stride, 2);
+            columns.add(self.b.as_ptr().wrapping_add(1 << 20), self.b_stride, 5);
+            let rows = (self.a.k_stride == 1).then_some(rows * self.a.row_stride);
+            let fetch = Fetch { rows, ..columns.fetch() };
+            let dims = Dims { rows: self.dims[0], depth, vectors, fetch };
             let c = (&mut self.c[col..], self.c_stride);
-            multiply(s, Dims { rows, depth, vectors }, self.a, b, c, true);
+            multiply(s, dims, self.a, b, c, true);
             col += vectors * S::LANES;
         }
     }

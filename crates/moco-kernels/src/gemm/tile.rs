@@ -1,7 +1,9 @@
 //! The register tile and the loop over a block's rows.
 
+use super::fetch::Column;
 use super::{Dims, Panel, Strided};
 use crate::simd::Simd;
+use crate::threads::LINE;
 
 /// What happens to a tile's sums when they are complete, while they are still in registers.
 pub(crate) trait Finish<S: Simd> {
@@ -59,7 +61,7 @@ pub(crate) fn multiply_into<S: Simd, F: Finish<S>>(
     b: Panel,
     finish: &mut F,
 ) {
-    let Dims { rows, depth, vectors } = dims;
+    let Dims { rows, depth, vectors, fetch } = dims;
     if rows == 0 || depth == 0 {
         return;
     }
@@ -75,12 +77,11 @@ pub(crate) fn multiply_into<S: Simd, F: Finish<S>>(
             a_k: a.k_stride,
             b: b.data.as_ptr(),
             b_k: b.stride,
-            // Each of the first tiles fetches one vector of every row, which is a line.
-            ahead: if row / S::TILE_ROWS < vectors {
-                b.next + row / S::TILE_ROWS * S::LANES
-            } else {
-                0
-            },
+            column: fetch.columns.get(row / S::TILE_ROWS).copied(),
+            next_rows: fetch.rows.map(|after_last| match row + count < rows {
+                true => count * a.row_stride,
+                false => after_last.wrapping_sub(row * a.row_stride),
+            }),
             row,
             finish: &mut *finish,
         };
@@ -110,8 +111,10 @@ struct TileArgs<'a, F> {
     a_k: usize,
     b: *const f32,
     b_k: usize,
-    /// From `b` to what is fetched meanwhile, row by row.
-    ahead: usize,
+    /// What is fetched meanwhile, line by line.
+    column: Option<Column>,
+    /// From `a` to rows that are fetched meanwhile.
+    next_rows: Option<usize>,
     /// Of the tile's first row in the block.
     row: usize,
     finish: &'a mut F,
@@ -150,17 +153,27 @@ unsafe fn run_tile<S: Simd, F: Finish<S>>(s: S, rows: usize, vectors: usize, arg
 /// As for [`run_tile`].
 #[inline(always)]
 unsafe fn tile<S: Simd, F: Finish<S>, const R: usize, const N: usize>(s: S, args: TileArgs<F>) {
-    let TileArgs { depth, a, a_row, a_k, b, b_k, ahead, row, finish } = args;
+    let TileArgs { depth, a, a_row, a_k, b, b_k, column, next_rows, row, finish } = args;
     finish.expect::<R, N>(s, row);
     let mut sums = [[s.splat(0.0); N]; R];
     let (mut a, mut b) = (a, b);
-    for _ in 0..depth {
-        // SAFETY: this is one `k < depth`, the caller's promise.
-        unsafe {
-            s.prefetch_far(b.wrapping_add(ahead));
-            step(s, &mut sums, a, a_row, b);
-            a = a.wrapping_add(a_k);
-            b = b.wrapping_add(b_k);
+    // Where nothing is to be fetched, what is just read: a branch here would cost more.
+    let Column { start: mut line, stride } = column.unwrap_or(Column { start: b, stride: b_k });
+    for start in (0..depth).step_by(LINE) {
+        if let Some(ahead) = next_rows {
+            for r in 0..R {
+                s.prefetch(a.wrapping_add(ahead).wrapping_add(r * a_row));
+            }
+        }
+        for _ in start..depth.min(start + LINE) {
+            // SAFETY: this is one `k < depth`, the caller's promise.
+            unsafe {
+                s.prefetch_far(line);
+                step(s, &mut sums, a, a_row, b);
+                a = a.wrapping_add(a_k);
+                b = b.wrapping_add(b_k);
+                line = line.wrapping_add(stride);
+            }
         }
     }
     // SAFETY: the caller's promise.

@@ -20,7 +20,7 @@ use crate::conv::pack::WeightView;
 use crate::conv::shape::{ConvShape, Span, spans};
 use crate::conv::sink::{Channels, Sink};
 use crate::conv::source::Input;
-use crate::gemm::{Dims, Panel, Strided, multiply};
+use crate::gemm::{Dims, Fetch, Panel, Strided, multiply};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Kept, LINE, Scratch, cut, for_each, for_each_chunk};
 
@@ -233,8 +233,8 @@ impl<K: Sink> Kernel for FusedJob<'_, K> {
             let lanes = panel.min(outputs - first);
             let width = lanes.next_multiple_of(S::LANES);
             let weights = &weights[first * POINTS * depth..][..width * POINTS * depth];
-            let layout =
-                Layout { scheme: conv.kernels.scheme, slabs, products, tiles: count, width };
+            let scheme = conv.kernels.scheme;
+            let layout = Layout { scheme, slabs, products, tiles: count, width, far: false };
             multiply_points(s, layout, (tiles, 0..depth), weights, sums);
             write_outputs(s, conv, span, first..first + lanes, (sums, products), job, sink);
         }
@@ -297,8 +297,8 @@ impl<K: Sink> Kernel for PanelJob<'_, K> {
         for start in (0..depth).step_by(PHASED_DEPTH) {
             let channels = start..depth.min(start + PHASED_DEPTH);
             transform_weights(s, conv.kernels, channels.clone(), outputs.start, width, scratch);
-            let layout =
-                Layout { scheme: conv.kernels.scheme, slabs, products, tiles: count, width };
+            let scheme = conv.kernels.scheme;
+            let layout = Layout { scheme, slabs, products, tiles: count, width, far: true };
             multiply_points(s, layout, (tiles, channels), scratch, sums);
         }
         write_outputs(s, conv, span, outputs, (sums, products), job, sink);
@@ -313,6 +313,8 @@ struct Layout {
     products: Slabs,
     tiles: usize,
     width: usize,
+    /// Whether the tiles lie beyond the second-level cache.
+    far: bool,
 }
 
 /// The products of `tiles` (over `channels` of their depth) and `weights`
@@ -325,17 +327,18 @@ fn multiply_points<S: Simd>(
     weights: &[f32],
     sums: &mut [f32],
 ) {
-    let Layout { scheme, slabs, products, tiles: tiles_in_span, width } = layout;
+    let Layout { scheme, slabs, products, tiles: tiles_in_span, width, far } = layout;
     let depth = channels.len();
     for sum in 0..scheme.sums() {
         let sums = &mut sums[sum * products.slab..][..products.slab];
         for (term, (input, point)) in scheme.products_of_sum(sum).enumerate() {
             let begun = channels.start > 0 || term > 0;
             let data = &weights[point * depth * width..][..depth * width];
-            let b = Panel { data, stride: width, next: 0 };
+            let b = Panel { data, stride: width };
             for (row, tiles) in (0..tiles_in_span).step_by(BLOCK).zip(tiles.chunks(slabs.len())) {
-                let dims =
-                    Dims { rows: BLOCK.min(tiles_in_span - row), depth, vectors: width / S::LANES };
+                let rows = BLOCK.min(tiles_in_span - row);
+                let fetch = Fetch { columns: &[], rows: far.then_some(slabs.len()) };
+                let dims = Dims { rows, depth, vectors: width / S::LANES, fetch };
                 let data = &tiles[input * slabs.slab + channels.start..];
                 let a = Strided { data, row_stride: slabs.pitch, k_stride: 1 };
                 let c = (&mut sums[row * products.pitch..], products.pitch);

@@ -15,7 +15,7 @@ use super::{POINTS, Scheme, Tiles};
 use crate::Isa;
 use crate::conv::shape::{ConvShape, Span, spans};
 use crate::conv::source::Input;
-use crate::gemm::{Dims, Panel, Strided, multiply};
+use crate::gemm::{Columns, Dims, Panel, Strided, multiply};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Disjoint, Kept, LINE, Scratch, cut, filled, for_each, for_each_chunk};
 
@@ -105,31 +105,61 @@ impl<'a> Problem<'a> {
     }
 
     /// `dU[ci][co] = Vᵀ dM`, or `+=`, at one point, for some input and output channels and the tiles
-    /// of one block. Rows of `du` are `pitch` apart.
+    /// of one block. Rows of `du` are `pitch` apart. `then` says which block is read next, and at
+    /// which point.
     #[inline(always)]
     fn multiply_point<S: Simd>(
         &self,
         s: S,
-        point: usize,
+        (point, block): (usize, &[f32]),
         tiles: usize,
-        block: &[f32],
         [cin, cout]: [Range<usize>; 2],
         (du, pitch): (&mut [f32], usize),
         add: bool,
+        then: (usize, &[f32]),
     ) {
-        let (v, dm) = block.split_at(self.half_len());
-        for (term, (input, sum)) in self.scheme.products_of_weights(point).enumerate() {
-            let data = &v[input * self.v.slab + cin.start..];
-            let a = Strided { data, row_stride: 1, k_stride: self.v.pitch };
-            for first in cout.clone().step_by(self.panel) {
-                let vectors = (cout.end - first).div_ceil(S::LANES).min(S::TILE_VECTORS);
-                let dims = Dims { rows: cin.len(), depth: tiles, vectors };
-                let data = &dm[sum * self.dm.slab + first..];
-                let b = Panel { data, stride: self.dm.pitch, next: 0 };
-                let du = (&mut du[first - cout.start..], pitch);
-                multiply(s, dims, a, b, du, add || term > 0);
+        let corner = [cin.start, cout.start];
+        let mut products = self.scheme.products_of_weights(point).peekable();
+        let mut begun = add;
+        while let Some(product) = products.next() {
+            let [v, dm] = self.operands(block, product, corner);
+            let next = match products.peek() {
+                Some(&product) => self.operands(block, product, corner),
+                None => {
+                    let first = self.scheme.products_of_weights(then.0).next();
+                    self.operands(then.1, first.unwrap_or(product), corner)
+                }
+            };
+            let a = Strided { data: v, row_stride: 1, k_stride: self.v.pitch };
+            for first in (0..cout.len()).step_by(self.panel) {
+                let vectors = (cout.len() - first).div_ceil(S::LANES).min(S::TILE_VECTORS);
+                let mut columns = Columns::new();
+                if first + self.panel < cout.len() {
+                    let panel = dm[first + self.panel..].as_ptr();
+                    columns.add(panel, self.dm.pitch, self.panel.div_ceil(LINE));
+                } else {
+                    columns.add(next[1].as_ptr(), self.dm.pitch, self.panel.div_ceil(LINE));
+                    columns.add(next[0].as_ptr(), self.v.pitch, cin.len().div_ceil(LINE));
+                }
+                let fetch = columns.fetch();
+                let dims = Dims { rows: cin.len(), depth: tiles, vectors, fetch };
+                let b = Panel { data: &dm[first..], stride: self.dm.pitch };
+                multiply(s, dims, a, b, (&mut du[first..], pitch), begun);
             }
+            begun = true;
         }
+    }
+
+    /// `V` and `dM` of one product, from these channels on.
+    #[inline(always)]
+    fn operands<'b>(
+        &self,
+        block: &'b [f32],
+        (input, sum): (usize, usize),
+        [cin, cout]: [usize; 2],
+    ) -> [&'b [f32]; 2] {
+        let (v, dm) = block.split_at(self.half_len());
+        [&v[input * self.v.slab + cin..], &dm[sum * self.dm.slab + cout..]]
     }
 
     fn zeros_len(&self) -> usize {
@@ -274,7 +304,8 @@ impl Kernel for NarrowJob<'_> {
             let count = span.end - span.start;
             for (point, du) in du.chunks_mut(slab).enumerate() {
                 let du = (du, problem.cout_pitch);
-                problem.multiply_point(s, point, count, tiles, channels.clone(), du, block > 0);
+                let here = (point, &*tiles);
+                problem.multiply_point(s, here, count, channels.clone(), du, block > 0, here);
             }
         }
     }
@@ -334,12 +365,17 @@ impl Kernel for SideJob<'_> {
         if wave.first && wave.spans.is_empty() {
             du.fill(0.0);
         }
+        let block = |i: usize| &wave.tiles[i * problem.block_len()..][..problem.block_len()];
         for (point, du) in points.zip(du.chunks_mut(SIDE * SIDE)) {
-            let blocks = wave.spans.iter().zip(wave.tiles.chunks(problem.block_len()));
-            for (block, (span, tiles)) in blocks.enumerate() {
+            for (i, span) in wave.spans.iter().enumerate() {
                 let (count, du) = (span.end - span.start, (&mut *du, SIDE));
-                let add = block > 0 || !wave.first;
-                problem.multiply_point(s, point, count, tiles, channels.clone(), du, add);
+                let add = i > 0 || !wave.first;
+                let then = match i + 1 < wave.spans.len() {
+                    true => (point, block(i + 1)),
+                    false => ((point + 1) % POINTS, block(0)),
+                };
+                let channels = channels.clone();
+                problem.multiply_point(s, (point, block(i)), count, channels, du, add, then);
             }
         }
     }

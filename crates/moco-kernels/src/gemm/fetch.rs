@@ -1,0 +1,58 @@
+//! What a block product fetches into the caches while it computes, for itself and the next one.
+//!
+//! None of it changes a result, and the places need not exist. Packed weights need nothing: the
+//! hardware foresees them. Rows of maps it does not foresee: they are short, and far apart.
+
+use crate::threads::LINE;
+
+/// What a product fetches.
+#[derive(Clone, Copy)]
+pub(crate) struct Fetch<'a> {
+    /// Tile `i` fetches column `i` into the second-level cache.
+    pub columns: &'a [Column],
+    /// Each tile fetches the rows of the next into the first-level cache, and the last one those that
+    /// lie so many floats behind the first row. For an `A` whose rows are contiguous.
+    pub rows: Option<usize>,
+}
+
+impl Fetch<'_> {
+    pub(crate) const NOTHING: Self = Fetch { columns: &[], rows: None };
+}
+
+/// Cache lines `stride` floats apart, one for every `k`.
+#[derive(Clone, Copy)]
+pub(crate) struct Column {
+    pub start: *const f32,
+    pub stride: usize,
+}
+
+/// A list of columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns {
+    columns: [Column; Self::MOST],
+    count: usize,
+}
+
+impl Columns {
+    const MOST: usize = 6;
+
+    #[inline(always)]
+    pub(crate) fn new() -> Columns {
+        Columns { columns: [Column { start: std::ptr::null(), stride: 0 }; Self::MOST], count: 0 }
+    }
+
+    /// Adds rows of `lines` lines that begin at `start`, as many as there is room for.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, start: *const f32, stride: usize, lines: usize) {
+        for i in 0..lines.min(Self::MOST - self.count) {
+            self.columns[self.count] = Column { start: start.wrapping_add(i * LINE), stride };
+            self.count += 1;
+        }
+    }
+
+    /// All of them, and no rows.
+    #[inline(always)]
+    pub(crate) fn fetch(&self) -> Fetch<'_> {
+        Fetch { columns: &self.columns[..self.count], rows: None }
+    }
+}
