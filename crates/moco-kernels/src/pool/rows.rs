@@ -98,10 +98,12 @@ impl Best {
     }
 
     #[inline(always)]
+    #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "one comparison that is true of a NaN")]
     fn take_larger(&mut self, pixel: &[f32; BLOCK], position: u32) {
         for i in 0..BLOCK {
             let best = self.values[i];
-            let wins = pixel[i] > best || (pixel[i].is_nan() && !best.is_nan());
+            // Larger, or the first that is no number.
+            let wins = !(pixel[i] <= best) & !best.is_nan();
             self.values[i] = if wins { pixel[i] } else { best };
             self.positions[i] = if wins { position } else { self.positions[i] };
         }
