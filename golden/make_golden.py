@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 import layers
 import loss
+import mix
 import optim
 import probe
 import resnet
@@ -39,7 +40,7 @@ from methods import (
 
 PACKAGES = ["torch", "torchvision", "timm", "lightly", "numpy", "scikit-learn", "safetensors"]
 METHODS = [instdisc, invaspread, cpc, cmc, moco_v3, simclr, byol, simsiam, swav, dino, mae]
-MODULES = [layers, loss, optim, resnet, trajectory, probe, vit, *METHODS]
+MODULES = [layers, loss, optim, resnet, trajectory, probe, mix, vit, *METHODS]
 LARGEST_FILE = 900_000
 
 

@@ -27,6 +27,8 @@ pub enum Purpose {
     Bank,
     /// Which rows of a memory bank an image is compared with.
     Negatives,
+    /// How the training images of a step are mixed.
+    Mixing,
 }
 
 /// The stream for `purpose` at `position` (a step, an epoch, or 0).

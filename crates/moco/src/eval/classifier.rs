@@ -63,6 +63,14 @@ pub fn cross_entropy(logits: Tensor<2>, labels: &[u32], smoothing: f64) -> Tenso
     cross_entropy_at(logits, own) * (1.0 - smoothing) + uniform * smoothing
 }
 
+/// Mean cross-entropy with targets that are shares of classes.
+///
+/// # Shapes
+/// `[N, classes]`, twice, to `[1]`; the targets are constants.
+pub fn soft_cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    (log_softmax(logits, 1) * targets).sum_dim(1).mean().neg()
+}
+
 /// Augmented training images, a batch of at most `batch_size` at a time. Images that cannot be
 /// read are left out, however many they are.
 pub fn training_images(
@@ -82,4 +90,49 @@ pub fn training_images(
         cache_mb: 0,
     };
     Loader::start(train.clone(), settings, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::to_host;
+    use crate::eval::Mix;
+    use crate::nn::init;
+
+    const LABELS: [u32; 6] = [3, 0, 1, 1, 4, 2];
+    const CLASSES: usize = 5;
+
+    fn logits() -> Tensor<2> {
+        let mut rng = rng::stream(5, Purpose::Weights, 0);
+        init::normal([LABELS.len(), CLASSES], 2.0, &mut rng, &Device::flex())
+    }
+
+    /// By the definition, in f64.
+    fn loop_cross_entropy(logits: &[f32], targets: &[f32]) -> f64 {
+        let rows = logits.chunks_exact(CLASSES).zip(targets.chunks_exact(CLASSES));
+        let losses = rows.map(|(logits, targets)| {
+            let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
+            let pairs = logits.iter().zip(targets);
+            pairs.map(|(&l, &t)| f64::from(t) * (sum.ln() - f64::from(l))).sum::<f64>()
+        });
+        losses.sum::<f64>() / LABELS.len() as f64
+    }
+
+    #[test]
+    fn the_loss_of_soft_targets_equals_a_loop() {
+        let targets = Mix::blend(0.3).targets(&LABELS, CLASSES, 0.1, &Device::flex());
+        let expected = loop_cross_entropy(&to_host(logits()), &to_host(targets.clone()));
+        let found = f64::from(to_host(soft_cross_entropy(logits(), targets))[0]);
+        assert!((found / expected - 1.0).abs() < 1e-6, "{found} is not {expected}");
+    }
+
+    #[test]
+    fn targets_of_images_that_keep_all_of_themselves_are_their_labels() {
+        for smoothing in [0.0, 0.1] {
+            let targets = Mix::blend(1.0).targets(&LABELS, CLASSES, smoothing, &Device::flex());
+            let soft = to_host(soft_cross_entropy(logits(), targets))[0];
+            let hard = to_host(cross_entropy(logits(), &LABELS, smoothing))[0];
+            assert!((soft / hard - 1.0).abs() < 1e-6, "{soft} is not {hard}");
+        }
+    }
 }

@@ -6,13 +6,15 @@ mod finetune;
 mod knn;
 mod linear;
 mod logistic;
+mod mix;
 
-pub use classifier::{Classifier, cross_entropy};
+pub use classifier::{Classifier, cross_entropy, soft_cross_entropy};
 pub use features::{Features, FrozenEncoder, features, pixel_features};
 pub use finetune::{FineTune, fine_tune};
 pub use knn::knn;
 pub use linear::{LinearProbe, linear_sgd};
 pub use logistic::{Logistic, logistic};
+pub use mix::{Mix, Mixing};
 
 /// Share of test images classified rightly.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -11,6 +11,7 @@ mod invaspread;
 mod layers;
 mod loss;
 mod mae;
+mod mix;
 mod moco_method;
 mod moco_v3;
 mod norm;
