@@ -302,7 +302,14 @@ pub struct FinetuneArgs {
     /// Factor on the learning rate from each layer to the one below it
     #[arg(long, value_name = "FACTOR", default_value_t = 0.65, value_parser = share)]
     pub layer_decay: f64,
-    /// Seed of order, augmentation, first weights and the choice of labels
+    /// Blend images in pairs: the parameter of mixup's Beta distribution, 0.8 in MAE's recipe; 0 is off
+    #[arg(long, value_name = "A", default_value_t = 0.0, value_parser = mixing, allow_negative_numbers = true)]
+    pub mixup: f64,
+    /// Paste boxes of one image into another: CutMix's parameter, 1 in MAE's recipe; with --mixup, a
+    /// coin decides between them at each step
+    #[arg(long, value_name = "A", default_value_t = 0.0, value_parser = mixing, allow_negative_numbers = true)]
+    pub cutmix: f64,
+    /// Seed of order, augmentation, mixing, first weights and the choice of labels
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 }
@@ -461,6 +468,14 @@ fn share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
         _ => Err("must be above 0 and at most 1".to_owned()),
+    }
+}
+
+/// Far above 100 a Beta distribution is 1/2 and nothing else; its draws overflow in the end.
+fn mixing(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=100.0).contains(&value) => Ok(value),
+        _ => Err("must be a number from 0, which turns it off, to 100".to_owned()),
     }
 }
 

@@ -9,7 +9,9 @@ use crate::failure::RunFailed;
 use crate::session::{Machine, load_encoder};
 use anyhow::{Context, bail, ensure};
 use moco::config::{FeatureKind, RunConfig};
-use moco::eval::{self, Accuracy, Features, FineTune, FrozenEncoder, LinearProbe, Logistic};
+use moco::eval::{
+    self, Accuracy, Features, FineTune, FrozenEncoder, LinearProbe, Logistic, Mixing,
+};
 use moco::methods;
 use moco::report::percent;
 use moco_data::Dataset;
@@ -117,8 +119,12 @@ fn finetune(args: &FinetuneArgs) -> anyhow::Result<()> {
     let batch = (args.batch_size as usize).min(train.len());
     let threads = bench.machine.options.threads;
     let usual = FineTune::new(view, args.epochs as usize, batch, args.seed, threads);
-    let config =
-        FineTune { lr: args.lr.unwrap_or(usual.lr), layer_decay: args.layer_decay, ..usual };
+    let config = FineTune {
+        lr: args.lr.unwrap_or(usual.lr),
+        layer_decay: args.layer_decay,
+        mixing: Mixing { mixup: args.mixup, cutmix: args.cutmix },
+        ..usual
+    };
     let protocol = json!({
         "probe": "finetune",
         "labels": args.labels,
@@ -128,6 +134,8 @@ fn finetune(args: &FinetuneArgs) -> anyhow::Result<()> {
         "layer_decay": config.layer_decay,
         "weight_decay": config.weight_decay,
         "smoothing": config.smoothing,
+        "mixup": config.mixing.mixup,
+        "cutmix": config.mixing.cutmix,
         "batch_size": config.batch_size,
         "seed": config.seed,
         "train_images": train.len(),

@@ -114,6 +114,22 @@ fn folders_that_hold_no_run() {
 }
 
 #[test]
+fn strengths_of_mixing() {
+    let place = tempfile::tempdir().unwrap();
+    let line = "eval finetune --run {} --train {} --test {}";
+    for flag in ["--mixup", "--cutmix"] {
+        for value in ["-0.8", "-1e9", "nan", "inf", "101", "much"] {
+            let outcome = moco_line(&format!("{line} {flag} {value}"), place.path());
+            assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+            let reason = "must be a number from 0, which turns it off, to 100";
+            let expected = format!("error: invalid value '{value}' for '{flag} <A>': {reason}");
+            assert_eq!(outcome.stderr.lines().next(), Some(expected.as_str()));
+        }
+        refused(&format!("{line} {flag} 0.8"), place.path(), &["holds no run"]);
+    }
+}
+
+#[test]
 fn output_names() {
     let place = tempfile::tempdir().unwrap();
     refused("embed --run {} --data {} --out {}/f.xlsx", place.path(), &[".npy, .csv or .parquet"]);

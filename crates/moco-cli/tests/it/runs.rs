@@ -68,6 +68,10 @@ fn from_images_to_embeddings() {
     let result = json(&done(&format!("{tuned} {labelled}"), &path).stdout);
     assert_eq!((&result["train_images"], &result["test_images"]), (&48.into(), &40.into()));
     assert!(result["top1"].as_f64().unwrap() <= 1.0, "{result}");
+    let mixed = format!("{tuned} --mixup 0.8 --cutmix 1 {labelled}");
+    let result = json(&done(&mixed, &path).stdout);
+    assert_eq!((&result["mixup"], &result["cutmix"]), (&0.8.into(), &1.0.into()));
+    assert!(result["top1"].as_f64().unwrap() <= 1.0, "{result}");
 
     for name in ["f.npy", "f.csv", "f.parquet"] {
         done(&format!("embed --run {{}}/run --data {{}}/test --out {{}}/{name}"), &path);

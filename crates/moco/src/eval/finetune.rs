@@ -4,15 +4,15 @@
 //! rates (Clark et al. 2020, arXiv 2003.10555, Sec. 3.2; Bao et al. 2022, arXiv 2106.08254), as
 //! MAE does. With few labels this is what tells encoders apart.
 
-use super::classifier::{Classifier, cross_entropy, training_images};
-use super::{Accuracy, FrozenEncoder};
+use super::classifier::{Classifier, cross_entropy, soft_cross_entropy, training_images};
+use super::{Accuracy, FrozenEncoder, Mix, Mixing};
 use crate::batch::{Batch, pixels_to_tensor, to_host};
 use crate::config::{DecayScope, RuleConfig};
 use crate::models::Encode;
 use crate::nn::Mode;
 use crate::optim::{NamedGradients, Optimizer};
 use crate::schedule::cosine;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use moco_data::{DataError, Dataset, View, for_each_batch};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use std::sync::Arc;
 /// Test images per forward pass.
 const TEST_BATCH: usize = 128;
 
-/// Settings of fine-tuning; the defaults are MAE's for ViT-B, without its stronger augmentation.
+/// Settings of fine-tuning; the defaults are MAE's for ViT-B, without its stronger augmentation and
+/// its mixing of images.
 #[derive(Clone, Debug)]
 pub struct FineTune {
     /// Augmentation of training images.
@@ -39,7 +40,9 @@ pub struct FineTune {
     pub weight_decay: f64,
     /// Share of each target that all classes share.
     pub smoothing: f64,
-    /// Seed of order, augmentation and the new layer.
+    /// How training images are mixed with each other.
+    pub mixing: Mixing,
+    /// Seed of order, augmentation, mixing and the new layer.
     pub seed: u64,
     /// Threads that decode and augment.
     pub threads: usize,
@@ -57,6 +60,7 @@ impl FineTune {
             layer_decay: 0.65,
             weight_decay: 0.05,
             smoothing: 0.1,
+            mixing: Mixing::default(),
             seed,
             threads,
         }
@@ -104,7 +108,8 @@ pub fn fine_tune(
         let batch = loader.next_batch()?;
         let labels: Vec<u32> = batch.indices.iter().filter_map(|&i| train.label(i)).collect();
         let images = Batch::new(batch, &device).views.remove(0);
-        let loss = cross_entropy(net.forward(images, Mode::Train), &labels, config.smoothing);
+        let mix = config.mixing.draw(config.view.size(), config.seed, step as u64);
+        let loss = batch_loss(&mut net, images, &labels, mix, config.smoothing);
         let gradients = NamedGradients::of(&mut net, &loss.backward());
         let lr = config.rate(step, per_epoch);
         optimizer.step(&mut net, gradients, config.weight_decay, |name| {
@@ -113,6 +118,23 @@ pub fn fine_tune(
         progress(step + 1, total);
     }
     Ok(score(&mut net, test, &start.view, classes, config.threads, &device))
+}
+
+/// The loss of a batch, mixed or as it is.
+fn batch_loss(
+    net: &mut Classifier,
+    images: Tensor<4>,
+    labels: &[u32],
+    mix: Option<Mix>,
+    smoothing: f64,
+) -> Tensor<1> {
+    let Some(mix) = mix else {
+        return cross_entropy(net.forward(images, Mode::Train), labels, smoothing);
+    };
+    let device = images.device();
+    let logits = net.forward(mix.images(images, labels.len()), Mode::Train);
+    let [_, classes] = logits.dims();
+    soft_cross_entropy(logits, mix.targets(labels, classes, smoothing, &device))
 }
 
 /// Which layer of a network a parameter belongs to, counted from the image.
@@ -173,6 +195,51 @@ fn score(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::FeatureKind;
+    use crate::nn::{Module, Visitor};
+
+    /// A network without weights: the mean of each channel.
+    struct Means;
+
+    impl Module for Means {
+        fn visit(&mut self, _: &mut Visitor<'_>) {}
+    }
+
+    impl Encode for Means {
+        fn embed(&mut self, x: Tensor<4>, _: FeatureKind, _: Mode) -> Tensor<2> {
+            let [n, height, width, channels] = x.dims();
+            x.reshape([n, height * width, channels]).mean_dim(1).reshape([n, channels])
+        }
+
+        fn width(&self, _: FeatureKind) -> usize {
+            3
+        }
+
+        fn backbone(&mut self) -> &mut dyn Module {
+            self
+        }
+    }
+
+    #[test]
+    fn a_mixed_batch_is_seen_mixed_and_judged_by_mixed_targets() {
+        let device = Device::flex();
+        let images = |values: [f32; 2]| {
+            let pixels = values.map(|value| [value; 6]).concat();
+            pixels_to_tensor(pixels, [2, 1, 2], &device)
+        };
+        let mut net = Classifier::new(Box::new(Means), 2, 0, &device);
+        let mut loss =
+            |values, mix| to_host(batch_loss(&mut net, images(values), &[0, 1], mix, 0.1));
+        let mix = || Mix::blend(0.75);
+        let (plain, mixed) = (loss([1.0, 5.0], None), loss([1.0, 5.0], Some(mix())));
+
+        let hard = cross_entropy(net.forward(images([1.0, 5.0]), Mode::Train), &[0, 1], 0.1);
+        assert_eq!(plain, to_host(hard));
+        let targets = mix().targets(&[0, 1], 2, 0.1, &device);
+        let soft = soft_cross_entropy(net.forward(images([2.0, 4.0]), Mode::Train), targets);
+        assert_eq!(mixed, to_host(soft));
+        assert_ne!(mixed, plain);
+    }
 
     #[test]
     fn layers_are_counted_from_the_image() {
