@@ -7,12 +7,12 @@
 //! reach the class, so nothing is multiplied by zero.
 //!
 //! A job takes some points through all outputs, or in a layer of few points through a share of
-//! them. Sums leave the registers for the sink: kept in rows
-//! until the end, those of a layer with 1024 outputs fell out of the second-level cache, and walking
-//! them channel by channel took a fifth of the layer's time. Up to [`WHOLE_DEPTH`] all columns are
-//! gathered at once and the loop over panels of outputs is the outer one; deeper rows are gathered
-//! block by block, with sums for all the job's outputs beside them. The rows of a 1x1 convolution at stride 1
-//! are the source itself.
+//! them. Sums leave the registers for the sink: kept in rows until the end, those of a layer with
+//! 1024 outputs fell out of the second-level cache, and walking them channel by channel took a
+//! fifth of the layer's time. Up to [`WHOLE_DEPTH`] all columns are gathered at once and the loop
+//! over panels of outputs is the outer one; deeper rows are gathered block by block, with sums for
+//! all the job's outputs beside them. The rows of a 1x1 convolution at stride 1 are the source
+//! itself.
 
 use std::ops::Range;
 
