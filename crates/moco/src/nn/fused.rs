@@ -345,10 +345,7 @@ where
     S: Clone + Send + std::fmt::Debug + 'static,
     C: CheckpointStrategy,
 {
-    match prepared {
-        OpsKind::Tracked(prepared) => prepared.finish(state, out),
-        OpsKind::UnTracked(prepared) => prepared.finish(out),
-    }
+    record_kept(prepared, Some(state), out)
 }
 
 /// As [`record`], for an operation that keeps a state only where a gradient is wanted.
