@@ -1,7 +1,7 @@
 //! One head's matrices, copied to where the register tile wants them.
 
 use super::AttentionShape;
-use crate::gemm::{Dims, Fetch, Panel, Strided, multiply, pack_strip};
+use crate::gemm::{Dims, Panel, Strided, multiply, pack_strip};
 use crate::simd::{Simd, load_n, store_n};
 use crate::threads::odd_lines;
 
@@ -137,7 +137,7 @@ pub(super) fn times_across<S: Simd>(
     let width = S::LANES * S::TILE_VECTORS;
     for first in (0..layout.wide).step_by(width) {
         let stride = width.min(layout.wide - first);
-        let dims = Dims { rows, depth, vectors: stride / S::LANES, fetch: Fetch::NOTHING };
+        let dims = Dims::new(rows, depth, stride / S::LANES);
         let c = (&mut c[first..], layout.score_stride);
         let b = Panel { data: &packed[first * depth..], stride };
         multiply(s, dims, a, b, c, false);
@@ -158,7 +158,7 @@ pub(super) fn times_along<S: Simd>(
     let width = S::LANES * S::TILE_VECTORS;
     for first in (0..layout.deep).step_by(width) {
         let vectors = (layout.deep - first).min(width) / S::LANES;
-        let dims = Dims { rows, depth, vectors, fetch: Fetch::NOTHING };
+        let dims = Dims::new(rows, depth, vectors);
         multiply(
             s,
             dims,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Positives;
-use crate::gemm::{Dims, Fetch, Panel, Panels, Strided, multiply};
+use crate::gemm::{Dims, Panel, Panels, Strided, multiply};
 use crate::simd::{Kernel, Simd, exp, load_n};
 use crate::threads::{LINE, Scratch, cut};
 
@@ -77,12 +77,7 @@ impl Kernel for Block<'_> {
                 let count = width.min(queries.len() - first);
                 let stride = panels.vectors(panel) * S::LANES;
                 let a = Strided { data, row_stride: dim, k_stride: 1 };
-                let dims = Dims {
-                    rows: depth,
-                    depth: dim,
-                    vectors: stride / S::LANES,
-                    fetch: Fetch::NOTHING,
-                };
+                let dims = Dims::new(depth, dim, stride / S::LANES);
                 let logits = &mut logits[..depth * stride];
                 if dim == 0 {
                     logits.fill(0.0);
@@ -194,12 +189,7 @@ fn gather<S: Simd>(
     }
     let width = S::LANES * S::TILE_VECTORS;
     for first in (0..deep).step_by(width) {
-        let dims = Dims {
-            rows: count,
-            depth,
-            vectors: (deep - first).min(width) / S::LANES,
-            fetch: Fetch::NOTHING,
-        };
+        let dims = Dims::new(count, depth, (deep - first).min(width) / S::LANES);
         let b = Panel { data: &vectors[first..], stride };
         let c = (&mut weighted[first..], deep);
         multiply(s, dims, weights, b, c, true);

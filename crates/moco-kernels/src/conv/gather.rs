@@ -66,8 +66,8 @@ const WHOLE_DEPTH: usize = 1024;
 /// cache.
 const JOB_FLOATS: usize = 96 << 10;
 const MAX_ROWS: usize = 240;
-/// Jobs that a layer of few points is cut into, by its outputs: with eleven jobs one of two threads
-/// waits for a tenth of the time.
+/// Jobs that a layer of few points is cut into, by its outputs: eleven like jobs are six for one of
+/// two threads and five for the other.
 const JOBS: usize = 48;
 /// Panels of outputs that such a job has at least, for it gathers the rows again.
 const LEAST_PANELS: usize = 4;
@@ -174,6 +174,9 @@ impl<K: Sink> Job<'_, K> {
         let panel = S::LANES * S::TILE_VECTORS;
         let in_place = self.gather.in_place();
         let pitch = if in_place { depth } else { odd_lines(depth) };
+        // Gathered rows are near already. Of rows a page apart, a set of the first-level cache has no
+        // room for twice as many.
+        let far = in_place && !pitch.is_multiple_of(1024);
         let mut memory = Scratch::new(rows * (pitch + panel) + LINE);
         let mut scratch = &mut *memory;
         let sums = (&mut *cut(&mut scratch, rows * panel), panel);
@@ -187,7 +190,7 @@ impl<K: Sink> Job<'_, K> {
             for columns in depth_blocks(depth) {
                 let a = Strided { data: &data[columns.start..], row_stride: pitch, k_stride: 1 };
                 let sums = (&mut *sums.0, panel);
-                self.multiply(s, points, a, columns, first, sums);
+                self.multiply(s, points, (a, far), columns, first, sums);
             }
         }
     }
@@ -207,19 +210,19 @@ impl<K: Sink> Job<'_, K> {
             let a = Strided { data: scratch, row_stride: pitch, k_stride: 1 };
             for first in outputs.clone().step_by(panel) {
                 let sums = (&mut sums[first - outputs.start..], sums_pitch);
-                self.multiply(s, points, a, columns.clone(), first, sums);
+                self.multiply(s, points, (a, false), columns.clone(), first, sums);
             }
         }
     }
 
     /// The product of some columns and the panel of outputs from `first` on: into `sums`, or with
-    /// the last columns into the sink.
+    /// the last columns into the sink. `far` says whether the rows are to be fetched ahead.
     #[inline(always)]
     fn multiply<S: Simd>(
         &self,
         s: S,
         points: &Points,
-        a: Strided,
+        (a, far): (Strided, bool),
         columns: Range<usize>,
         first: usize,
         (sums, pitch): (&mut [f32], usize),
@@ -230,8 +233,6 @@ impl<K: Sink> Job<'_, K> {
         let width = vectors * S::LANES;
         let data = &self.packed[first * depth + columns.start * width..];
         let b = Panel { data, stride: width };
-        // Of rows a page apart, a set of the first-level cache has no room for twice as many.
-        let far = self.gather.in_place() && !a.row_stride.is_multiple_of(1024);
         let fetch = Fetch { columns: &[], rows: far.then_some(0) };
         let dims = Dims { rows: points.count, depth: columns.len(), vectors, fetch };
         if columns.end < depth {

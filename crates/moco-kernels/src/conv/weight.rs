@@ -164,23 +164,18 @@ impl Kernel for Part<'_> {
             let x = if plan.input_in_place() {
                 let cin = plan.shape.cin;
                 let data = &plan.window.src.data[pixels.start * cin + columns.start..];
-                Operand { data, pitch: cin, panel_stride: PANEL, in_place: true }
+                Operand { data, pitch: cin, panel_stride: PANEL }
             } else {
                 copy_input(s, plan, pixels.clone(), &pieces, x);
-                Operand { data: x, pitch: PANEL, panel_stride: PANEL * PIXELS, in_place: false }
+                Operand { data: x, pitch: PANEL, panel_stride: PANEL * PIXELS }
             };
             let dy = if plan.gradient_in_place() {
                 let cout = plan.shape.cout;
                 let data = &plan.dy[pixels.start * cout + outputs.start..];
-                Operand { data, pitch: cout, panel_stride: plan.panel, in_place: true }
+                Operand { data, pitch: cout, panel_stride: plan.panel }
             } else {
                 copy_gradient(s, plan, pixels.clone(), outputs.clone(), dy);
-                Operand {
-                    data: dy,
-                    pitch: plan.panel,
-                    panel_stride: plan.panel * PIXELS,
-                    in_place: false,
-                }
+                Operand { data: dy, pitch: plan.panel, panel_stride: plan.panel * PIXELS }
             };
             self.add(s, pixels.len(), [x, dy], first > start);
         }
@@ -193,8 +188,6 @@ struct Operand<'a> {
     data: &'a [f32],
     pitch: usize,
     panel_stride: usize,
-    /// Whether these are rows of the map, not yet in a cache; those of the next pixels follow.
-    in_place: bool,
 }
 
 impl Operand<'_> {
@@ -213,6 +206,7 @@ impl Part<'_> {
     fn add<S: Simd>(&self, s: S, pixels: usize, [x, dy]: [Operand; 2], begun: bool) {
         let columns = self.plan.columns(self.block[0]).len();
         let outputs = self.plan.outputs(self.block[1]);
+        let (x_in_place, dy_in_place) = (self.plan.input_in_place(), self.plan.gradient_in_place());
         let panels = [columns.div_ceil(PANEL), outputs.len().div_ceil(self.plan.panel)];
         for (i, first) in outputs.step_by(self.plan.panel).enumerate() {
             // SAFETY: the block's own, one panel at a time.
@@ -223,11 +217,13 @@ impl Part<'_> {
                 let data = &x.data[j * x.panel_stride..];
                 let a = Strided { data, row_stride: 1, k_stride: x.pitch };
                 let rows = PANEL.min(columns - column);
+                // Rows of a map are not yet in a cache when they are read first, and those of the
+                // next pixels follow.
                 let mut next = Columns::new();
-                if x.in_place && (i == 0 && j + 1 < panels[0] || last && j + 1 == panels[0]) {
+                if x_in_place && (i == 0 && j + 1 < panels[0] || last && j + 1 == panels[0]) {
                     next.add(x.panel(j + 1, panels[0], pixels), x.pitch, PANEL / LINE);
                 }
-                if dy.in_place && j == 0 {
+                if dy_in_place && j == 0 {
                     next.add(dy.panel(i + 1, panels[1], pixels), dy.pitch, width.div_ceil(LINE));
                 }
                 let fetch = next.fetch();

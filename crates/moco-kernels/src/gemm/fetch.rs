@@ -15,10 +15,6 @@ pub(crate) struct Fetch<'a> {
     pub rows: Option<usize>,
 }
 
-impl Fetch<'_> {
-    pub(crate) const NOTHING: Self = Fetch { columns: &[], rows: None };
-}
-
 /// Cache lines `stride` floats apart, one for every `k`.
 #[derive(Clone, Copy)]
 pub(crate) struct Column {
@@ -27,7 +23,6 @@ pub(crate) struct Column {
 }
 
 /// A list of columns.
-#[derive(Clone, Copy)]
 pub(crate) struct Columns {
     columns: [Column; Self::MOST],
     count: usize,

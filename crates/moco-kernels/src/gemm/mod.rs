@@ -52,5 +52,13 @@ pub(crate) struct Dims<'a> {
     pub fetch: Fetch<'a>,
 }
 
+impl Dims<'_> {
+    /// With nothing to fetch.
+    #[inline(always)]
+    pub(crate) fn new(rows: usize, depth: usize, vectors: usize) -> Self {
+        Dims { rows, depth, vectors, fetch: Fetch { columns: &[], rows: None } }
+    }
+}
+
 #[cfg(test)]
 mod tests;

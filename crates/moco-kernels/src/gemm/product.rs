@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::pack::{Panels, pack_strip};
-use super::{Dims, Fetch, Panel, Strided, multiply};
+use super::{Dims, Panel, Strided, multiply};
 use crate::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads::{LINE, Scratch, cut, for_each};
@@ -156,12 +156,7 @@ fn multiply_panel<S: Simd>(
         for first in (0..rows).step_by(S::TILE_ROWS) {
             let data = &packed[first * depth + start * S::TILE_ROWS..][..part * S::TILE_ROWS];
             let a = Strided { data, row_stride: 1, k_stride: S::TILE_ROWS };
-            let dims = Dims {
-                rows: S::TILE_ROWS.min(rows - first),
-                depth: part,
-                vectors,
-                fetch: Fetch::NOTHING,
-            };
+            let dims = Dims::new(S::TILE_ROWS.min(rows - first), part, vectors);
             let c = (&mut sums[first * stride..], stride);
             let b = Panel { data: b, stride };
             multiply(s, dims, a, b, c, accumulate || start > 0);
