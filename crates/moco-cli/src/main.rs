@@ -35,14 +35,11 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
-/// A training step frees and asks for the same large buffers again and again; this allocator
-/// keeps them, where the system's hands them back and has every page zeroed anew.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: moco_kernels::Allocator = moco_kernels::Allocator;
 
 fn main() -> ExitCode {
     end_quietly_on_closed_pipes();
-    moco_kernels::keep_freed_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(message) => return report_usage(&message),

@@ -1,7 +1,7 @@
 //! Milliseconds and GFLOP/s of each distinct layer of a ResNet-18 with the CIFAR stem (32 px) or of
 //! a ResNet-50 (224 px), and their sums over the network.
 //!
-//! `cargo run --release -p moco-kernels --features mimalloc --example bench_conv [-- --net resnet50]
+//! `cargo run --release -p moco-kernels --features allocator --example bench_conv [-- --net resnet50]
 //! [--isa avx2] [--widths 8,16,64] [--batch 16] [--only 3x3] [--columns dx,dW]`
 //!
 //! `forward`, `dx` and `dW` are the convolutions alone; `train`, `key` and `back` are the fused layer
@@ -17,13 +17,12 @@ use moco_kernels::conv::{
     BnActNeeds, BnParams, ConvShape, Norm, conv_bn_act_backward, conv_bn_act_forward,
     conv_data_grad, conv_forward, conv_weight_grad,
 };
-use moco_kernels::{Isa, keep_freed_memory, kept_bytes, machine};
+use moco_kernels::{Isa, kept_bytes, machine};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: moco_kernels::Allocator = moco_kernels::Allocator;
 
 fn main() {
-    keep_freed_memory();
     let argument = |name: &str| {
         let mut args = std::env::args().skip_while(|a| a != name).skip(1);
         args.next()

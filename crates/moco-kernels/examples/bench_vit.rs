@@ -1,12 +1,11 @@
 //! Milliseconds of each kernel of a Vision Transformer's training step and of the contrastive loss.
 //!
-//! `cargo run --release -p moco-kernels --example bench_vit [-- --isa avx2] [--batch 8] [--width
-//! 384]`
+//! `cargo run --release -p moco-kernels --features allocator --example bench_vit [-- --isa avx2]
+//! [--batch 8] [--width 384]`
 //!
 //! The defaults are a ViT-S/16 at 224 pixels: 197 tokens of 384 floats, 6 heads. GFLOP/s count
 //! matrix products only. Each figure is the best of several runs: on a shared machine the best says
-//! most about the code. Set `MIMALLOC_PURGE_DELAY=-1`, as the application does, or page faults are
-//! measured too.
+//! most about the code.
 #![allow(clippy::print_stdout)]
 
 use std::hint::black_box;
@@ -26,7 +25,7 @@ use moco_kernels::optim::{AdamWConfig, LarsConfig, Trust, TrustNorm, adamw, lars
 use moco_kernels::{Isa, kept_bytes, machine};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: moco_kernels::Allocator = moco_kernels::Allocator;
 
 const TOKENS: usize = 197;
 

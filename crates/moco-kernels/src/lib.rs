@@ -51,7 +51,7 @@ pub mod pool;
 
 pub mod machine;
 
-#[cfg(feature = "mimalloc")]
+#[cfg(feature = "allocator")]
 mod allocator;
 mod cpu;
 mod gemm;
@@ -62,7 +62,7 @@ mod team;
 mod testing;
 mod threads;
 
-#[cfg(feature = "mimalloc")]
-pub use allocator::keep_freed_memory;
+#[cfg(feature = "allocator")]
+pub use allocator::Allocator;
 pub use cpu::Isa;
 pub use threads::kept_bytes;

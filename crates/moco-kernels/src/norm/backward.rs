@@ -170,7 +170,7 @@ pub(crate) struct Gradient<'a> {
 
 impl Gradient<'_> {
     /// Writes all of `dy`.
-    pub(crate) fn run(&self, isa: Isa, maps: &Maps, dy: &mut [f32]) {
+    pub(crate) fn run(&self, isa: Isa, maps: &Maps, dy: &mut [MaybeUninit<f32>]) {
         let len = maps.len();
         assert!(self.d_out.len() == len && dy.len() == len);
         assert!(self.centred.is_none_or(|(y, _)| y.len() == len));
@@ -184,7 +184,7 @@ impl Gradient<'_> {
                 .centred
                 .map(|(_, values)| values.map(|v| maps.widen(v)))
                 .unwrap_or_default(),
-            dy: dy.as_mut_ptr(),
+            dy: dy.as_mut_ptr().cast(),
         };
         maps.run(isa, &op);
     }

@@ -3,11 +3,11 @@
 use super::{Block, BlockGrads, BlockLayer, BlockNeeds, BlockSaved, LayerGrads};
 use crate::Isa;
 use crate::conv::bn_act::BnActSaved;
-use crate::conv::sink::{Added, Plain, Target};
+use crate::conv::sink::{Added, Target};
 use crate::conv::source::Input;
 use crate::conv::{conv_data_grad, put_data_grad, weight_grad};
 use crate::norm::{Gate, Sums};
-use crate::threads::{Kept, filled};
+use crate::threads::filled;
 
 /// The sums of one BatchNorm's backward pass, `[groups, cout]` each.
 type NormSums = [Vec<f64>; 2];
@@ -43,7 +43,8 @@ impl Backward<'_> {
         for i in (1..depth).rev() {
             let (layer, saved) = layers[i - 1];
             self.layer_grads(layers[i], saved.as_input(), &dy, &sums, &mut grads.layers[i]);
-            let d = self.data_grad(layers[i].0, &dy);
+            let BlockLayer { shape, weight, .. } = layers[i].0;
+            let d = conv_data_grad(self.isa, shape, &dy, weight);
             drop(dy);
             let gate = saved.gate(&[]);
             sums = self.sums((layer, saved), &d, gate, None);
@@ -91,7 +92,7 @@ impl Backward<'_> {
         d: &[f32],
         gate: Gate,
         sums: &NormSums,
-    ) -> Kept {
+    ) -> Vec<f32> {
         let isa = self.isa(layer);
         let maps = saved.maps(isa, &layer.shape);
         let dy = saved.output_grad(isa, &layer.shape, &maps, d, gate, Some(sums));
@@ -114,14 +115,6 @@ impl Backward<'_> {
         if self.needs.weights {
             grads.weight = Some(weight_grad(self.isa, &layer.shape, x, dy));
         }
-    }
-
-    /// The gradient of a layer's input, in memory that is reused.
-    fn data_grad(&self, layer: &BlockLayer, dy: &[f32]) -> Kept {
-        let mut dx = Kept::new(layer.shape.x_len());
-        let sink = Plain(Target::over(&mut dx, layer.shape.cin));
-        put_data_grad(self.isa, &layer.shape, dy, layer.weight, &sink);
-        dx
     }
 
     /// Adds the gradient of a layer's input to `dx`.

@@ -4,7 +4,7 @@ use super::{BnActSaved, NormKind};
 use crate::Isa;
 use crate::conv::ConvShape;
 use crate::norm::{Gate, Gradient, Maps};
-use crate::threads::Kept;
+use crate::threads::filled;
 
 impl BnActSaved {
     /// `dgamma` and `dbeta`: the groups' sums added up.
@@ -32,22 +32,19 @@ impl BnActSaved {
         d: &[f32],
         gate: Gate,
         sums: Option<&[Vec<f64>; 2]>,
-    ) -> Option<Kept> {
+    ) -> Option<Vec<f32>> {
         if self.kind == NormKind::None && matches!(gate, Gate::Open) {
             return None;
         }
-        let mut dy = Kept::new(d.len());
         let a = &self.coefficients.scale;
-        let gradient = Gradient { d_out: d, gate, a, centred: None, y: &self.y };
-        match (self.kind, sums) {
-            (NormKind::Batch { .. }, Some(sums)) => {
-                let [b, c] = self.centre_coefficients(shape, sums);
-                let centred = Some((self.y.as_slice(), [self.mean.as_slice(), &b, &c]));
-                Gradient { centred, ..gradient }.run(isa, maps, &mut dy);
-            }
-            _ => gradient.run(isa, maps, &mut dy),
+        let mut gradient = Gradient { d_out: d, gate, a, centred: None, y: &self.y };
+        let [b, c];
+        if let (NormKind::Batch { .. }, Some(sums)) = (self.kind, sums) {
+            [b, c] = self.centre_coefficients(shape, sums);
+            gradient.centred = Some((&self.y, [&self.mean, &b, &c]));
         }
-        Some(dy)
+        // SAFETY: the pass writes all of it.
+        Some(unsafe { filled(d.len(), |dy| gradient.run(isa, maps, dy)) })
     }
 
     /// `b` and `c` of `dy = a dz + b (y - mean) + c`, `[groups, cout]` each.
