@@ -17,7 +17,8 @@
 //! moment between two calls.
 //!
 //! What never happens here: no I/O, no tensors, no automatic differentiation, no global state but
-//! those threads and memory kept for the next call ([`kept_bytes`]). Results do not depend on the
+//! those threads, memory kept for the next call ([`kept_bytes`]) and the process's allocator, for
+//! programs that want it (feature `allocator`). Results do not depend on the
 //! number of threads, bit for bit: work is cut by shape alone and sums are added in a fixed order.
 //! This is the project's only crate with `unsafe`.
 //!

@@ -33,7 +33,7 @@ pub fn run(args: &BenchStepArgs) -> anyhow::Result<()> {
             "seconds_fastest": fastest,
             "seconds_slowest": slowest,
             "images_per_second": images_per_second,
-            "peak_memory_bytes": peak,
+            "peak_memory_bytes": peak.max(memory_end),
             "memory_early_bytes": memory_early,
             "memory_end_bytes": memory_end,
             "steps": steps,
@@ -56,7 +56,7 @@ pub fn run(args: &BenchStepArgs) -> anyhow::Result<()> {
         duration(fastest),
         duration(slowest)
     );
-    if let Some(peak) = peak {
+    if let Some(peak) = peak.max(memory_end) {
         println!("peak memory {:.2} GB", peak as f64 / 1e9);
     }
     Ok(())

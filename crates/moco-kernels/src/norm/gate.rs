@@ -26,6 +26,10 @@ pub(crate) enum Gate<'a> {
 }
 
 impl Gate<'_> {
+    /// `d` where the gate is open, else 0.
+    ///
+    /// # Safety
+    /// `at + lanes` elements lie within the output or `y`, whichever the gate reads.
     #[inline(always)]
     pub(super) unsafe fn apply<S: Simd>(
         &self,
@@ -39,9 +43,10 @@ impl Gate<'_> {
             Gate::Open => d,
             // SAFETY: the output is as long as the maps.
             Gate::Output(out) => s.gate(d, unsafe { load_at(s, out, at, lanes) }),
-            // SAFETY: where this gate is used, `y` is as long as the maps.
             Gate::Affine(..) => {
-                s.gate(d, s.fma(unsafe { load_at(s, y, at, lanes) }, affine[0], affine[1]))
+                // SAFETY: where this gate is used, `y` is as long as the maps.
+                let y = unsafe { load_at(s, y, at, lanes) };
+                s.gate(d, s.fma(y, affine[0], affine[1]))
             }
         }
     }
@@ -53,6 +58,10 @@ impl Gate<'_> {
         }
     }
 
+    /// The scale and shift of channels `at..at + lanes` of what [`Gate::widen`] returned.
+    ///
+    /// # Safety
+    /// They lie within it.
     #[inline(always)]
     pub(super) unsafe fn begin<S: Simd>(
         &self,

@@ -230,6 +230,13 @@ fn compose_max_pool(x: Tensor<4>) -> Tensor<4> {
 /// # Shapes
 /// `[N, H, W, C]` to `[N, C]`.
 pub fn global_average_pool(x: Tensor<4>) -> Tensor<2> {
+    match fused::isa(&x.device()) {
+        Some(isa) => fused_pool::average_pool(x, isa),
+        None => compose_average_pool(x),
+    }
+}
+
+fn compose_average_pool(x: Tensor<4>) -> Tensor<2> {
     let [n, h, w, c] = x.dims();
     x.reshape([n, h * w, c]).mean_dim(1).reshape([n, c])
 }
@@ -365,24 +372,33 @@ mod tests {
         }
     }
 
+    /// What a pooling returns, and the gradient of the sum of its squares.
+    fn pooled<const D: usize>(
+        x: &Tensor<4>,
+        pool: impl Fn(Tensor<4>) -> Tensor<D>,
+    ) -> [Vec<f32>; 2] {
+        let x = x.clone().require_grad();
+        let y = pool(x.clone());
+        let gradients = (y.clone() * y.clone()).sum().backward();
+        [to_host(y), to_host(x.grad(&gradients).unwrap())]
+    }
+
     #[test]
-    fn fused_max_pool_equals_the_composition_with_its_gradient() {
+    fn fused_pooling_equals_the_composition_with_its_gradient() {
         let device = Device::flex().autodiff();
         let rng = &mut stream(4, Purpose::Weights, 0);
         for (n, side, channels) in [(2, 7, 5), (3, 8, 16), (1, 1, 3), (2, 2, 33)] {
-            let out = usize::div_ceil(side, 2);
-            let values = init::normal([n, side, side, channels], 1.0, rng, &device);
-            let cotangent = init::normal([n, out, out, channels], 1.0, rng, &device);
-            let run = |pool: &dyn Fn(Tensor<4>) -> Tensor<4>| {
-                let x = values.clone().require_grad();
-                let y = pool(x.clone());
-                let gradients = (y.clone() * cotangent.clone()).sum().backward();
-                [to_host(y), to_host(x.grad(&gradients).unwrap())]
-            };
-            let composed = run(&compose_max_pool);
+            let x = init::normal([n, side, side, channels], 1.0, rng, &device);
             for isa in Isa::ALL.into_iter().filter(|isa| isa.is_supported()) {
-                let fused = run(&|x| fused_pool::max_pool(x, isa));
-                assert_eq!(fused, composed, "{n} maps of {side}x{side}x{channels}, {isa:?}");
+                let label = format!("{n} maps of {side}x{side}x{channels}, {isa:?}");
+                let fused = pooled(&x, |x| fused_pool::max_pool(x, isa));
+                assert_eq!(fused, pooled(&x, compose_max_pool), "{label}");
+                // A mean of 64 values of size 1, summed in another order.
+                let fused = pooled(&x, |x| fused_pool::average_pool(x, isa));
+                let composed = pooled(&x, compose_average_pool);
+                for (fused, composed) in fused.iter().flatten().zip(composed.iter().flatten()) {
+                    assert!((fused - composed).abs() < 1e-6, "{label}: {fused}, {composed}");
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Our max-pool kernel as a Burn operation, in the trunk's own layout. See [`super::fused`].
+//! Our pooling kernels as Burn operations, in the trunk's own layout. See [`super::fused`].
 
 use super::fused::{contiguous, record, slice, tensor};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -10,7 +10,9 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use moco_kernels::Isa;
-use moco_kernels::pool::{PoolShape, max_pool_backward, max_pool_forward};
+use moco_kernels::pool::{
+    PoolShape, average_pool_backward, average_pool_forward, max_pool_backward, max_pool_forward,
+};
 use std::sync::Arc;
 
 /// 3x3 max-pool with stride 2 and padding 1, `[N, H, W, C]`.
@@ -18,14 +20,24 @@ pub(super) fn max_pool(x: Tensor<4>, isa: Isa) -> Tensor<4> {
     Tensor::from_dispatch(<Dispatch as PoolOps>::max_pool(x.into_dispatch(), isa))
 }
 
+/// Mean over all positions, `[N, H, W, C]` to `[N, C]`.
+pub(super) fn average_pool(x: Tensor<4>, isa: Isa) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as PoolOps>::average_pool(x.into_dispatch(), isa))
+}
+
 #[backend_extension(Flex, Autodiff)]
 trait PoolOps: Backend {
     fn max_pool(x: FloatTensor<Self>, isa: Isa) -> FloatTensor<Self>;
+    fn average_pool(x: FloatTensor<Self>, isa: Isa) -> FloatTensor<Self>;
 }
 
 impl PoolOps for Flex {
     fn max_pool(x: FlexTensor, isa: Isa) -> FlexTensor {
         run(x, isa).0
+    }
+
+    fn average_pool(x: FlexTensor, isa: Isa) -> FlexTensor {
+        run_average(x, isa).0
     }
 }
 
@@ -34,6 +46,12 @@ impl<C: CheckpointStrategy> PoolOps for Autodiff<Flex, C> {
         let (x, node) = x.into_parts();
         let (out, saved) = run(x, isa);
         record(MaxPool.prepare::<C>([node]).compute_bound().stateful(), saved, out)
+    }
+
+    fn average_pool(x: FloatTensor<Self>, isa: Isa) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let (out, saved) = run_average(x, isa);
+        record(AveragePool.prepare::<C>([node]).compute_bound().stateful(), saved, out)
     }
 }
 
@@ -67,6 +85,46 @@ impl Backward<Flex, 1> for MaxPool {
         if let [Some(parent)] = ops.parents {
             let dx = max_pool_backward(isa, &shape, slice(&d_out), &positions);
             grads.register::<Flex>(parent.id, tensor(dx, [shape.n, shape.h, shape.w, shape.c]));
+        }
+    }
+}
+
+fn run_average(x: FlexTensor, isa: Isa) -> (FlexTensor, SavedAverage) {
+    let x = contiguous(x);
+    let x_dims: [usize; 4] = x.layout().shape().dims();
+    let saved = SavedAverage { x_dims, isa };
+    let [n, _, c] = saved.kernel_dims();
+    (tensor(average_pool_forward(isa, saved.kernel_dims(), slice(&x)), [n, c]), saved)
+}
+
+/// The backward pass.
+#[derive(Debug)]
+struct AveragePool;
+
+/// The size of the input, `[N, H, W, C]`.
+#[derive(Clone, Debug)]
+struct SavedAverage {
+    x_dims: [usize; 4],
+    isa: Isa,
+}
+
+impl SavedAverage {
+    /// Images, positions, channels.
+    fn kernel_dims(&self) -> [usize; 3] {
+        let [n, h, w, c] = self.x_dims;
+        [n, h * w, c]
+    }
+}
+
+impl Backward<Flex, 1> for AveragePool {
+    type State = SavedAverage;
+
+    fn backward(self, ops: Ops<SavedAverage, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let d_out = contiguous(grads.consume::<Flex>(&ops.node));
+        let saved = ops.state;
+        if let [Some(parent)] = ops.parents {
+            let dx = average_pool_backward(saved.isa, saved.kernel_dims(), slice(&d_out));
+            grads.register::<Flex>(parent.id, tensor(dx, saved.x_dims));
         }
     }
 }

@@ -126,7 +126,7 @@ fn transform_tiles<S: Simd, T: OneWay<N, M> + Copy, const N: usize, const M: usi
                 for x in 0..N {
                     // SAFETY: every pointer has `channels` floats behind it.
                     values[y][x] = unsafe { load_n(s, pixels[y][x].add(first), lanes) };
-                    // The hardware does not foresee 36 short runs: without this, a third of a
+                    // The hardware does not foresee so many short runs: without this, a third of a
                     // 64-channel layer's time is spent waiting here.
                     s.prefetch(next[y][x].wrapping_add(first));
                 }

@@ -89,13 +89,15 @@ fn ragged_tiles_tiny_maps_and_odd_channels_agree_with_f64() {
     }
 }
 
-/// Wide layers take the arrangements in phases, and blocks of channels that are not full.
+/// Wide layers take the arrangements in phases, and blocks of channels that are not full. At stride
+/// 1 those begin behind 300 channels, and behind 16 blocks of 64x64 of weight gradients.
 #[test]
 fn wide_layers_agree_with_f64() {
     let mut rng = Rng::new(41);
     let shape = ConvShape { n: 3, h: 5, w: 6, cin: 200, cout: 150, k: 3, stride: 1, pad: 1 };
     check(&shape, &mut rng, isas());
     check(&ConvShape { cin: 150, cout: 300, h: 2, ..shape }, &mut rng, isas());
+    check(&ConvShape { n: 2, cin: 320, cout: 310, ..shape }, &mut rng, isas());
     check(&ConvShape { h: 11, stride: 2, ..shape }, &mut rng, isas());
 }
 
