@@ -1,6 +1,7 @@
 """Optimisers step by step on fixed gradients, and the schedules as tables."""
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -156,12 +157,12 @@ def larc_apex(
 
 
 def lars_solo_learn(
-    p: Tensor, grad: Tensor, buffer: Tensor, lr: float, decay: float
+    p: Tensor, grad: Tensor, buffer: Tensor, lr: float, decay: float, eta: float = 0.02
 ) -> tuple[Tensor, Tensor]:
     """solo-learn: eta 0.02, the adapted rate never above the global one, tensors of ndim 1 free."""
     update = grad
     if p.ndim != 1 and p.norm() != 0 and grad.norm() != 0:
-        trust = 0.02 * p.norm() / (grad.norm() + decay * p.norm() + 1e-8)
+        trust = eta * p.norm() / (grad.norm() + decay * p.norm() + 1e-8)
         update = min(trust / lr, 1.0) * (grad + decay * p)
     buffer = MOMENTUM * buffer + update
     return p - lr * buffer, buffer
@@ -172,6 +173,8 @@ FLAVOURS = {
     "simclr": lars_simclr,
     "apex": larc_apex,
     "solo_learn": lars_solo_learn,
+    # Large enough that the limit acts at some steps and not at others.
+    "solo_learn_limited": partial(lars_solo_learn, eta=1.0),
 }
 
 
@@ -204,7 +207,8 @@ def lars() -> GoldenFile:
         "rate outside the buffer. simclr.*: the same with the rate inside the buffer. apex.*: LARC "
         "clip=False, trust 0.001 |p| / (|g| + wd |p| + 1e-8) on every tensor, times (g + wd p), "
         "neither where a norm is 0. solo_learn.*: eta 0.02 in that formula, min(trust / lr, 1), "
-        "tensors of ndim 1 get neither. lightly.*: lightly.utils.lars, decay 0 for bias and scale."
+        "tensors of ndim 1 get neither; solo_learn_limited.*: with eta 1, where the minimum is 1 at "
+        "some steps. lightly.*: lightly.utils.lars, decay 0 for bias and scale."
     )
     lr = torch.tensor(RATES, dtype=torch.float64)
     return GoldenFile("lars", holds, inputs | single(exact) | {"lr": lr}, agreement)

@@ -35,6 +35,7 @@ fn knn(args: &KnnArgs) -> anyhow::Result<()> {
     let mut bench = Bench::open(&args.labelled)?;
     let monitor = &bench.config.monitor;
     let feature = args.feature.map_or(monitor.knn_feature, FeatureKind::from);
+    bench.config.check_feature("--feature", feature)?;
     let k = args.k.map_or(monitor.knn_k, |k| k as usize);
     let temperature = args.temperature.unwrap_or(monitor.knn_temperature);
     let (train, test) = (bench.train(feature)?, bench.test(feature)?);
@@ -54,6 +55,7 @@ fn knn(args: &KnnArgs) -> anyhow::Result<()> {
 fn linear(args: &LinearArgs) -> anyhow::Result<()> {
     let mut bench = Bench::open(&args.labelled)?;
     let feature = FeatureKind::from(args.feature);
+    bench.config.check_feature("--feature", feature)?;
     let test = bench.test(feature)?;
     let (accuracy, protocol) = match args.solver {
         Solver::Logistic => {

@@ -2,14 +2,18 @@
 
 mod bank;
 mod fused;
+mod hidden;
 mod in_batch;
 mod invaspread;
 mod siamese;
+mod views;
 
 pub use bank::{bank_scores, nce, nce_chance, softmax_over_bank, softmax_over_samples};
+pub use hidden::hidden_error;
 pub use in_batch::{info_nce_in_batch, nt_xent};
 pub use invaspread::{invaspread, invaspread_collapse};
 pub use siamese::{negative_cosine, normalized_distance};
+pub use views::cross_entropy_of_views;
 
 use crate::nn::fused::isa;
 use burn::tensor::activation::log_softmax;

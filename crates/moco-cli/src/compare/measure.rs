@@ -18,6 +18,14 @@ const TEMPERATURE: f64 = 0.1;
 /// Every so many images are test images when there are no others.
 const HOLD_OUT: usize = 10;
 
+/// How accuracies are measured, for the table.
+pub fn protocol() -> String {
+    format!(
+        "Of backbone features: kNN with k = {NEIGHBOURS} and T = {TEMPERATURE}, and logistic \
+         regression (linear)."
+    )
+}
+
 /// The labelled images, and how features of them are scored.
 pub struct Judge {
     train: Dataset,

@@ -1,5 +1,6 @@
 //! The table of a comparison: as text, as Markdown and as JSON lines.
 
+use super::measure::protocol;
 use crate::score::Accuracies;
 use crate::summary::Summary;
 use moco::checkpoint::write_atomically;
@@ -89,7 +90,7 @@ impl Table {
         Ok(())
     }
 
-    /// The table in Markdown, which reads well on a terminal too.
+    /// The table in Markdown, which reads well on a terminal too, and how it was measured.
     pub fn text(&self) -> String {
         let head = [
             "method",
@@ -109,7 +110,7 @@ impl Table {
             cells.resize(head.len(), String::new());
             cells
         }));
-        markdown(&lines)
+        format!("{}\n{}\n", markdown(&lines), protocol())
     }
 }
 

@@ -27,10 +27,12 @@ enum Format {
 pub fn run(args: &EmbedArgs) -> anyhow::Result<()> {
     let format = format_of(&args.out)?;
     let machine = Machine::open(&args.machine)?;
-    let (mut encoder, _) = load_encoder(&args.run, &machine.device)?;
+    let (mut encoder, config) = load_encoder(&args.run, &machine.device)?;
+    let feature = args.feature.into();
+    config.check_feature("--feature", feature)?;
     let images = data::open(&args.data)?;
     let threads = machine.options.threads;
-    let features = encode(&mut encoder, &images, args.feature.into(), threads, "images")?;
+    let features = encode(&mut encoder, &images, feature, threads, "images")?;
     let table = Table { features: &features, images: &images };
     for (path, write) in files(&args.out, format) {
         write_file(&path, |file| write(&table, file))?;

@@ -69,6 +69,24 @@ impl SizeOp {
         }
     }
 
+    /// The pixels that are cut out at their own scale, if they are.
+    pub(super) fn cut_size(&self) -> Option<[usize; 2]> {
+        match *self {
+            SizeOp::Cut(size) | SizeOp::Center(size) => Some(size),
+            SizeOp::Crop(_) | SizeOp::Resize(..) => None,
+        }
+    }
+
+    /// `[height, width]` of the result for an image of `[height, width]`.
+    pub(super) fn size_of(&self, image: [usize; 2]) -> [usize; 2] {
+        match self {
+            SizeOp::Resize(resize, _) => resize.size_of(image),
+            SizeOp::Crop(RandomResizedCrop { size, .. })
+            | SizeOp::Cut(size)
+            | SizeOp::Center(size) => *size,
+        }
+    }
+
     /// Writes the result of `source` to `out`.
     pub(super) fn apply(
         &self,
@@ -81,7 +99,7 @@ impl SizeOp {
         match self {
             SizeOp::Crop(crop) => crop.apply(source, random, resampler, out),
             SizeOp::Resize(resize, filter) => {
-                let size = resize.size_of(source);
+                let size = resize.size_of([source.height, source.width]);
                 resampler.resample(source, CropBox::whole(source), size, *filter, out);
             }
             SizeOp::Cut(size) => {

@@ -31,9 +31,8 @@ pub enum Resize {
 }
 
 impl Resize {
-    /// `[height, width]` that an image gets.
-    pub fn size_of(&self, image: &Image) -> [usize; 2] {
-        let (height, width) = (image.height, image.width);
+    /// `[height, width]` that an image of `[height, width]` gets.
+    pub fn size_of(&self, [height, width]: [usize; 2]) -> [usize; 2] {
         let long =
             |short: usize, from: usize, to: usize| (short * to / from).min(short * MAX_PROPORTION);
         match *self {

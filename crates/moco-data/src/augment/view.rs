@@ -95,6 +95,20 @@ impl View {
         Ok(vec![alone; times])
     }
 
+    /// Of images of `[height, width]`: the first `[height, width]` that the view would cut out of
+    /// fewer pixels, and those that are there. The rest would be black.
+    pub fn cut_beyond(&self, image: [usize; 2]) -> Option<[[usize; 2]; 2]> {
+        let mut there = image;
+        for op in &self.ops {
+            let Op::Size(op) = op else { continue };
+            match op.cut_size() {
+                Some(cut) if cut[0] > there[0] || cut[1] > there[1] => return Some([cut, there]),
+                _ => there = op.size_of(there),
+            }
+        }
+        None
+    }
+
     /// Writes the view of `image` that belongs to `key`, normalised, in the layout `[H, W, 3]`, or
     /// `[P, H, W, 3]` if the view makes P patches, row by row of the grid.
     ///

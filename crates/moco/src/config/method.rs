@@ -325,3 +325,8 @@ pub struct MaeConfig {
     /// Attention heads of the decoder.
     pub decoder_heads: usize,
 }
+
+/// Visible patches of `patches` at a masking `ratio`: `floor(L (1 - ratio))`.
+pub fn kept_patches(patches: usize, ratio: f64) -> usize {
+    (patches as f64 * (1.0 - ratio)) as usize
+}

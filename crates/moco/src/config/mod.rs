@@ -25,7 +25,7 @@ pub use keys::{BACKBONES, METHODS};
 pub use method::{
     BankLoss, ByolConfig, CmcConfig, CpcConfig, DinoConfig, HeadKind, InstDiscConfig,
     InvaSpreadConfig, InvaSpreadGradient, MaeConfig, MethodConfig, MocoConfig, MocoV3Config,
-    Reduction, SimClrConfig, SimSiamConfig, SwAvConfig,
+    Reduction, SimClrConfig, SimSiamConfig, SwAvConfig, kept_patches,
 };
 pub use model::{
     FamilyConfig, ModelConfig, NormKind, PatchStem, Positions, ResNetConfig, StemKind, TokenPool,
@@ -118,6 +118,6 @@ pub enum FeatureKind {
     /// The projection head's output.
     Head,
     /// The class tokens of a transformer's last four blocks, side by side: DINO's linear probe of
-    /// ViT-S. The backbone's output for any other network.
+    /// ViT-S. No other network has it.
     LastBlocks,
 }

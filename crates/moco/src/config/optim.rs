@@ -79,9 +79,12 @@ pub enum LarsFlavor {
     Outside,
     /// SimCLR: the learning rate is applied before the velocity.
     Inside,
-    /// apex LARC without clipping, as in SwAV: outside, and weight decay within the adapted
-    /// gradient.
+    /// apex LARC without clipping, as in SwAV: outside, and the two lengths of gradient and decay
+    /// are added. With `decay = "matrices"` this is lightly's LARS.
     Larc,
+    /// solo-learn: as LARC, and `min(ratio / lr, 1)` instead of the ratio, which keeps the adapted
+    /// rate at or below the global one. Its recipes have `trust = 0.02` and `decay = "matrices"`.
+    SoloLearn,
 }
 
 /// Which parameters weight decay and adaptation apply to.

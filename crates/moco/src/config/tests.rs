@@ -219,6 +219,10 @@ fn keys_of_another_method_backbone_or_optimiser_are_refused() {
     // Another choice of backbone or optimiser takes its own settings along.
     let config = run("moco-v1-small", &["optim.optimizer=adamw"], &facts(50_000, 32));
     assert_eq!(config.optim.rule, RuleConfig::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
+    let sets = ["optim.optimizer=lars", "optim.flavor=solo-learn"];
+    let config = run("moco-v1-small", &sets, &facts(50_000, 32));
+    let flavor = LarsFlavor::SoloLearn;
+    assert_eq!(config.optim.rule, RuleConfig::Lars { momentum: 0.9, trust: 0.02, flavor });
     let config = run("moco-v1-small", &["model.backbone=vit-micro"], &facts(50_000, 32));
     assert_eq!(config.model.vit().unwrap().patch, 4);
 }
@@ -280,6 +284,60 @@ fn relations_between_settings() {
         &["data.views=['crop(32, 0.2..1)', 'crop(64, 0.2..1)']"],
         "data.views are 32x32 and 64x64 pixels: moco-v1 needs both of one size",
     );
+    let vit = ["model.backbone=vit-micro", "train.batch_size=1"];
+    refused(
+        "byol-cifar10",
+        &vit,
+        "train.batch_size = 1: in 1 parts it leaves images alone, and BatchNorm needs at least 2, so \
+         raise it to at least 2",
+    );
+    refused(
+        "swav-small",
+        &["train.batch_size=16", "optim.accumulate=8", "method.queue=0", "method.prototypes=100"],
+        "method.prototypes = 100: too many for 2 images that are assigned at a time (2 of a batch and \
+         a queue of 0), so lower it to 16 or raise method.queue",
+    );
+    refused(
+        "mae-small",
+        &["method.mask_ratio=0"],
+        "method.mask_ratio = 0: leaves 64 of the 64 patches of a view visible, and mae needs some to \
+         see and some to guess, so change it or model.patch",
+    );
+    refused(
+        "mae-small",
+        &["model.patch=32"],
+        "method.mask_ratio = 0.75: leaves 0 of the 1 patches of a view visible, and mae needs some to \
+         see and some to guess, so change it or model.patch",
+    );
+    refused(
+        "moco-v1-small",
+        &["data.views=['cut(64) flip', 'cut(64) flip']"],
+        "`cut(64) flip normalize(none)` cuts 64x64 pixels out of 32x32, the typical size of an image \
+         there, so make the cut smaller or put resize(64) before it",
+    );
+}
+
+#[test]
+fn features_that_an_encoder_lacks_are_refused() {
+    refused(
+        "cpc-small",
+        &["monitor.knn_feature=head"],
+        "monitor.knn_feature = head: cpc has no projection head, so set it to backbone",
+    );
+    refused(
+        "moco-v2-small",
+        &["monitor.knn_feature=last-blocks"],
+        "monitor.knn_feature = last-blocks: resnet18 has no class tokens, which are a \
+         transformer's, so set it to backbone",
+    );
+}
+
+#[test]
+fn batch_norm_is_in_backbones_and_heads() {
+    let has = |recipe, sets: &[&str]| run(recipe, sets, &facts(50_000, 32)).has_batch_norm();
+    assert!(has("moco-v2-small", &[]));
+    assert!(has("moco-v3-vit-small", &[]));
+    assert!(!has("mae-small", &[]));
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub const CARDS: [Card; 14] = [
     Card {
         name: "simclr-v2",
         paper: "Chen et al. 2020, arXiv 2006.10029",
-        idea: "SimCLR with a deeper projection head, of which fine-tuning keeps a layer",
+        idea: "SimCLR with a projection head of three layers",
         state: "nothing",
         batch: "the larger the better: 4096 as published",
     },

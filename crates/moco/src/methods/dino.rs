@@ -11,7 +11,7 @@
 use super::{Expectation, Method, Step, StepOutput, Treatment};
 use crate::batch::Batch;
 use crate::config::DinoConfig;
-use crate::loss::channel_std;
+use crate::loss::{channel_std, cross_entropy_of_views};
 use crate::models::{DinoEncoder, Encode, NetworkSpec};
 use crate::nn::{Mode, Module, copy_tensors};
 use crate::parts::{Center, ema};
@@ -53,6 +53,27 @@ impl Dino {
         self.teacher.forward_views(views, Mode::Train)
     }
 
+    /// The loss, and what the teacher says, `[2 N, K]`, centred and sharpened. Keeps `t` for the
+    /// centre's update.
+    ///
+    /// # Shapes
+    /// Logits, view after view: `s` is the student's of all V views, `[V N, K]`, `t` the teacher's
+    /// of the large crops, `[2 N, K]`.
+    pub fn loss_with(
+        &mut self,
+        s: Tensor<2>,
+        t: Tensor<2>,
+        epoch: usize,
+    ) -> (Tensor<1>, Tensor<2>) {
+        let log_p_s = log_softmax(s / self.config.student_temperature, 1); // log of Eq. 1
+        let centred = if self.config.center { t.clone() - self.center.row() } else { t.clone() };
+        let p_t = softmax(centred / self.teacher_temperature(epoch), 1);
+        self.fresh.push(t);
+        // Eq. 3: every pair of a teacher's view and another view of the student.
+        let loss = cross_entropy_of_views(&p_t.clone().chunk(GLOBAL, 0), log_p_s);
+        (loss, p_t)
+    }
+
     /// The teacher's temperature: a line over its first epochs, then constant.
     fn teacher_temperature(&self, epoch: usize) -> f64 {
         let DinoConfig { teacher_temperature_start: start, teacher_temperature: end, .. } =
@@ -67,29 +88,15 @@ impl Dino {
 
 impl Method for Dino {
     fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
-        let (n, views) = (batch.indices.len(), batch.views.len());
-        let rows = |x: &Tensor<2>, v: usize| x.clone().slice(s![v * n..(v + 1) * n, ..]);
         let [z, s] = self.student.forward_views(&batch.views, Mode::Train); // [V N, K]
         let [_, t] = self.forward_teacher(&batch.views[..GLOBAL]); // [2 N, K]
+        let (loss, p_t) = self.loss_with(s, t, step.epoch());
 
-        let log_p_s = log_softmax(s / self.config.student_temperature, 1);
-        let centred = if self.config.center { t.clone() - self.center.row() } else { t.clone() };
-        let p_t = softmax(centred / self.teacher_temperature(step.epoch()), 1);
-        self.fresh.push(t);
-
-        // Eq. 3: every pair of a teacher's view and another view of the student.
-        let mut loss = Tensor::zeros([1], &log_p_s.device());
-        for t in 0..GLOBAL {
-            for v in (0..views).filter(|v| *v != t) {
-                let cross_entropy = (rows(&p_t, t) * rows(&log_p_s, v)).sum_dim(1).mean().neg();
-                loss = loss + cross_entropy;
-            }
-        }
-        let loss = loss / (GLOBAL * (views - 1)) as f64;
+        let feature_std = channel_std(z.slice(s![0..batch.indices.len(), ..]));
         let entropy = (p_t.clone() * (p_t + 1e-20).log()).sum_dim(1).mean().neg();
         StepOutput {
             loss,
-            metrics: vec![("feature_std", channel_std(rows(&z, 0))), ("teacher_entropy", entropy)],
+            metrics: vec![("feature_std", feature_std), ("teacher_entropy", entropy)],
         }
     }
 

@@ -10,12 +10,13 @@
 use super::{Expectation, Method, Step, StepOutput};
 use crate::batch::Batch;
 use crate::config::MaeConfig;
-use crate::loss::{channel_std, l2_normalize};
+use crate::loss::{channel_std, hidden_error, l2_normalize};
 use crate::models::mae::{DecoderConfig, MaskedAutoencoder, Masking, pixel_targets};
 use crate::models::{Encode, NetworkSpec, Vit};
 use crate::nn::{Mode, Module};
 use crate::rng::{self, Purpose};
 use burn::tensor::{Device, Tensor};
+use rand::RngExt;
 
 /// State of MAE.
 pub struct Mae {
@@ -66,9 +67,7 @@ impl Mae {
         let target = pixel_targets(x.clone(), self.patch, self.config.norm_pixels);
 
         // Sec. 3, "Reconstruction target": mean squared error, on hidden patches only.
-        let error = (predicted - target).square().mean_dim(2).squeeze_dim::<2>(2); // [N, L]
-        let hidden = masking.hidden(&self.device); // 1 where hidden  [N, L]
-        let loss = (error * hidden.clone()).sum() / hidden.sum();
+        let loss = hidden_error(predicted, target, masking.hidden(&self.device));
 
         let [n, tokens, width] = latent.dims();
         let mean = latent.without_autodiff().sum_dim(1).reshape([n, width]) / tokens as f64;
@@ -78,9 +77,12 @@ impl Mae {
 
 impl Method for Mae {
     fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
-        let position = step.index as u64 + ((step.part as u64) << 40);
-        let mut rng = rng::stream(step.seed, Purpose::Mask, position);
+        let mut rng = rng::stream(step.seed, Purpose::Mask, step.index as u64);
         let n = batch.indices.len();
+        // A part hides what it would hide within the whole batch.
+        for _ in 0..step.part * n * self.patches {
+            rng.random::<f32>();
+        }
         let masking = Masking::random(n, self.patches, self.config.mask_ratio, &mut rng);
         self.loss_with(batch.single(), &masking)
     }

@@ -156,8 +156,8 @@ pub struct Expectation {
     pub dim: usize,
     /// One or two sentences for the start of a run.
     pub advice: String,
-    /// Why a batch computed in parts is not the same as the whole batch; `None` if it is, but for
-    /// BatchNorm, whose statistics are always those of a part.
+    /// Why a batch computed in parts is not the same as the whole batch, as the end of a sentence;
+    /// `None` if it is, but for BatchNorm, whose statistics are always those of a part.
     pub parts_differ: Option<&'static str>,
 }
 

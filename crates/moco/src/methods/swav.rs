@@ -10,7 +10,7 @@
 use super::{Expectation, Method, Step, StepOutput, Treatment};
 use crate::batch::Batch;
 use crate::config::SwAvConfig;
-use crate::loss::{channel_std, l2_normalize};
+use crate::loss::{channel_std, cross_entropy_of_views, l2_normalize};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
 use crate::nn::{Mode, Module};
 use crate::parts::{Prototypes, RecentFeatures, sinkhorn};
@@ -65,8 +65,28 @@ impl SwAv {
         Encoder::new(network, head, device)
     }
 
+    /// The loss of `n` images: the assignment of a view, predicted from every other view. Keeps
+    /// the assigned views' features for the queues.
+    ///
+    /// # Shapes
+    /// `z` is `[V N, D]`, view after view, rows of unit length.
+    pub fn loss_with(&mut self, z: Tensor<2>, n: usize) -> Tensor<1> {
+        let scores = self.student.prototypes.scores(z.clone()); // z·c  [V N, K]
+        let log_p = log_softmax(scores / self.config.temperature, 1); // log of Eq. 2's softmax
+        let z = z.without_autodiff();
+        let q: [_; ASSIGNED] = std::array::from_fn(|i| {
+            let z_i = z.clone().slice(s![i * n..(i + 1) * n, ..]);
+            self.fresh[i].push(z_i.clone());
+            self.assign(i, z_i) // q_i  [N, K], no gradient
+        });
+        cross_entropy_of_views(&q, log_p) // Eqs. 1 and 2
+    }
+
     /// Assignment of the `view`-th assigned view: its rows among those of the queue (Sec. 3.1).
-    fn assign(&self, view: usize, z: Tensor<2>) -> Tensor<2> {
+    ///
+    /// # Shapes
+    /// `z` is `[N, D]`, rows of unit length, the result `[N, K]`; both outside autodiff.
+    pub fn assign(&self, view: usize, z: Tensor<2>) -> Tensor<2> {
         let [n, _] = z.dims();
         let z = match self.queues[view].full() {
             Some(queue) => Tensor::cat(vec![queue, z], 0), // [L + N, D], the batch last
@@ -84,25 +104,10 @@ impl Method for SwAv {
         if step.is_first_part() {
             self.student.prototypes.normalize();
         }
-        let (n, views) = (batch.indices.len(), batch.views.len());
+        let n = batch.indices.len();
         let z = l2_normalize(self.student.encoder.forward_views(&batch.views, Mode::Train));
-        let scores = self.student.prototypes.scores(z.clone()); // z·c  [V N, K]
-        let log_p = log_softmax(scores / self.config.temperature, 1); // log of Eq. 2's softmax
-        let of_view = |x: &Tensor<2>, v: usize| x.clone().slice(s![v * n..(v + 1) * n, ..]);
-
-        let mut loss = Tensor::zeros([1], &log_p.device());
-        for i in 0..ASSIGNED {
-            let z_i = of_view(&z, i).without_autodiff();
-            let q = self.assign(i, z_i.clone()); // q_i  [N, K], no gradient
-            self.fresh[i].push(z_i);
-            for v in (0..views).filter(|v| *v != i) {
-                // Eq. 1 and 2: the assignment of view i, predicted from view v.
-                let cross_entropy = (q.clone() * of_view(&log_p, v)).sum_dim(1).mean().neg();
-                loss = loss + cross_entropy;
-            }
-        }
-        let loss = loss / (ASSIGNED * (views - 1)) as f64;
-        StepOutput { loss, metrics: vec![("feature_std", channel_std(of_view(&z, 0)))] }
+        let feature_std = channel_std(z.clone().slice(s![0..n, ..]));
+        StepOutput { loss: self.loss_with(z, n), metrics: vec![("feature_std", feature_std)] }
     }
 
     fn student(&mut self) -> &mut dyn Module {

@@ -9,8 +9,8 @@ use crate::nn::{Buffer, TensorLeaf, update};
 use burn::tensor::Tensor;
 use moco_kernels::optim::{LarsConfig, Trust, TrustNorm};
 
-/// Keeps LARC's denominator from 0, as in apex.
-const LARC_EPSILON: f64 = 1e-8;
+/// Keeps the denominator of two lengths from 0, as in apex and solo-learn.
+const SUM_EPSILON: f64 = 1e-8;
 
 /// The settings of the rule.
 pub struct Lars {
@@ -47,7 +47,7 @@ impl Lars {
     /// The same settings as the kernel takes them.
     fn kernel(&self, lr: f64, weight_decay: Option<f64>) -> LarsConfig {
         let (norm, eps) = match self.flavor {
-            LarsFlavor::Larc => (TrustNorm::Sum, LARC_EPSILON as f32),
+            LarsFlavor::Larc | LarsFlavor::SoloLearn => (TrustNorm::Sum, SUM_EPSILON as f32),
             LarsFlavor::Outside | LarsFlavor::Inside => (TrustNorm::Decayed, 0.0),
         };
         LarsConfig {
@@ -58,10 +58,15 @@ impl Lars {
                 coefficient: self.trust as f32,
                 eps,
                 norm,
-                clip: false,
+                clip: self.limited(),
             }),
             lr_in_buffer: self.flavor == LarsFlavor::Inside,
         }
+    }
+
+    /// Whether the adapted rate is at most the global one.
+    fn limited(&self) -> bool {
+        self.flavor == LarsFlavor::SoloLearn
     }
 
     fn compose(
@@ -73,7 +78,7 @@ impl Lars {
         weight_decay: Option<f64>,
     ) -> Tensor<1> {
         let scaled = match weight_decay {
-            Some(weight_decay) => self.adapted(p.clone(), g, weight_decay),
+            Some(weight_decay) => self.adapted(p.clone(), g, lr, weight_decay),
             None => g,
         };
         match self.flavor {
@@ -81,7 +86,7 @@ impl Lars {
                 velocity.update(|v| v * self.momentum + scaled * lr);
                 p - velocity.val()
             }
-            LarsFlavor::Outside | LarsFlavor::Larc => {
+            LarsFlavor::Outside | LarsFlavor::Larc | LarsFlavor::SoloLearn => {
                 velocity.update(|v| v * self.momentum + scaled);
                 p - velocity.val() * lr
             }
@@ -90,25 +95,24 @@ impl Lars {
 
     /// The gradient with weight decay, scaled to the length of the weights. Zero weights leave it
     /// as it is.
-    fn adapted(&self, p: Tensor<1>, g: Tensor<1>, weight_decay: f64) -> Tensor<1> {
+    fn adapted(&self, p: Tensor<1>, g: Tensor<1>, lr: f64, weight_decay: f64) -> Tensor<1> {
         let decayed = g.clone() + p.clone() * weight_decay;
         let weight = length(p);
         let (denominator, still) = match self.flavor {
-            // LARC adds the two lengths instead of taking that of the sum, and leaves alone what
+            // These add the two lengths instead of taking that of the sum, and leave alone what
             // has no gradient.
-            LarsFlavor::Larc => {
+            LarsFlavor::Larc | LarsFlavor::SoloLearn => {
                 let g = length(g);
-                (g.clone() + weight.clone() * weight_decay + LARC_EPSILON, (g.equal_elem(0.0), 0.0))
+                (g.clone() + weight.clone() * weight_decay + SUM_EPSILON, (g.equal_elem(0.0), 0.0))
             }
             LarsFlavor::Outside | LarsFlavor::Inside => {
                 let update = length(decayed.clone());
                 (update.clone(), (update.equal_elem(0.0), 1.0))
             }
         };
-        let ratio = (weight.clone() * self.trust / denominator)
-            .mask_fill(still.0, still.1)
-            .mask_fill(weight.equal_elem(0.0), 1.0);
-        decayed * ratio
+        let ratio = weight.clone() * self.trust / denominator;
+        let ratio = if self.limited() { (ratio / lr).clamp_max(1.0) } else { ratio };
+        decayed * ratio.mask_fill(still.0, still.1).mask_fill(weight.equal_elem(0.0), 1.0)
     }
 }
 
@@ -124,7 +128,7 @@ mod tests {
     use crate::device::Device;
 
     /// Three steps of every flavour, also where weights or gradients are zero; a few roundings of
-    /// values near 1.
+    /// values near 1. solo-learn's limit acts at the low rate, and at 0, where a warm-up starts.
     #[test]
     fn the_kernel_equals_the_composition() {
         let tensor = |f: fn(f32) -> f32| {
@@ -137,18 +141,25 @@ mod tests {
             (zeros.clone(), tensor(f32::cos)),
             (tensor(f32::sin), zeros.clone()),
         ];
-        for flavor in [LarsFlavor::Inside, LarsFlavor::Outside, LarsFlavor::Larc] {
+        for (flavor, rate) in [
+            (LarsFlavor::Inside, 0.3),
+            (LarsFlavor::Outside, 0.3),
+            (LarsFlavor::Larc, 0.3),
+            (LarsFlavor::SoloLearn, 0.3),
+            (LarsFlavor::SoloLearn, 0.01),
+            (LarsFlavor::SoloLearn, 0.0),
+        ] {
             let lars = Lars { momentum: 0.9, trust: 0.02, flavor };
             for (p, g) in &pairs {
                 let (mut fused, mut composed) = (p.clone(), p.clone());
                 let (mut v, mut w) = (Buffer::new(zeros.clone()), Buffer::new(zeros.clone()));
                 for step in 0..3 {
-                    fused = lars.step(fused, g.clone(), &mut v, 0.3, Some(0.01));
-                    composed = lars.compose(composed, g.clone(), &mut w, 0.3, Some(0.01));
+                    fused = lars.step(fused, g.clone(), &mut v, rate, Some(0.01));
+                    composed = lars.compose(composed, g.clone(), &mut w, rate, Some(0.01));
                     let found = [to_host(fused.clone()), to_host(v.val())].concat();
                     let expected = [to_host(composed.clone()), to_host(w.val())].concat();
                     for (a, b) in found.iter().zip(&expected) {
-                        assert!((a - b).abs() < 2e-6, "{flavor:?}, step {step}: {a} {b}");
+                        assert!((a - b).abs() < 2e-6, "{flavor:?} at {rate}, step {step}: {a} {b}");
                     }
                 }
             }

@@ -258,8 +258,10 @@ impl Trainer {
     fn explain(&self, observer: &mut dyn Observer) {
         let expectation = self.method.expectation();
         observer.event(&Event::Note(expectation.advice));
-        if let (2.., Some(why)) = (self.config.optim.accumulate, expectation.parts_differ) {
-            let parts = self.config.optim.accumulate;
+        let parts = self.config.optim.accumulate;
+        let norm = self.config.has_batch_norm();
+        let norm = norm.then_some("since BatchNorm takes the statistics of each part");
+        if let (2.., Some(why)) = (parts, expectation.parts_differ.or(norm)) {
             observer.event(&Event::Note(format!(
                 "optim.accumulate = {parts}: a batch in parts is not the same as the whole, {why}"
             )));

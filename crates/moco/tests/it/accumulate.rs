@@ -3,9 +3,11 @@
 use crate::golden::difference;
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
-use moco::config::{BankLoss, DecayScope, HeadKind, InstDiscConfig, MocoConfig, RuleConfig};
+use moco::config::{
+    BankLoss, DecayScope, HeadKind, InstDiscConfig, MaeConfig, MocoConfig, RuleConfig,
+};
 use moco::device::Device;
-use moco::methods::{InstDisc, Method, Moco, Step};
+use moco::methods::{InstDisc, Mae, Method, Moco, Step};
 use moco::models::vit::VitConfig;
 use moco::models::{Architecture, NetworkSpec};
 use moco::nn::{init, tensors};
@@ -44,6 +46,17 @@ fn instdisc() -> Box<dyn Method> {
         negatives: 1,
     };
     Box::new(InstDisc::new(&config, &network(), 30, &Device::flex()))
+}
+
+fn mae() -> Box<dyn Method> {
+    let config = MaeConfig {
+        mask_ratio: 0.5,
+        norm_pixels: true,
+        decoder_width: 16,
+        decoder_depth: 1,
+        decoder_heads: 2,
+    };
+    Box::new(Mae::new(&config, &network(), &Device::flex()))
 }
 
 /// Losses of three steps, and the whole state after them.
@@ -87,4 +100,9 @@ fn moco_in_parts_is_moco() {
 #[test]
 fn instance_discrimination_in_parts_is_the_same() {
     check(instdisc, 1);
+}
+
+#[test]
+fn a_masked_autoencoder_in_parts_is_the_same() {
+    check(mae, 1);
 }

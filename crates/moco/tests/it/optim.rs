@@ -136,16 +136,19 @@ fn adam_and_adamw_match_torch_step_by_step() {
     }
 }
 
-/// lightly's optimiser is apex's LARC where it decays, and plain SGD on biases and scales.
+/// lightly's optimiser is apex's LARC where it decays, and plain SGD on biases and scales. With a
+/// trust of 1 solo-learn's limit acts at some steps.
 #[test]
 fn lars_matches_the_published_flavours() {
-    for (stored, flavor, scope) in [
-        ("moco_v3", LarsFlavor::Outside, DecayScope::Matrices),
-        ("simclr", LarsFlavor::Inside, DecayScope::Matrices),
-        ("apex", LarsFlavor::Larc, DecayScope::All),
-        ("lightly", LarsFlavor::Larc, DecayScope::Matrices),
+    for (stored, flavor, trust, scope) in [
+        ("moco_v3", LarsFlavor::Outside, 0.001, DecayScope::Matrices),
+        ("simclr", LarsFlavor::Inside, 0.001, DecayScope::Matrices),
+        ("apex", LarsFlavor::Larc, 0.001, DecayScope::All),
+        ("lightly", LarsFlavor::Larc, 0.001, DecayScope::Matrices),
+        ("solo_learn", LarsFlavor::SoloLearn, 0.02, DecayScope::Matrices),
+        ("solo_learn_limited", LarsFlavor::SoloLearn, 1.0, DecayScope::Matrices),
     ] {
-        let rule = RuleConfig::Lars { momentum: 0.9, trust: 0.001, flavor };
+        let rule = RuleConfig::Lars { momentum: 0.9, trust, flavor };
         check_rule("lars", stored, rule, scope, 0.01, &[("first", "momentum")]);
     }
 }

@@ -161,7 +161,7 @@ pub(super) const KEYS: &[Key] = &[
     always("optim.optimizer", Kind::OneOf(&["sgd", "lars", "adam", "adamw"])),
     when(MOMENTUM_RULES, "optim.momentum", SHARE),
     when(LARS, "optim.trust", Kind::Positive),
-    when(LARS, "optim.flavor", Kind::OneOf(&["outside", "inside", "larc"])),
+    when(LARS, "optim.flavor", Kind::OneOf(&["outside", "inside", "larc", "solo-learn"])),
     when(ADAM, "optim.beta1", Kind::Real(0.0, 0.999_999)),
     when(ADAM, "optim.beta2", Kind::Real(0.0, 0.999_999)),
     when(ADAM, "optim.epsilon", Kind::Positive),

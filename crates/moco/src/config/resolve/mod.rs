@@ -53,10 +53,11 @@ pub fn resolve(given: &Table, facts: &DataFacts) -> Result<Resolved, ConfigError
     draft.model(&method, size, batch);
     draft.method(facts, &method, &Sizes { pixels: size, batch });
     draft.optim(facts, &method, size);
-    draft.monitor(facts);
+    draft.monitor(facts, size);
 
     let config = run_from_tree(draft.tree)?;
     check_images(&config, facts)?;
+    check_cuts(&config, facts)?;
     Ok(Resolved { config, notes: draft.notes })
 }
 
@@ -67,6 +68,21 @@ fn check_images(config: &RunConfig, facts: &DataFacts) -> Result<(), ConfigError
             "the data set has {images} images, fewer than one batch of train.batch_size = \
              {batch}: pass --batch-size {images} or less, or add images"
         )));
+    }
+    Ok(())
+}
+
+/// No view cuts more out of a typical image than there is.
+fn check_cuts(config: &RunConfig, facts: &DataFacts) -> Result<(), ConfigError> {
+    let (views, eval) = (config.data.parse_views()?, config.data.parse_eval_view()?);
+    for view in views.iter().chain([&eval]) {
+        if let Some([[height, width], [h, w]]) = view.cut_beyond([facts.height, facts.width]) {
+            return Err(ConfigError::Invalid(format!(
+                "`{view}` cuts {width}x{height} pixels out of {w}x{h}, the typical size of an image \
+                 there, so make the cut smaller or put resize({}) before it",
+                width.max(height)
+            )));
+        }
     }
     Ok(())
 }
@@ -95,7 +111,7 @@ impl Draft {
         let Some(text) = views.and_then(|views| views.first()).and_then(Value::as_str) else {
             return Ok(None);
         };
-        Ok(validate::views("data.views[0]", text)?.into_iter().next())
+        Ok(validate::views_at("data.views[0]", text)?.into_iter().next())
     }
 
     /// The largest size that does not blow the images up.
@@ -186,7 +202,7 @@ impl Draft {
         name.unwrap_or_default().to_owned()
     }
 
-    fn monitor(&mut self, facts: &DataFacts) {
+    fn monitor(&mut self, facts: &DataFacts, size: usize) {
         self.fill("monitor.knn_epochs", 1, None);
         if !facts.labelled && self.count("monitor.knn_epochs") > 0 {
             insert(&mut self.tree, "monitor.knn_epochs", Value::Integer(0));
@@ -197,7 +213,8 @@ impl Draft {
             );
         }
         self.fill("monitor.knn_k", (facts.images / 10).clamp(1, 200) as i64, None);
-        self.fill("monitor.knn_temperature", 0.1, None);
+        // InstDisc's own for CIFAR-10 and for ImageNet.
+        self.fill("monitor.knn_temperature", if size <= SMALL { 0.1 } else { 0.07 }, None);
         self.fill("monitor.knn_feature", "backbone", None);
     }
 

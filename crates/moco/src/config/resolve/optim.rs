@@ -119,13 +119,13 @@ impl Draft {
             _ => self.fill("optim.momentum", 0.9, None),
         }
         if optimizer == "lars" {
-            self.fill("optim.trust", 0.001, None);
             let flavor = match method {
                 "simclr" | "simclr-v2" => "inside",
                 "swav" => "larc",
                 _ => "outside",
             };
-            self.fill("optim.flavor", flavor, None);
+            let flavor = self.fill_text("optim.flavor", flavor);
+            self.fill("optim.trust", if flavor == "solo-learn" { 0.02 } else { 0.001 }, None);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Which patches a masked autoencoder hides.
 
+use crate::config::kept_patches;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -14,11 +15,6 @@ pub struct Masking {
     order: Vec<usize>,
     /// Place of each patch in that order, `[N, L]`: the inverse, `ids_restore` in the paper's code.
     places: Vec<usize>,
-}
-
-/// Visible patches of `patches` at a masking `ratio`: `floor(L (1 - ratio))`.
-pub fn kept_patches(patches: usize, ratio: f64) -> usize {
-    (patches as f64 * (1.0 - ratio)) as usize
 }
 
 impl Masking {

@@ -1,0 +1,55 @@
+//! What BatchNorm and accumulation ask of the batch.
+
+use super::invalid;
+use crate::config::{ConfigError, MethodConfig, NormKind, RunConfig};
+
+impl RunConfig {
+    /// Whether backbone or head normalise over the images of a batch.
+    pub fn has_batch_norm(&self) -> bool {
+        let head = match &self.method {
+            MethodConfig::SimClr(_)
+            | MethodConfig::SimClrV2(_)
+            | MethodConfig::Byol(_)
+            | MethodConfig::SimSiam(_)
+            | MethodConfig::SwAv(_)
+            | MethodConfig::MocoV3(_) => true,
+            MethodConfig::Dino(dino) => dino.head_norm,
+            _ => false,
+        };
+        head || self.model.resnet().is_some_and(|resnet| resnet.norm == NormKind::Batch)
+    }
+
+    pub(super) fn check_batch(&self) -> Result<(), ConfigError> {
+        let (batch, parts) = (self.train.batch_size, self.optim.accumulate);
+        if !batch.is_multiple_of(parts) {
+            return invalid(format!(
+                "optim.accumulate = {parts}: does not divide train.batch_size = {batch}, so \
+                 choose a divisor of it"
+            ));
+        }
+        let (groups, batch) = (self.model.bn_groups(), batch / parts);
+        if !batch.is_multiple_of(groups) {
+            let of = if parts > 1 { "the parts of a batch, of size" } else { "train.batch_size =" };
+            return invalid(format!(
+                "model.bn_groups = {groups}: does not divide {of} {batch}, so choose a divisor of \
+                 it"
+            ));
+        }
+        if self.has_batch_norm() && batch / groups < 2 {
+            return match groups {
+                1 => invalid(format!(
+                    "train.batch_size = {}: in {parts} parts it leaves images alone, and BatchNorm \
+                     needs at least 2, so raise it to at least {}",
+                    self.train.batch_size,
+                    2 * parts
+                )),
+                _ => invalid(format!(
+                    "model.bn_groups = {groups}: leaves {} of {batch} images in each group, and \
+                     BatchNorm needs at least 2, so lower it or raise train.batch_size",
+                    batch / groups
+                )),
+            };
+        }
+        Ok(())
+    }
+}

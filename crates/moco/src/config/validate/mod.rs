@@ -1,0 +1,110 @@
+//! What must hold between settings, beyond the range of each.
+
+mod batch;
+mod method;
+mod views;
+
+use super::{
+    ConfigError, FeatureKind, MethodConfig, NormKind, RuleConfig, RunConfig, ScheduleConfig, keys,
+};
+pub(super) use views::views_at;
+
+impl RunConfig {
+    /// Checks every value and every relation between values.
+    ///
+    /// # Errors
+    /// The first thing found wrong.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let tree =
+            toml::Table::try_from(self).map_err(|error| ConfigError::Invalid(error.to_string()))?;
+        keys::check_complete(&tree)?;
+        self.check_views()?;
+        self.check_method()?;
+        self.check_model()?;
+        self.check_batch()?;
+        self.check_schedule()?;
+        self.check_monitor()
+    }
+
+    fn check_model(&self) -> Result<(), ConfigError> {
+        let (backbone, name) = (&self.model.backbone, self.method.name());
+        match (&self.method, self.model.resnet()) {
+            (MethodConfig::Mae(_), Some(_)) => invalid(format!(
+                "model.backbone = {backbone}: mae hides patches of a vision transformer, so choose \
+                 a vit"
+            )),
+            (MethodConfig::Cpc(_) | MethodConfig::Cmc(_), None) => invalid(format!(
+                "model.backbone = {backbone}: {name} is made of residual networks, so choose a \
+                 resnet"
+            )),
+            (MethodConfig::Cpc(_), Some(resnet)) if resnet.norm == NormKind::Batch => invalid(
+                "model.norm = batch: cpc's patches would see one another through the statistics \
+                 of the batch, so set it to layer"
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_schedule(&self) -> Result<(), ConfigError> {
+        let (milestones, factors) = match &self.optim.schedule {
+            ScheduleConfig::Step { milestones, .. } => (milestones.as_slice(), None),
+            ScheduleConfig::Factors { milestones, factors } => {
+                (milestones.as_slice(), Some(factors.len()))
+            }
+            _ => (&[][..], None),
+        };
+        if !milestones.is_sorted_by(|a, b| a < b) {
+            return invalid(format!(
+                "optim.schedule.milestones = {milestones:?}: must be in ascending order"
+            ));
+        }
+        if let Some(factors) = factors.filter(|factors| *factors != milestones.len()) {
+            return invalid(format!(
+                "optim.schedule.factors has {factors} entries: needs one for each of the {} \
+                 milestones",
+                milestones.len()
+            ));
+        }
+        if self.optim.warmup_epochs > self.train.epochs as f64 {
+            return invalid(format!(
+                "optim.warmup_epochs = {}: longer than the {} epochs of the run, so shorten it",
+                self.optim.warmup_epochs, self.train.epochs
+            ));
+        }
+        if let RuleConfig::Lars { trust, .. } = self.optim.rule
+            && trust > 1.0
+        {
+            return invalid(format!("optim.trust = {trust}: must be at most 1"));
+        }
+        Ok(())
+    }
+
+    fn check_monitor(&self) -> Result<(), ConfigError> {
+        self.check_feature("monitor.knn_feature", self.monitor.knn_feature)
+    }
+
+    /// Checks that the encoder has an output, which `setting` asks for.
+    ///
+    /// # Errors
+    /// If it has not.
+    pub fn check_feature(&self, setting: &str, feature: FeatureKind) -> Result<(), ConfigError> {
+        let headless = matches!(self.method, MethodConfig::Cpc(_) | MethodConfig::Mae(_));
+        match feature {
+            FeatureKind::Head if headless => invalid(format!(
+                "{setting} = head: {} has no projection head, so set it to backbone",
+                self.method.name()
+            )),
+            FeatureKind::LastBlocks if self.model.vit().is_none() => invalid(format!(
+                "{setting} = last-blocks: {} has no class tokens, which are a transformer's, so set \
+                 it to backbone",
+                self.model.backbone
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn invalid<T>(message: String) -> Result<T, ConfigError> {
+    Err(ConfigError::Invalid(message))
+}
