@@ -333,6 +333,19 @@ fn features_that_an_encoder_lacks_are_refused() {
 }
 
 #[test]
+fn a_stem_of_convolutions_is_not_frozen() {
+    let stem = "model.patch_stem=convolutions";
+    let config = run("moco-v3-vit-small", &["model.freeze_patch=false", stem], &facts(50_000, 32));
+    assert!(!config.model.vit().unwrap().freeze_patch);
+    refused(
+        "moco-v3-vit-small",
+        &["model.freeze_patch=true", stem],
+        "model.freeze_patch = true: a stem of convolutions has no patch projection to freeze, so \
+         set it to false",
+    );
+}
+
+#[test]
 fn batch_norm_is_in_backbones_and_heads() {
     let has = |recipe, sets: &[&str]| run(recipe, sets, &facts(50_000, 32)).has_batch_norm();
     assert!(has("moco-v2-small", &[]));

@@ -121,7 +121,7 @@ mod tests {
         Tensor::from_data(values, &Device::flex())
     }
 
-    /// METHODS 1.1: row i is L2(.5 old + .5 v), and no other row is touched.
+    /// Row i is L2(.5 old + .5 v), and no other row is touched.
     #[test]
     fn rows_move_towards_the_features_of_their_images_only() {
         let mut bank = bank();
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(to_host(bank.rows()), after, "collected features are written once");
     }
 
-    /// METHODS 1.1: of one image twice in a batch, the last writer wins; so too across parts.
+    /// Of one image twice in a batch, the last writer wins; so too across parts.
     #[test]
     fn the_last_feature_of_an_image_counts() {
         let v = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]];

@@ -42,7 +42,7 @@ impl Partition {
 mod tests {
     use super::*;
 
-    /// METHODS 1.1: Z is frozen from the second step on.
+    /// Z is frozen from the second step on.
     #[test]
     fn the_first_scores_decide() {
         let device = Device::flex();

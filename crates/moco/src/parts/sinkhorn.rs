@@ -40,7 +40,7 @@ mod tests {
         init::normal([b, k], 0.1, &mut rng, &Device::flex())
     }
 
-    /// METHODS 1.10: the last step scales rows, so each sums to 1.
+    /// The last step scales rows, so each sums to 1.
     #[test]
     fn each_sample_is_shared_out_whole() {
         let rows = to_host(sinkhorn(scores(24, 7), 0.05, 3).sum_dim(1));

@@ -8,7 +8,8 @@ const PATIENCE: usize = 50;
 /// Share of the healthy standard deviation below which features count as collapsed. MoCo's first
 /// epochs may go as low as a half.
 const NARROW: f64 = 0.1;
-/// Distance from the collapsed loss, as a share of it, that counts as being there.
+/// Distance from the collapsed loss that counts as being there, as a share of it or of the loss at
+/// chance, whichever is larger: a collapsed loss may be 0.
 const NEAR: f64 = 1e-3;
 
 /// Sees every step and speaks once.
@@ -26,9 +27,11 @@ impl CollapseWatch {
         let healthy = 1.0 / (expected.dim as f64).sqrt();
         let std = report.metrics.iter().find(|(name, _)| *name == "feature_std").map(|(_, v)| *v);
         let collapsed = expected.collapse.is_some_and(|collapse| {
+            let width = NEAR * collapse.abs().max(expected.chance.abs());
+            let near = |loss: f64| (loss - collapse).abs() < width;
             // Where a run starts at the collapsed loss, being there says nothing at first.
-            let begins = near(expected.chance, collapse) && report.epoch == 0;
-            near(report.loss, collapse) && !begins
+            let begins = near(expected.chance) && report.epoch == 0;
+            near(report.loss) && !begins
         });
         self.narrow = count(self.narrow, std.is_some_and(|std| std < NARROW * healthy));
         self.stuck = count(self.stuck, collapsed);
@@ -49,10 +52,6 @@ impl CollapseWatch {
         };
         Some(format!("the network has collapsed, {seen}: {}", expected.mend))
     }
-}
-
-fn near(loss: f64, collapse: f64) -> bool {
-    (loss - collapse).abs() < NEAR * collapse.abs()
 }
 
 fn count(so_far: usize, again: bool) -> usize {
@@ -112,6 +111,18 @@ mod tests {
         let told: Vec<_> = (0..PATIENCE).map(|_| watch.see(&second, &expected)).collect();
         assert!(told[..PATIENCE - 1].iter().all(Option::is_none), "{told:?}");
         assert!(told[PATIENCE - 1].as_ref().unwrap().contains("the loss stays at 8.001"));
+    }
+
+    /// BYOL.
+    #[test]
+    fn a_collapsed_loss_may_be_0() {
+        let expected = Expectation { chance: 4.0, collapse: Some(0.0), ..expected() };
+        let mut watch = CollapseWatch::default();
+        let told = |watch: &mut CollapseWatch, loss| {
+            (0..PATIENCE).find_map(|_| watch.see(&report(loss, 0.08), &expected))
+        };
+        assert_eq!(told(&mut watch, 0.01), None);
+        assert!(told(&mut watch, 0.001).unwrap().contains("the loss stays at 0.001"));
     }
 
     #[test]

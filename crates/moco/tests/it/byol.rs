@@ -36,7 +36,7 @@ fn loss_and_gradients_match_torch() {
     assert_close(q2.grad(&gradients).unwrap(), &golden, "grad_q2", 2e-6);
 }
 
-/// METHODS 1.0.10: each term is 2 - 2 cos, 0..=4, whatever the lengths.
+/// Each term is 2 - 2 cos, 0..=4, whatever the lengths.
 #[test]
 fn distances_are_those_of_directions() {
     let q = tensor(vec![3.0, 0.0], [1, 2]);
@@ -65,7 +65,7 @@ fn params(method: &mut Byol, of: &str) -> BTreeMap<String, Vec<f32>> {
     all
 }
 
-/// METHODS 1.8: the target moves after the optimiser, so with a momentum of 0 it is the online
+/// The target moves after the optimiser, so with a momentum of 0 it is the online
 /// network of after the step, in parameters; its BatchNorm statistics are its own.
 #[test]
 fn the_target_follows_the_updated_network() {

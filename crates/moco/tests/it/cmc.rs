@@ -1,4 +1,4 @@
-//! CMC against PyTorch, and what METHODS 1.4 asks of it.
+//! CMC against PyTorch, and its banks, chance and views.
 
 use crate::golden::{Golden, assert_close, resnet, set_tensors, tensor, torch_name};
 use crate::instdisc::indices;
@@ -113,7 +113,7 @@ fn trajectories_match_torch() {
     }
 }
 
-/// METHODS 1.4: with the banks swapped the loss is another.
+/// With the banks swapped the loss is another.
 #[test]
 fn swapped_banks_change_the_loss() {
     let golden = Golden::open("cmc_trajectory");
@@ -161,7 +161,7 @@ fn features_are_those_of_both_encoders() {
     }
 }
 
-/// METHODS 1.0.10, for both views together.
+/// The loss of unrelated unit vectors, of both views together.
 #[test]
 fn chance_and_collapse_are_those_of_two_views() {
     let expectation = method(BankLoss::Softmax).expectation();

@@ -31,7 +31,7 @@ fn context_matches_torch_with_all_gradients() {
     });
 }
 
-/// METHODS 1.3: rows above do not see rows below.
+/// Rows above do not see rows below.
 #[test]
 fn context_is_causal() {
     let golden = Golden::open("cpc_context");

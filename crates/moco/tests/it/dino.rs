@@ -73,7 +73,7 @@ fn loss_and_gradient_match_torch() {
     assert_close(tensors(&mut dino)["center"].clone(), &golden, "centre_after", 1e-6);
 }
 
-/// METHODS 1.11: with n small crops there are 2 (2 + n) - 2 pairs. Target i is all on output i, so
+/// With n small crops there are 2 (2 + n) - 2 pairs. Target i is all on output i, so
 /// that the gradient at row v, column i is the weight of the pair of target i and view v.
 #[test]
 fn every_pair_of_two_views_counts_once() {
@@ -87,6 +87,17 @@ fn every_pair_of_two_views_counts_once() {
         (expected[0], expected[3]) = (0.0, 0.0); // a view is not told what was said of it
         assert_eq!(to_host(log_p.grad(&gradients).unwrap()), expected);
     }
+}
+
+/// Outputs without information, of both sides.
+#[test]
+fn chance_is_the_logarithm_of_the_outputs() {
+    let mut dino = Dino::new(&config(true), &network(), &Device::flex());
+    let logits = |views| Tensor::zeros([3 * views, 20], &Device::flex());
+    let (loss, _) = dino.loss_with(logits(4), logits(2), 0);
+    let chance = dino.expectation().chance;
+    assert!((chance - 20f64.ln()).abs() < 1e-12);
+    assert!((f64::from(to_host(loss)[0]) - chance).abs() < 1e-6);
 }
 
 /// torch's own f32 is up to 7e-7 (loss) and 1.2e-6 (state) away from its f64
@@ -111,7 +122,7 @@ fn check_trajectory(name: &str, norm_last_layer: bool) {
         adamw.step(dino.student(), gradients, decay[step], |name| treatment.rate(name, lr, lr));
         dino.after_update(&at(step));
 
-        // METHODS 1.11: the centre moves after the loss.
+        // The centre moves after the loss.
         let center = to_host(tensors(&mut dino)["center"].clone());
         let expected = &golden.values("centre")[step * 20..][..20];
         let off = crate::golden::difference(&center, expected);

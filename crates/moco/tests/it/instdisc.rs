@@ -1,4 +1,4 @@
-//! Instance discrimination against PyTorch, and what METHODS 1.1 asks of it.
+//! Instance discrimination against PyTorch, and its bank and chance.
 
 use crate::golden::{Golden, assert_close, resnet18_w4, set_tensors, tensor};
 use crate::sgd_trajectory::{at, check_final, check_losses, encoder_name, set_initial, view};
@@ -100,7 +100,7 @@ fn random_rows(rows: usize, dim: usize, position: u64) -> Tensor<2> {
     l2_normalize(init::normal([rows, dim], 1.0, &mut rng, &Device::flex()))
 }
 
-/// METHODS 1.0.10 for each loss over a bank: unrelated unit vectors. The mean over 256 features
+/// Each loss over a bank, of unrelated unit vectors. The mean over 256 features
 /// of a loss whose own score has standard deviation 1/(T sqrt(D)) is within 4 standard errors.
 #[test]
 fn unrelated_vectors_give_the_chance_loss() {

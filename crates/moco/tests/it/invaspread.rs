@@ -1,4 +1,4 @@
-//! InvaSpread against PyTorch, and what METHODS 1.2 asks of it.
+//! InvaSpread against PyTorch, and its collapse and chance.
 
 use crate::golden::{Golden, assert_close, resnet18_w4, tensor};
 use crate::sgd_trajectory::{at, check_final, check_losses, encoder_name, set_initial, view};
@@ -29,7 +29,7 @@ fn losses_and_gradients_match_torch() {
     }
 }
 
-/// METHODS 1.2: one image has no negatives and a certain positive. The reference gives no number.
+/// One image has no negatives and a certain positive. The reference gives no number.
 #[test]
 fn one_image_has_no_loss_and_no_gradient() {
     for row in [false, true] {

@@ -32,7 +32,7 @@ fn unit_rows(rows: usize, dim: usize, position: u64) -> Tensor<2> {
     l2_normalize(init::normal([rows, dim], 1.0, &mut rng, &Device::flex()))
 }
 
-/// METHODS 1.0.10: unrelated unit vectors. The mean over 256 queries of a loss whose positive term
+/// Unrelated unit vectors. The mean over 256 queries of a loss whose positive term
 /// has standard deviation 1/(T sqrt(D)) is within 4 of its standard errors.
 #[test]
 fn unrelated_vectors_give_the_chance_loss() {
@@ -47,7 +47,7 @@ fn unrelated_vectors_give_the_chance_loss() {
     assert!((info_nce_chance(4096, 128, 0.1) - 8.71).abs() < 0.01);
 }
 
-/// METHODS 1.0.10: aligned positives and orthogonal negatives give `ln(1 + K exp(-1/T))`.
+/// Aligned positives and orthogonal negatives give `ln(1 + K exp(-1/T))`.
 #[test]
 fn perfect_keys_give_the_closed_form() {
     let q = tensor(vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0], [2, 3]);

@@ -6,8 +6,7 @@
 use crate::golden::{Golden, assert_close, difference, set_params, stored_view, tensor};
 use burn::tensor::Tensor;
 use moco::batch::to_host;
-use moco::config::kept_patches;
-use moco::config::{DecayScope, MaeConfig, RuleConfig};
+use moco::config::{DecayScope, MaeConfig, RuleConfig, kept_patches};
 use moco::device::Device;
 use moco::loss::hidden_error;
 use moco::methods::{Mae, Method};
@@ -154,7 +153,7 @@ fn losses_and_gradients_match_torch() {
     }
 }
 
-/// METHODS 1.12: what is predicted of visible patches costs nothing.
+/// What is predicted of visible patches costs nothing.
 #[test]
 fn the_prediction_of_visible_patches_changes_no_loss() {
     let golden = Golden::open("mae_loss");
@@ -166,7 +165,7 @@ fn the_prediction_of_visible_patches_changes_no_loss() {
     assert_ne!(loss(off(hidden.clone())), loss(pred.clone()));
 }
 
-/// METHODS 1.0.10: a predictor of zeros has the error (n - 1) / n on normalised pixels.
+/// A predictor of zeros has the error (n - 1) / n on normalised pixels, of which there are 48 in a patch.
 #[test]
 fn normalised_targets_have_unit_variance() {
     let targets = pixel_targets(Golden::open("mae_loss").tensor("x"), 4, true);

@@ -40,7 +40,7 @@ fn loss_and_gradients_match_torch() {
     }
 }
 
-/// METHODS 1.0.10: all embeddings equal give `4 T ln B`.
+/// All embeddings equal give `4 T ln B`.
 #[test]
 fn a_collapsed_network_gives_the_closed_form() {
     for (batch, temperature) in [(2, 1.0), (8, 0.2), (100, 1.0)] {

@@ -100,7 +100,7 @@ pub fn state(trainer: &mut Trainer) -> Vec<(String, Vec<f32>)> {
 }
 
 /// N+M steps equal N, stop, resume, M: every loss, every tensor, every epoch's mean loss, with
-/// another number of decoding threads after the resume. METHODS test (g) is part of it.
+/// another number of decoding threads after the resume.
 #[test]
 fn resume_is_exact_to_the_bit() {
     let data = dataset(64);

@@ -44,7 +44,7 @@ fn loss_and_gradients_match_torch() {
     }
 }
 
-/// METHODS 1.0.10: all embeddings equal give `ln(2N - 1)`, twice that when the halves are added.
+/// All embeddings equal give `ln(2N - 1)`, twice that when the halves are added.
 #[test]
 fn a_collapsed_network_gives_the_closed_form() {
     for n in [1, 2, 8, 100] {
@@ -74,7 +74,7 @@ fn unrelated_vectors_give_the_chance_loss() {
     assert!((loss - chance).abs() < 4.0 * standard_error, "{loss} is not near {chance}");
 }
 
-/// METHODS 1.7: neither the order of the pairs nor that within them matters; which views are a
+/// Neither the order of the pairs nor that within them matters; which views are a
 /// pair does.
 #[test]
 fn the_order_of_pairs_does_not_matter() {

@@ -55,7 +55,7 @@ fn trajectory_matches_torch() {
     trajectory::check(&mut method, &mut sgd, &golden, 1e-3, [3e-5, 2e-5], &absent);
 }
 
-/// METHODS 1.9: the predictor's rate does not follow the schedule.
+/// The predictor's rate does not follow the schedule.
 #[test]
 fn at_a_rate_of_zero_only_the_predictor_moves() {
     let golden = Golden::open("simsiam_trajectory");

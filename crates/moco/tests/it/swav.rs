@@ -103,6 +103,18 @@ fn method_of_loss(golden: &Golden, queued: bool) -> SwAv {
     swav
 }
 
+/// Predictions without information: of so high a temperature that the scores do not matter.
+#[test]
+fn chance_is_the_logarithm_of_the_prototypes() {
+    let blunt = SwAvConfig { temperature: 1e9, ..config() };
+    let mut swav = SwAv::new(&blunt, &resnet18_w4(1), &Device::flex());
+    let z: Tensor<2> = Golden::open("swav_loss").tensor::<3>("z").flatten(0, 1);
+    let loss = swav.loss_with(l2_normalize(z).autodiff(), BATCH);
+    let chance = swav.expectation().chance;
+    assert!((chance - 10f64.ln()).abs() < 1e-12);
+    assert!((f64::from(to_host(loss)[0]) - chance).abs() < 1e-6);
+}
+
 /// From the batch alone and behind a queue: codes of both assigned views, the loss, and its
 /// gradients for features of any length and for the prototypes. torch's own f32 is within 2e-7 of
 /// its f64 (golden/MANIFEST.json); ours sums in another order, and exp(score / 0.05) has 20 times

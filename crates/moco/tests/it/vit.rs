@@ -297,7 +297,7 @@ fn spread(config: &VitConfig, name: &str) -> (f64, f64) {
     (largest, (values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64).sqrt())
 }
 
-/// METHODS 1.6, 1.11 and 1.12: bounds of the uniform draws, deviations of the normal ones.
+/// Bounds of the uniform draws, deviations of the normal ones.
 #[test]
 fn weights_start_as_each_method_says() {
     let of = |init| VitConfig { init, ..VitConfig::of_size([64, 2, 4], 4, [32, 32]) };

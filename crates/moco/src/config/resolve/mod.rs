@@ -191,9 +191,9 @@ impl Draft {
         let positions = if method == "dino" { "learned" } else { "sincos" };
         self.fill("model.positions", positions, None);
         self.fill("model.pool", "class", None);
-        self.fill("model.patch_stem", "linear", None);
+        let linear = self.fill_text("model.patch_stem", "linear") == "linear";
         self.fill("model.drop_path", if method == "dino" { 0.1 } else { 0.0 }, None);
-        self.fill("model.freeze_patch", method == "moco-v3", None);
+        self.fill("model.freeze_patch", method == "moco-v3" && linear, None);
     }
 
     /// The backbone's name, once it is given or filled in.

@@ -1,7 +1,7 @@
 //! What method and backbone ask of the views.
 
 use super::invalid;
-use crate::config::{ConfigError, DataConfig, MethodConfig, PatchStem, RunConfig};
+use crate::config::{ConfigError, DataConfig, MethodConfig, PatchStem, RunConfig, VitModelConfig};
 use moco_data::{ColorSpace, ParseViewError, View};
 
 impl RunConfig {
@@ -79,15 +79,7 @@ impl RunConfig {
         mut views: impl Iterator<Item = &'a View>,
     ) -> Result<(), ConfigError> {
         let Some(vit) = self.model.vit() else { return Ok(()) };
-        if vit.patch_stem == PatchStem::Convolutions
-            && !(vit.patch.is_power_of_two() && (2..=64).contains(&vit.patch))
-        {
-            return invalid(format!(
-                "model.patch = {}: a stem of convolutions halves its way to the patch, so set it to \
-                 a power of two from 2 to 64",
-                vit.patch
-            ));
-        }
+        check_stem(vit)?;
         let fits = |side: usize| side >= vit.patch && side.is_multiple_of(vit.patch);
         match views.find(|view| !view.size().into_iter().all(fits)) {
             Some(view) => {
@@ -101,6 +93,27 @@ impl RunConfig {
             None => Ok(()),
         }
     }
+}
+
+fn check_stem(vit: &VitModelConfig) -> Result<(), ConfigError> {
+    if vit.patch_stem == PatchStem::Linear {
+        return Ok(());
+    }
+    if !(vit.patch.is_power_of_two() && (2..=64).contains(&vit.patch)) {
+        return invalid(format!(
+            "model.patch = {}: a stem of convolutions halves its way to the patch, so set it to a \
+             power of two from 2 to 64",
+            vit.patch
+        ));
+    }
+    if vit.freeze_patch {
+        return invalid(
+            "model.freeze_patch = true: a stem of convolutions has no patch projection to freeze, \
+             so set it to false"
+                .to_owned(),
+        );
+    }
+    Ok(())
 }
 
 impl DataConfig {
