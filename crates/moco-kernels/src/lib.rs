@@ -10,6 +10,7 @@
 //! contrast    InfoNCE over a queue or bank             │
 //! optim       EMA, SGD, AdamW, LARS in one pass        │
 //! machine     what the CPU can do at best             ─┘
+//! allocator   large maps side by side, for programs that train
 //! ```
 //! Every layer forward and backward. Images and feature maps are NHWC, convolution weights OIHW as
 //! in PyTorch, everything `f32`. Each function takes an [`Isa`], normally [`Isa::best`], and runs on

@@ -137,8 +137,8 @@ impl Method for SwAv {
         Expectation {
             chance,
             collapse: Some(chance),
-            mend: "lower method.epsilon to 0.03, raise method.freeze_prototypes_steps, or set \
-                   method.queue",
+            mend: "lower method.epsilon, for a narrow network to 0.005, raise \
+                   method.freeze_prototypes_steps, or set method.queue",
             dim: self.config.dim,
             advice: format!(
                 "A loss that stays at {chance:.2}, the logarithm of the number of prototypes, is \
