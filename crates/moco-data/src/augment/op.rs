@@ -81,9 +81,7 @@ impl SizeOp {
     pub(super) fn size_of(&self, image: [usize; 2]) -> [usize; 2] {
         match self {
             SizeOp::Resize(resize, _) => resize.size_of(image),
-            SizeOp::Crop(RandomResizedCrop { size, .. })
-            | SizeOp::Cut(size)
-            | SizeOp::Center(size) => *size,
+            op => op.fixed_size().expect("only a resize depends on the image"),
         }
     }
 

@@ -37,12 +37,7 @@ impl RunConfig {
         }
         if self.has_batch_norm() && batch / groups < 2 {
             return match groups {
-                1 => invalid(format!(
-                    "train.batch_size = {}: in {parts} parts it leaves images alone, and BatchNorm \
-                     needs at least 2, so raise it to at least {}",
-                    self.train.batch_size,
-                    2 * parts
-                )),
+                1 => self.refuse_single_images("BatchNorm needs at least 2"),
                 _ => invalid(format!(
                     "model.bn_groups = {groups}: leaves {} of {batch} images in each group, and \
                      BatchNorm needs at least 2, so lower it or raise train.batch_size",
@@ -51,5 +46,14 @@ impl RunConfig {
             };
         }
         Ok(())
+    }
+    /// The error of a batch whose parts are single images, and why they must not be.
+    pub(super) fn refuse_single_images(&self, why: &str) -> Result<(), ConfigError> {
+        let (batch, parts) = (self.train.batch_size, self.optim.accumulate);
+        invalid(format!(
+            "train.batch_size = {batch}: in {parts} parts it leaves images alone, and {why}, so \
+             raise it to at least {}",
+            2 * parts
+        ))
     }
 }

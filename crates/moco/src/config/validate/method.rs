@@ -54,16 +54,11 @@ impl RunConfig {
 
     /// An image alone has no loss to learn from.
     fn check_others(&self) -> Result<(), ConfigError> {
-        let (batch, parts) = (self.train.batch_size, self.optim.accumulate);
-        if batch / parts < 2 {
-            return invalid(format!(
-                "train.batch_size = {batch}: in {parts} parts it leaves images alone, and {} \
-                 compares each with others, so raise it to at least {}",
-                self.method.name(),
-                2 * parts
-            ));
+        match self.train.batch_size / self.optim.accumulate {
+            2.. => Ok(()),
+            _ => self
+                .refuse_single_images(&format!("{} compares each with others", self.method.name())),
         }
-        Ok(())
     }
 
     /// Sinkhorn's equal shares mean little when most prototypes cannot get a single image.
