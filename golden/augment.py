@@ -1,4 +1,4 @@
-"""Golden vectors of decoding and augmentation, from Pillow, torchvision and scikit-image.
+"""Golden vectors of decoding and augmentation, from Pillow, torchvision, scikit-image and timm.
 
     python3 golden/augment.py
 
@@ -7,8 +7,9 @@ writes `golden/augment/vectors.safetensors`, which the tests of `moco-data` comp
 
 Every case is a tensor `<operation>.<number>.params` (f64, in the order of the Rust function's
 arguments) and a tensor `<operation>.<number>.out`: what torchvision makes of the image `source`.
-`all.*` are checksums over all 2^24 colours. `decode.<name>.file` are encoded images, with
-`decode.<name>.rgb` as Pillow decodes them.
+`rand.*` are what timm makes of `rand.source`, with the magnitude, whether the sign is negative, and
+the colour outside the image. `all.*` are checksums over all 2^24 colours. `decode.<name>.file` are
+encoded images, with `decode.<name>.rgb` as Pillow decodes them.
 """
 
 import io
@@ -17,15 +18,18 @@ import platform
 import struct
 import zlib
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import PIL
 import skimage
+import timm
 import torch
 import torchvision
 from PIL import Image, ImageFilter, ImageOps
 from safetensors.numpy import save_file
 from skimage.color import rgb2lab, rgb2ycbcr
+from timm.data.auto_augment import LEVEL_TO_ARG, AugmentOp, rand_augment_transform
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
@@ -132,6 +136,27 @@ def convolved(source):
         out = torch.conv2d(out, kernel[None, None, :, None], padding=(radius, 0))
         out = (out[:, 0].permute(1, 2, 0) + 0.5).floor().to(torch.uint8)
         case("gaussian", [sigma, radius], out.numpy())
+
+
+def rand_augment(source):
+    """Each operation of RandAugment that MAE's configuration has, on an image of low contrast."""
+    dim = source.point(lambda level: 25 + 3 * level // 5)
+    tensors["rand.source"] = np.asarray(dim)
+    fill = (124, 116, 104)  # ImageNet's mean, as timm rounds it.
+    hparams = {"img_mean": fill, "interpolation": Image.Resampling.BICUBIC}
+    policy = rand_augment_transform("rand-m9-mstd0.5-inc1", dict(hparams))
+    for name in (op.name for op in policy.ops):
+        kind = name.removesuffix("Increasing").removesuffix("Rel")
+        strengths = ((0, 0), (4.3, 0), (8.9, 0), (8.9, 1), (10, 1))
+        for magnitude, negative in strengths if LEVEL_TO_ARG[name] else strengths[:1]:
+            op = AugmentOp(name, prob=1, magnitude=magnitude, hparams=hparams)
+            if kind == "Posterize" and magnitude == 10:
+                # Pillow 13 refuses to keep 0 bits; before, it made the image black.
+                out = np.zeros_like(dim)
+            else:
+                with patch("random.random", return_value=negative):
+                    out = op(dim)
+            case(f"rand.{kind}", [magnitude, negative, *fill], out)
 
 
 def windows(source):
@@ -285,6 +310,7 @@ def main():
     normalized(source)
     additive_brightness(source)
     convolved(source)
+    rand_augment(source)
     windows(source)
     color_spaces()
     every_color()
@@ -299,6 +325,7 @@ def main():
         "numpy": np.__version__,
         "pillow": PIL.__version__,
         "scikit-image": skimage.__version__,
+        "timm": timm.__version__,
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
     }

@@ -52,6 +52,13 @@ impl Random {
         low + (high - low) * self.unit()
     }
 
+    /// Normal with mean 0 and standard deviation 1 (Box and Muller).
+    pub fn normal(&mut self) -> f64 {
+        // In 0..=1 without 0, whose logarithm is infinite.
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.unit()).cos()
+    }
+
     /// True with probability `p`; never for 0, always for 1.
     pub fn chance(&mut self, p: f64) -> bool {
         self.unit() < p

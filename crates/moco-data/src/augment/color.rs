@@ -71,7 +71,7 @@ pub(super) fn change(image: &mut Image, mut f: impl FnMut(&mut Block)) {
 #[inline(always)]
 pub(super) fn scale(block: &mut Block, factor: f32) {
     for channel in block {
-        blend(&[0; BLOCK], channel, factor);
+        blend_all(&[0; BLOCK], channel, factor);
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) fn add(block: &mut Block, amount: f64) {
 #[inline(always)]
 pub(super) fn stretch(block: &mut Block, mean: u8, factor: f32) {
     for channel in block {
-        blend(&[mean; BLOCK], channel, factor);
+        blend_all(&[mean; BLOCK], channel, factor);
     }
 }
 
@@ -100,7 +100,7 @@ pub(super) fn stretch(block: &mut Block, mean: u8, factor: f32) {
 pub(super) fn saturate(block: &mut Block, factor: f32) {
     let grey = luma(block);
     for channel in block {
-        blend(&grey, channel, factor);
+        blend_all(&grey, channel, factor);
     }
 }
 
@@ -115,13 +115,18 @@ fn luma([r, g, b]: &Block) -> [u8; BLOCK] {
     grey
 }
 
-/// `from + factor (to - from)`, clipped to a level and rounded down, in the place of `to`:
-/// Pillow's `Image.blend`.
+/// `from + factor (to - from)`, clipped to a level and rounded down: Pillow's `Image.blend`.
 #[inline(always)]
-fn blend(from: &[u8; BLOCK], to: &mut [u8; BLOCK], factor: f32) {
+pub(super) fn blend(from: u8, to: u8, factor: f32) -> u8 {
+    let (a, b) = (f32::from(from), f32::from(to));
+    level(a + factor * (b - a))
+}
+
+/// [`blend`] of blocks, in the place of `to`.
+#[inline(always)]
+fn blend_all(from: &[u8; BLOCK], to: &mut [u8; BLOCK], factor: f32) {
     for i in 0..BLOCK {
-        let (a, b) = (f32::from(from[i]), f32::from(to[i]));
-        to[i] = level(a + factor * (b - a));
+        to[i] = blend(from[i], to[i], factor);
     }
 }
 

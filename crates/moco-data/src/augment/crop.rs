@@ -36,19 +36,33 @@ impl CropBox {
         area: [f64; 2],
         aspect: [f64; 2],
     ) -> CropBox {
+        let image = [height, width];
+        CropBox::draw_fitting(random, image, image, area, aspect)
+            .unwrap_or_else(|| CropBox::central(height, width, aspect))
+    }
+
+    /// As [`draw`](Self::draw), of boxes that are no larger than `[height, width]`; none if ten do
+    /// not fit.
+    pub(super) fn draw_fitting(
+        random: &mut Random,
+        [height, width]: [usize; 2],
+        largest: [usize; 2],
+        area: [f64; 2],
+        aspect: [f64; 2],
+    ) -> Option<CropBox> {
         let pixels = (height * width) as f64;
         for _ in 0..10 {
             let target = pixels * random.uniform(area[0], area[1]);
             let ratio = random.uniform(aspect[0].ln(), aspect[1].ln()).exp();
             let w = (target * ratio).sqrt().round_ties_even() as usize;
             let h = (target / ratio).sqrt().round_ties_even() as usize;
-            if (1..=width).contains(&w) && (1..=height).contains(&h) {
+            if (1..=largest[1]).contains(&w) && (1..=largest[0]).contains(&h) {
                 let top = random.below(height - h + 1);
                 let left = random.below(width - w + 1);
-                return CropBox { top, left, height: h, width: w };
+                return Some(CropBox { top, left, height: h, width: w });
             }
         }
-        CropBox::central(height, width, aspect)
+        None
     }
 
     /// The largest central box whose aspect ratio is allowed.

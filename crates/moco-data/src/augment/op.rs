@@ -6,6 +6,7 @@ use super::crop::{CropBox, RandomResizedCrop, center_crop};
 use super::flip::flip;
 use super::gaussian::{Convolver, Taps};
 use super::jitter::ColorJitter;
+use super::randaugment::RandAugment;
 use super::resize::{Filter, Resampler, Resize};
 use super::solarize::solarize;
 use super::window::{cut, draw_window, translate};
@@ -46,11 +47,13 @@ pub(super) enum Change {
     Translate {
         pixels: usize,
     },
+    RandAugment(RandAugment),
 }
 
-/// Working memory of the operations.
+/// Working memory of the operations, and the colour of what is outside the image.
 #[derive(Default)]
 pub(super) struct Tools {
+    pub fill: [u8; 3],
     next: Image,
     window: Image,
     spare: Vec<u8>,
@@ -137,6 +140,11 @@ impl Change {
                 let (down, right) = (shift(), shift());
                 translate(image, down, right, &mut tools.next);
                 mem::swap(image, &mut tools.next);
+            }
+            Change::RandAugment(augment) => {
+                for distortion in augment.draw(random).into_iter().flatten() {
+                    distortion.apply(image, tools.fill, &mut tools.next);
+                }
             }
         }
     }

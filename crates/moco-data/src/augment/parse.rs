@@ -63,15 +63,24 @@ pub enum ParseViewError {
         expected: &'static str,
     },
     /// `normalize` before the end.
-    #[error("`normalize` at column {column} must be the last operation; move it to the end")]
+    #[error(
+        "`normalize` at column {column} must be the last operation, but for one `erase` behind it; \
+         move it to the end"
+    )]
     NormalizeNotLast {
+        /// Where it starts.
+        column: usize,
+    },
+    /// `erase` before the end.
+    #[error("`erase` at column {column} must be the last operation; move it to the end")]
+    EraseNotLast {
         /// Where it starts.
         column: usize,
     },
     /// A colour space before the end.
     #[error(
-        "`{name}` at column {column} must be the last operation but `normalize`; the others work \
-         on RGB"
+        "`{name}` at column {column} must be the last operation but `normalize` and `erase`; the \
+         others work on RGB"
     )]
     SpaceNotLast {
         /// The colour space.

@@ -14,3 +14,15 @@ pub fn solarize(image: &mut Image, threshold: u8) {
         },
     );
 }
+
+/// Adds `amount` to every sample below 128, up to 255, as the `SolarizeAdd` of RandAugment.
+pub fn solarize_add(image: &mut Image, amount: u8) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for sample in &mut image.pixels {
+                *sample = if *sample < 128 { sample.saturating_add(amount) } else { *sample };
+            }
+        },
+    );
+}

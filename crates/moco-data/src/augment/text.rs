@@ -1,16 +1,18 @@
 //! Operations as text.
 
 use super::crop::{ASPECT, RandomResizedCrop};
+use super::erase::RandomErasing;
 use super::gaussian::Taps;
 use super::jitter::ColorJitter;
 use super::op::{Change, Op, SizeOp};
 use super::parse::{Call, ParseViewError};
+use super::randaugment::{MAX_MAGNITUDE, RandAugment};
 use super::resize::{Filter, Resize};
 use super::window::Patches;
 use std::fmt;
 
 /// Every operation's name and form; what stands in brackets may be left out.
-pub(super) const USAGE: [(&str, &str); 14] = [
+pub(super) const USAGE: [(&str, &str); 16] = [
     ("crop", "crop(S or HxW, [a..b], [bicubic], [aspect=3/4..4/3])"),
     ("cut", "cut(S or HxW)"),
     ("flip", "flip([p=0.5])"),
@@ -22,6 +24,7 @@ pub(super) const USAGE: [(&str, &str); 14] = [
     ("blur", "blur(a..b, [taps=N or height/10], [p=1])"),
     ("solarize", "solarize(threshold, [p=1])"),
     ("translate", "translate(pixels, [p=1])"),
+    ("randaugment", "randaugment(magnitude, deviation, [p=1])"),
     ("resize", "resize(S or HxW, [bicubic])"),
     ("center", "center(S or HxW)"),
     ("patches", "patches(S or HxW, stride=S or HxW)"),
@@ -32,6 +35,7 @@ pub(super) const USAGE: [(&str, &str); 14] = [
         "normalize(imagenet, cifar10, cifar10-pixels, cifar100, mnist, fashion-mnist, half, lab, \
          ycbcr or none, or mean=r,g,b std=r,g,b)",
     ),
+    ("erase", "erase([p=1])"),
 ];
 
 impl Op {
@@ -56,8 +60,8 @@ impl Op {
             "center" => Op::Size(SizeOp::Center(call.need(SIZE, size)?)),
             _ => {
                 let change = read_change(&mut call)?;
-                let p = call.option("p", "a probability in 0..1", |text| number(text, 0.0, 1.0))?;
-                Op::Change { change, p: p.map_or(change.default_p(), |[p]| p) }
+                let p = probability(&mut call)?.unwrap_or(change.default_p());
+                Op::Change { change, p }
             }
         };
         call.finish()?;
@@ -76,6 +80,20 @@ impl Patches {
     }
 }
 
+impl RandomErasing {
+    /// Reads the operation from a view's text.
+    pub(super) fn read(mut call: Call) -> Result<RandomErasing, ParseViewError> {
+        let p = probability(&mut call)?.unwrap_or(1.0);
+        call.finish()?;
+        Ok(RandomErasing { p })
+    }
+}
+
+fn probability(call: &mut Call) -> Result<Option<f64>, ParseViewError> {
+    let p = call.option("p", "a probability in 0..1", |text| number(text, 0.0, 1.0))?;
+    Ok(p.map(|[p]| p))
+}
+
 fn read_change(call: &mut Call) -> Result<Change, ParseViewError> {
     Ok(match call.name.text {
         "flip" => Change::Flip,
@@ -92,6 +110,13 @@ fn read_change(call: &mut Call) -> Result<Change, ParseViewError> {
         },
         "translate" => {
             Change::Translate { pixels: call.need("a number of pixels in 1..4096", side)? }
+        }
+        "randaugment" => {
+            let strength = |text: &str| number(text, 0.0, MAX_MAGNITUDE);
+            Change::RandAugment(RandAugment {
+                magnitude: call.need("a magnitude in 0..10", strength)?,
+                std: call.need("a standard deviation in 0..10", strength)?,
+            })
         }
         name => unreachable!("`{name}` is listed in USAGE but not read"),
     })
@@ -202,6 +227,15 @@ impl fmt::Display for Patches {
     }
 }
 
+impl fmt::Display for RandomErasing {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.p {
+            1.0 => f.write_str("erase"),
+            p => write!(f, "erase(p={p})"),
+        }
+    }
+}
+
 fn size_text([height, width]: [usize; 2]) -> String {
     if height == width { height.to_string() } else { format!("{height}x{width}") }
 }
@@ -221,6 +255,9 @@ fn fmt_change(change: &Change, p: f64, f: &mut fmt::Formatter) -> fmt::Result {
         }
         Change::Solarize { threshold } => ("solarize", vec![threshold.to_string()]),
         Change::Translate { pixels } => ("translate", vec![pixels.to_string()]),
+        Change::RandAugment(RandAugment { magnitude, std }) => {
+            ("randaugment", vec![format!("{magnitude}, {std}")])
+        }
     };
     if p != change.default_p() {
         arguments.push(format!("p={p}"));

@@ -1,14 +1,14 @@
 //! A view: operations in the order written, applied to one image with one key.
 
+mod text;
+
+use super::erase::RandomErasing;
 use super::normalize::{self, Normalize};
-use super::op::{Op, SizeOp, Tools};
-use super::parse::{Call, ParseViewError, Word};
+use super::op::{Op, Tools};
 use super::space::ColorSpace;
 use super::window::{Patches, cut};
 use crate::image::Image;
 use crate::random::{Random, ViewKey};
-use std::fmt;
-use std::str::FromStr;
 
 /// One augmentation pipeline. Parsed from text; its `Display` is that text in canonical form.
 #[derive(Clone, PartialEq)]
@@ -17,6 +17,7 @@ pub struct View {
     patches: Option<PatchStage>,
     space: ColorSpace,
     normalize: Normalize,
+    erasing: Option<RandomErasing>,
     size: [usize; 2],
 }
 
@@ -75,26 +76,6 @@ impl View {
         View { normalize, ..self }
     }
 
-    /// Reads one or several views: `6x crop(96, 0.05..0.14) flip` is that view six times, each of
-    /// which draws its own random numbers, as in multi-crop.
-    ///
-    /// # Errors
-    /// If the text is no view, or is repeated 0 or more than 64 times.
-    pub fn repeated(text: &str) -> Result<Vec<View>, ParseViewError> {
-        let start = text.trim_start();
-        let indent = text.len() - start.len();
-        let digits = start.len() - start.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let Some(rest) = start[digits..].strip_prefix('x').filter(|_| digits > 0) else {
-            return Ok(vec![text.parse()?]);
-        };
-        let times = start[..digits].parse().ok().filter(|times| (1..=64).contains(times));
-        let column = text[..indent].chars().count() + 1;
-        let times = times.ok_or(ParseViewError::Repeats { column })?;
-        // Spaces in the place of the prefix keep the columns of errors.
-        let alone: View = format!("{}{rest}", " ".repeat(column + digits)).parse()?;
-        Ok(vec![alone; times])
-    }
-
     /// Of images of `[height, width]`: the first `[height, width]` that the view would cut out of
     /// fewer pixels, and those that are there. The rest would be black.
     pub fn cut_beyond(&self, image: [usize; 2]) -> Option<[[usize; 2]; 2]> {
@@ -119,7 +100,7 @@ impl View {
     }
 
     /// As [`apply`](Self::apply), but in RGB and before normalisation, to look at; patches lie in
-    /// their grid.
+    /// their grid, and what is erased is of one colour.
     ///
     /// # Panics
     /// If `image` has no pixels.
@@ -128,8 +109,11 @@ impl View {
         let [rows, columns] = self.patches.as_ref().map_or([1, 1], |stage| stage.grid);
         let mut sheet = Image::filled(columns * width, rows * height, [0; 3]);
         let mut i = 0;
-        let place = |patch: &Image| {
-            sheet.paste(patch, [i / columns * height, i % columns * width]);
+        let place = |patch: &Image, random: &mut Random| {
+            let [top, left] = [i / columns * height, i % columns * width];
+            sheet.paste(patch, [top, left]);
+            let dot = Image::filled(1, 1, self.fill());
+            self.erase(random, |[y, x], _| sheet.paste(&dot, [top + y, left + x]));
             i += 1;
         };
         self.run(&mut Scratch::default(), image, &mut key.random(), place, &mut |_| {});
@@ -155,12 +139,14 @@ impl View {
         );
         let mut outs = out.chunks_exact_mut(height * width * 3);
         let (mean, std) = self.normalize.statistics();
-        let write = |image: &Image| {
+        let write = |image: &Image, random: &mut Random| {
             let out = outs.next().expect("one for each image");
             match self.space {
                 ColorSpace::Rgb => normalize::write(image, mean, std, out),
                 space => space.write(image, mean, std, out),
             }
+            let pixels = out.as_chunks_mut::<3>().0;
+            self.erase(random, |[y, x], noise| pixels[y * width + x] = noise);
         };
         self.run(scratch, image, &mut key.random(), write, observe);
     }
@@ -172,8 +158,25 @@ impl View {
             steps.push(stage.patches.to_string());
             steps.extend(stage.ops.iter().map(Op::to_string));
         }
-        steps.push(self.normalize.to_string());
+        steps.push(self.ending());
         steps
+    }
+
+    /// The colour of what lies outside an image: the mean of the data if the normalisation tells it
+    /// in RGB, else grey, both as timm has it.
+    fn fill(&self) -> [u8; 3] {
+        if self.space != ColorSpace::Rgb || self.normalize == Normalize::None {
+            return [128; 3];
+        }
+        let (mean, _) = self.normalize.statistics();
+        mean.map(|mean| (f64::from(mean) * 255.0).round_ties_even() as u8)
+    }
+
+    /// Calls `set` with the place of each pixel that is erased and what it becomes.
+    fn erase(&self, random: &mut Random, set: impl FnMut([usize; 2], [f32; 3])) {
+        if let Some(erasing) = self.erasing {
+            erasing.apply(random, self.size, set);
+        }
     }
 
     /// Calls `done` with each of the view's images in 8 bits.
@@ -182,21 +185,23 @@ impl View {
         scratch: &mut Scratch,
         source: &Image,
         random: &mut Random,
-        mut done: impl FnMut(&Image),
+        mut done: impl FnMut(&Image, &mut Random),
         observe: Observe,
     ) {
         let Scratch { image, patch, patch_out, tools } = scratch;
+        tools.fill = self.fill();
         let whole = run_ops(&self.ops, source, image, tools, random, observe);
         let first = self.ops.len();
         let Some(PatchStage { patches, grid: [_, columns], ops }) = &self.patches else {
-            done(whole);
+            done(whole, random);
             return observe(first);
         };
         for window in patches.windows(*columns).take(self.count()) {
             cut(whole, window, patch);
             observe(first);
             let inner = &mut |step| observe(first + 1 + step);
-            done(run_ops(ops, patch, patch_out, tools, random, inner));
+            let image = run_ops(ops, patch, patch_out, tools, random, inner);
+            done(image, random);
             observe(first + 1 + ops.len());
         }
     }
@@ -233,108 +238,4 @@ fn run_ops<'a>(
         observe(step);
     }
     if untouched { source } else { image }
-}
-
-impl FromStr for View {
-    type Err = ParseViewError;
-
-    /// Reads a view such as `crop(224, 0.2..1) flip normalize(imagenet)`. Without `normalize` the
-    /// samples of RGB lie in 0..=1.
-    fn from_str(text: &str) -> Result<View, ParseViewError> {
-        let mut calls = Call::split(text)?;
-        let normalize = calls.pop_if(|call| call.name.text == "normalize");
-        let space = calls.pop_if(|call| space_of(call).is_some());
-        let (space, space_call) = match space {
-            Some(call) => (space_of(&call).unwrap_or_default(), Some(call)),
-            None => (ColorSpace::Rgb, None),
-        };
-        space_call.map_or(Ok(()), Call::finish)?;
-
-        let (mut ops, mut patches) = (Vec::new(), None::<PatchStage>);
-        for call in calls {
-            let (name, column) = (call.name.text, call.name.column);
-            match (name, &mut patches) {
-                ("normalize", _) => return Err(ParseViewError::NormalizeNotLast { column }),
-                (_, _) if space_of(&call).is_some() => {
-                    return Err(ParseViewError::SpaceNotLast { name: name.into(), column });
-                }
-                ("patches", Some(_)) => return Err(ParseViewError::PatchesTwice { column }),
-                ("patches", None) => patches = Some(PatchStage::read(call, &ops)?),
-                (_, Some(stage)) => stage.ops.push(Op::read(call)?),
-                (_, None) => ops.push(Op::read(call)?),
-            }
-        }
-        let size = match &patches {
-            Some(stage) => output_size(&stage.ops, Some(stage.patches.size)),
-            None => output_size(&ops, None),
-        };
-        let size = size.ok_or(ParseViewError::OpenSize)?;
-        let normalize = normalize.map(|call| read_normalize(call, space)).transpose()?;
-        let normalize = normalize.unwrap_or_default();
-        Ok(View { ops, patches, space, normalize, size })
-    }
-}
-
-impl PatchStage {
-    fn read(call: Call, ops: &[Op]) -> Result<PatchStage, ParseViewError> {
-        let Word { column, .. } = call.name;
-        let patches = Patches::read(call)?;
-        let [height, width] = output_size(ops, None).ok_or(ParseViewError::OpenSize)?;
-        let grid = patches.grid([height, width]);
-        match grid.contains(&0) {
-            true => Err(ParseViewError::PatchesTooLarge { column, height, width }),
-            false => Ok(PatchStage { patches, grid, ops: Vec::new() }),
-        }
-    }
-}
-
-fn space_of(call: &Call) -> Option<ColorSpace> {
-    let spaces = [ColorSpace::Lab, ColorSpace::YCbCr];
-    spaces.into_iter().find(|space| space.name() == call.name.text)
-}
-
-fn read_normalize(call: Call, space: ColorSpace) -> Result<Normalize, ParseViewError> {
-    let Word { column, .. } = call.name;
-    let normalize = Normalize::read(call)?;
-    match normalize.space() {
-        Some(expected) if expected != space => {
-            let (expected, found) = (expected.name(), space.name());
-            Err(ParseViewError::NormalizeSpace { column, expected, found })
-        }
-        _ => Ok(normalize),
-    }
-}
-
-/// The size that operations give, if they give every image the same; `before` is that of the
-/// images they start from.
-fn output_size(ops: &[Op], before: Option<[usize; 2]>) -> Option<[usize; 2]> {
-    let sizing = ops.iter().rev().find_map(|op| match op {
-        Op::Size(size) => Some(size),
-        Op::Change { .. } => None,
-    });
-    sizing.map_or(before, SizeOp::fixed_size)
-}
-
-impl fmt::Display for View {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        for op in &self.ops {
-            write!(f, "{op} ")?;
-        }
-        if let Some(stage) = &self.patches {
-            write!(f, "{} ", stage.patches)?;
-            for op in &stage.ops {
-                write!(f, "{op} ")?;
-            }
-        }
-        if self.space != ColorSpace::Rgb {
-            write!(f, "{} ", self.space.name())?;
-        }
-        self.normalize.fmt(f)
-    }
-}
-
-impl fmt::Debug for View {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "View({self})")
-    }
 }

@@ -3,7 +3,7 @@
 //! Each check has a false-alarm rate of 10^-6 over seeds; the seed is fixed, so that a check that
 //! passes goes on passing.
 
-use moco_data::augment::{ASPECT, ColorJitter, CropBox};
+use moco_data::augment::{ASPECT, ColorJitter, CropBox, Distortion, RandAugment, RandomErasing};
 use moco_data::{Image, Random, View, ViewKey};
 
 const DRAWS: usize = 20_000;
@@ -51,11 +51,16 @@ fn crops_that_always_fit_are_uniform() {
         ("top", boxes.iter().map(|b| place(b.top, b.height)).collect()),
         ("left", boxes.iter().map(|b| place(b.left, b.width)).collect()),
     ];
+    assert_uniform_and_uncorrelated(&columns);
+}
+
+/// Of boxes with sides of whole pixels, which shift areas and ratios by up to 1 part in 2,000 of
+/// their range.
+fn assert_uniform_and_uncorrelated(columns: &[(&str, Vec<f64>)]) {
     for (i, (name, values)) in columns.iter().enumerate() {
-        // Sides of whole pixels shift areas and ratios by up to 1 part in 2,000 of their range.
         assert_uniform(name, values.clone(), 1e-3);
         for (other, others) in &columns[..i] {
-            let z = correlation(values, others) * (DRAWS as f64).sqrt();
+            let z = correlation(values, others) * (values.len() as f64).sqrt();
             assert!(z.abs() < Z, "{name} and {other} are correlated, z = {z}");
         }
     }
@@ -183,6 +188,113 @@ fn windows_and_moves_are_uniform() {
             };
             assert_share(&format!("{text} at {place}"), count, DRAWS, weight);
         }
+    }
+}
+
+/// Each of the two distortions is there half of the time, is of each of the 15 kinds equally often,
+/// and has a normal magnitude, of which what exceeds 10 is 10.
+#[test]
+fn distortions_are_drawn_as_in_timm() {
+    let mut random = random(10);
+    let augment = RandAugment { magnitude: 9.0, std: 0.5 };
+    let draws: Vec<_> = (0..DRAWS).map(|_| augment.draw(&mut random)).collect();
+    let share = |name: &str, hit: &dyn Fn(&[bool; 2]) -> bool, p: f64| {
+        let there = draws.iter().map(|draw| draw.map(|distortion| distortion.is_some()));
+        assert_share(name, there.filter(hit).count(), DRAWS, p);
+    };
+    share("first", &|there| there[0], 0.5);
+    share("second", &|there| there[1], 0.5);
+    share("both", &|there| there[0] && there[1], 0.25);
+
+    let drawn: Vec<_> = draws.into_iter().flatten().flatten().collect();
+    let count = |hit: &dyn Fn(f64) -> bool| drawn.iter().filter(|d| hit(d.magnitude)).count();
+    assert_eq!(count(&|m| !(0.0..=10.0).contains(&m)), 0);
+    // The distribution function of the standard normal at -1, 0, 1 and 2.
+    for (limit, p) in [(8.5, 0.158_655), (9.0, 0.5), (9.5, 0.841_345), (10.0, 0.977_250)] {
+        assert_share(&format!("below {limit}"), count(&|m| m < limit), drawn.len(), p);
+    }
+    let negative = drawn.iter().filter(|distortion| distortion.negative).count();
+    assert_share("negative", negative, drawn.len(), 0.5);
+
+    let expected = drawn.len() as f64 / 15.0;
+    let chi2: f64 = Distortion::ALL
+        .map(|kind| drawn.iter().filter(|distortion| distortion.kind == kind).count())
+        .map(|count| (count as f64 - expected).powi(2) / expected)
+        .iter()
+        .sum();
+    // The quantile of chi-squared with 14 degrees of freedom at 10^-6.
+    assert!(chi2 < 54.64, "kinds are not equally frequent, chi-squared {chi2}");
+}
+
+/// A magnitude without deviation is what it is, at both ends.
+#[test]
+fn a_magnitude_can_be_fixed() {
+    for magnitude in [0.0, 10.0] {
+        let draw = RandAugment { magnitude, std: 0.0 }.draw(&mut random(11));
+        assert!(draw.iter().flatten().all(|distortion| distortion.magnitude == magnitude));
+    }
+}
+
+/// On a square, as above with `L = ln 1/0.3`: every erased rectangle of an area up to 0.3 fits, and
+/// so they are uniform.
+#[test]
+fn erased_rectangles_that_always_fit_are_uniform() {
+    let (side, mut random) = (10_000, random(12));
+    let erasing = RandomErasing { p: 1.0 };
+    let draws = (0..DRAWS).map(|_| erasing.draw(&mut random, [side, side]).unwrap());
+    let area = |b: &CropBox| (b.height * b.width) as f64 / (side * side) as f64;
+    let small: Vec<CropBox> = draws.filter(|b| area(b) <= 0.3).collect();
+    let spread = -0.3f64.ln();
+    let antiderivative = |a: f64| a - a * a.ln();
+    let above = (antiderivative(1.0 / 3.0) - antiderivative(0.3)) / spread;
+    assert_share("areas up to 0.3", small.len(), DRAWS, 0.28 / (0.28 + above));
+    let aspect = |b: &CropBox| (b.width as f64 / b.height as f64).ln();
+    let place = |start: usize, length: usize| start as f64 / (side - length + 1) as f64;
+    assert_uniform_and_uncorrelated(&[
+        ("area", small.iter().map(|b| (area(b) - 0.02) / 0.28).collect()),
+        ("aspect", small.iter().map(|b| 0.5 + aspect(b) / (2.0 * spread)).collect()),
+        ("top", small.iter().map(|b| place(b.top, b.height)).collect()),
+        ("left", small.iter().map(|b| place(b.left, b.width)).collect()),
+    ]);
+}
+
+/// A rectangle is smaller than the image along both sides, or there is none.
+#[test]
+fn no_whole_side_is_erased() {
+    let mut random = random(13);
+    let erasing = RandomErasing { p: 1.0 };
+    for size in [[1, 1], [1, 40], [3, 3], [3, 9]] {
+        for _ in 0..200 {
+            let draw = erasing.draw(&mut random, size);
+            assert!(draw.is_none_or(|b| b.height < size[0] && b.width < size[1]), "{size:?}");
+        }
+    }
+}
+
+/// Of two independent standard normal numbers, `1 - exp(-(x^2 + y^2) / 2)` and the angle of (x, y)
+/// are uniform: taken across the channels of a pixel, and from a pixel to the next.
+#[test]
+fn what_is_erased_is_standard_normal_noise() {
+    let black = Image::filled(60, 50, [0; 3]);
+    let view: View = "center(50x60) normalize(imagenet) erase(p=0.25)".parse().unwrap();
+    let mut before = vec![0.0; view.value_count()];
+    let plain: View = "center(50x60) normalize(imagenet)".parse().unwrap();
+    plain.apply(&black, ViewKey { seed: 0, epoch: 0, image: 0, view: 0 }, &mut before);
+    let (mut after, mut noise, mut erased) = (before.clone(), Vec::new(), 0);
+    for image in 0..400 {
+        view.apply(&black, ViewKey { seed: 8, epoch: 0, image, view: 0 }, &mut after);
+        let values = after.iter().zip(&before).filter(|(a, b)| a != b);
+        let count = noise.len();
+        noise.extend(values.map(|(&value, _)| f64::from(value)));
+        erased += usize::from(noise.len() > count);
+    }
+    assert_share("erased", erased, 400, 0.25);
+    for shift in 0..2 {
+        let pairs = noise[shift..].as_chunks::<2>().0;
+        let radius = |[x, y]: &[f64; 2]| 1.0 - (-(x * x + y * y) / 2.0).exp();
+        let angle = |[x, y]: &[f64; 2]| 0.5 + y.atan2(*x) / std::f64::consts::TAU;
+        assert_uniform("radius", pairs.iter().map(radius).collect(), 0.0);
+        assert_uniform("angle", pairs.iter().map(angle).collect(), 0.0);
     }
 }
 

@@ -31,6 +31,8 @@ fn canonical_text_comes_back() {
         "crop(8, 0.2..1) flip lab normalize(lab)",
         "crop(8, 0.2..1) flip ycbcr normalize(ycbcr)",
         "crop(8, 0.2..1) lab normalize(mean=50,0,0 std=25,30,30)",
+        "crop(224, 0.08..1, bicubic) flip randaugment(9, 0.5) normalize(imagenet) erase(p=0.25)",
+        "crop(8, 0.2..1) randaugment(0, 10; p=0.5) normalize(none) erase",
     ] {
         assert_eq!(view(text).to_string(), text);
         assert_eq!(view(&view(text).to_string()), view(text));
@@ -47,6 +49,7 @@ fn short_and_loose_forms_mean_the_canonical_one() {
         ("crop(8, aspect=3/4..4/3)", "crop(8, 0.08..1) normalize(none)"),
         ("crop(8, aspect=1/2..2)", "crop(8, 0.08..1, aspect=0.5..2) normalize(none)"),
         ("center(8) lab", "center(8) lab normalize(none)"),
+        ("center(8) lab erase(p=1)", "center(8) lab normalize(none) erase"),
         ("center(8)normalize(mean=0,0,0;std=1,1,2)", "center(8) normalize(mean=0,0,0 std=1,1,2)"),
     ] {
         assert_eq!(view(loose).to_string(), canonical);
@@ -72,7 +75,7 @@ fn errors_name_the_place_and_the_mend() {
         ("Crop(32)", "`Crop` at column 1 is no operation; did you mean `crop`?"),
         (
             "grayscale",
-            "`grayscale` at column 1 is no operation; there are crop, cut, flip, jitter, gray, blur, solarize, translate, resize, center, patches, lab, ycbcr, normalize",
+            "`grayscale` at column 1 is no operation; there are crop, cut, flip, jitter, gray, blur, solarize, translate, randaugment, resize, center, patches, lab, ycbcr, normalize, erase",
         ),
         (
             "crop",
@@ -122,7 +125,27 @@ fn errors_name_the_place_and_the_mend() {
         ("crop(32))", "column 9 needs an operation"),
         (
             "crop(32) normalize(none) flip",
-            "`normalize` at column 10 must be the last operation; move it to the end",
+            "`normalize` at column 10 must be the last operation, but for one `erase` behind it; move it to the end",
+        ),
+        (
+            "crop(32) normalize(none) erase erase",
+            "`normalize` at column 10 must be the last operation, but for one `erase` behind it; move it to the end",
+        ),
+        (
+            "crop(32) erase normalize(none)",
+            "`erase` at column 10 must be the last operation; move it to the end",
+        ),
+        (
+            "crop(32) normalize(none) erase(0.25)",
+            "`0.25` at column 32 has no meaning there; the form is `erase([p=1])`",
+        ),
+        (
+            "crop(32) randaugment(9)",
+            "`randaugment` at column 10 lacks a standard deviation in 0..10; the form is `randaugment(magnitude, deviation, [p=1])`",
+        ),
+        (
+            "crop(32) randaugment(11, 0.5)",
+            "`11` at column 22 is not a magnitude in 0..10; the form is `randaugment(magnitude, deviation, [p=1])`",
         ),
         (
             "crop(32) normalize(mean=1,1,1 std=1,1,0)",
@@ -134,7 +157,7 @@ fn errors_name_the_place_and_the_mend() {
         ),
         (
             "crop(32) lab flip",
-            "`lab` at column 10 must be the last operation but `normalize`; the others work on RGB",
+            "`lab` at column 10 must be the last operation but `normalize` and `erase`; the others work on RGB",
         ),
         (
             "crop(32) ycbcr normalize(lab)",
@@ -170,7 +193,7 @@ fn errors_name_the_place_and_the_mend() {
         ),
         (
             "crop(32) größe",
-            "`größe` at column 10 is no operation; there are crop, cut, flip, jitter, gray, blur, solarize, translate, resize, center, patches, lab, ycbcr, normalize",
+            "`größe` at column 10 is no operation; there are crop, cut, flip, jitter, gray, blur, solarize, translate, randaugment, resize, center, patches, lab, ycbcr, normalize, erase",
         ),
     ] {
         assert_eq!(text.parse::<View>().unwrap_err().to_string(), message, "{text}");
@@ -189,7 +212,7 @@ fn a_number_repeats_a_view() {
         ("6x crop(8) flop", "`flop` at column 12 is no operation; did you mean `flip`?"),
         ("6 crop(8)", "`6` at column 1 is no operation; there are NAMES"),
     ] {
-        let message = message.replace("NAMES", "crop, cut, flip, jitter, gray, blur, solarize, translate, resize, center, patches, lab, ycbcr, normalize");
+        let message = message.replace("NAMES", "crop, cut, flip, jitter, gray, blur, solarize, translate, randaugment, resize, center, patches, lab, ycbcr, normalize, erase");
         assert_eq!(View::repeated(text).unwrap_err().to_string(), message, "{text}");
     }
 }
@@ -202,6 +225,8 @@ fn no_text_panics() {
         "normalize",
         "patches",
         "lab",
+        "randaugment",
+        "erase",
         "2x",
         "(",
         ")",
@@ -310,8 +335,8 @@ fn a_strip_does_not_take_gigabytes() {
 
 #[test]
 fn views_are_functions_of_their_key() {
-    let text =
-        "crop(24, 0.2..1) jitter(0.4,0.4,0.4,0.1; p=0.8) gray(p=0.2) blur(0.1..2; p=0.5) flip";
+    let text = "crop(24, 0.2..1) jitter(0.4,0.4,0.4,0.1; p=0.8) gray(p=0.2) blur(0.1..2; p=0.5) \
+         randaugment(9, 0.5) flip erase";
     let (view, source) = (view(text), image(60, 45, 3));
     let first = view.apply_image(&source, KEY);
     assert_eq!(view.apply_image(&source, KEY), first);
@@ -354,6 +379,50 @@ fn a_factor_beyond_one_saturates() {
     let mut bright = Image::filled(1, 1, [200, 100, 0]);
     adjust_brightness(&mut bright, 2.0);
     assert_eq!(bright.pixels, [255, 200, 0]);
+}
+
+/// On a grey image, the only colour comes in from outside.
+#[test]
+fn distortions_fill_in_the_mean_of_the_data() {
+    let source = Image::filled(12, 10, [77; 3]);
+    for (end, fill) in [
+        ("normalize(imagenet)", [124, 116, 104]),
+        ("normalize(mean=0.2,0.4,2 std=1,1,1)", [51, 102, 255]),
+        ("normalize(none)", [128; 3]),
+        ("lab normalize(lab)", [128; 3]),
+    ] {
+        let view = view(&format!("center(10x12) randaugment(9, 0.5) {end}"));
+        let images = (0..100).map(|epoch| view.apply_image(&source, ViewKey { epoch, ..KEY }));
+        let colors: Vec<[u8; 3]> =
+            images.flat_map(|image| image.pixels.as_chunks().0.to_vec()).collect();
+        assert!(colors.contains(&fill), "{end}: no pixel is {fill:?}");
+        let is_grey = |[r, g, b]: &[u8; 3]| r == g && g == b;
+        assert_eq!(colors.iter().all(is_grey), is_grey(&fill), "{end}");
+    }
+}
+
+/// What is looked at is erased where the numbers are, in each patch on its own.
+#[test]
+fn a_rectangle_of_each_patch_is_erased() {
+    let source = Image::filled(40, 20, [255, 0, 255]);
+    let text = "center(20x40) patches(20, stride=20) flip normalize(half)";
+    let (plain, erased) = (view(text), view(&format!("{text} erase")));
+    let values = |view: &View| {
+        let mut out = vec![0.0; view.value_count()];
+        view.apply(&source, KEY, &mut out);
+        out
+    };
+    let (before, after) = (values(&plain), values(&erased));
+    let sheet = erased.apply_image(&source, KEY);
+    let mut counts = [0, 0];
+    for (i, (a, b)) in before.as_chunks::<3>().0.iter().zip(after.as_chunks::<3>().0).enumerate() {
+        let (patch, y, x) = (i / 400, i / 20 % 20, i % 20);
+        let shown = &sheet.pixels[3 * (y * 40 + patch * 20 + x)..][..3];
+        assert_eq!(shown, if a == b { [255, 0, 255] } else { [128; 3] }, "patch {patch}, {y}, {x}");
+        counts[patch] += usize::from(a != b);
+    }
+    assert!(counts.iter().all(|count| (8..=140).contains(count)), "{counts:?} of 400 pixels");
+    assert_ne!(counts[0], counts[1]);
 }
 
 /// The mean and standard deviation of all pixels, whatever image they are in, and on how many
