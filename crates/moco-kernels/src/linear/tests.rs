@@ -101,6 +101,30 @@ fn every_shape_agrees_with_f64() {
     }
 }
 
+/// The sum of products with `d_out` is linear in each input, so that a difference is exact but for
+/// the rounding of the step.
+#[test]
+fn the_definition_agrees_with_finite_differences() {
+    let mut case = Case::new(&mut Rng::new(72), LinearShape { rows: 3, inputs: 4, outputs: 5 });
+    let d_out: Vec<f64> = case.d_out.iter().map(|&d| f64::from(d)).collect();
+    let loss = |case: &Case| case.forward().iter().zip(&d_out).map(|(y, d)| y * d).sum::<f64>();
+    let grads = case.backward(&d_out);
+    let inputs: [fn(&mut Case) -> &mut Vec<f32>; 3] =
+        [|case| &mut case.x, |case| &mut case.weight, |case| &mut case.bias];
+    for (input, grad) in inputs.into_iter().zip(&grads) {
+        for (i, expected) in grad.iter().enumerate() {
+            let before = input(&mut case)[i];
+            let mut at = |value: f32| {
+                input(&mut case)[i] = value;
+                (f64::from(value), loss(&case))
+            };
+            let ((above, high), (below, low)) = (at(before + 0.25), at(before - 0.25));
+            at(before);
+            assert!((expected - (high - low) / (above - below)).abs() < 1e-9);
+        }
+    }
+}
+
 #[test]
 fn gelu_is_fused_both_ways() {
     let mut rng = Rng::new(71);
