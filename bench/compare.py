@@ -7,7 +7,8 @@ the next, and so on, so that a machine whose speed drifts is unfair to nobody. F
 work it writes the median of our times over the median of the best variant's, the same of the fastest
 processes, and the spread; and which share of the multiply-adds that this machine can do at best our
 median reaches, with the operations that the direct algorithm takes (Winograd takes fewer, and can
-exceed the peak by that count). Raw runs go to OUT.jsonl, the table to OUT.md.
+exceed the peak by that count). Raw runs go to OUT.jsonl, the table to OUT.md. `--device vulkan:0
+--peer-device cuda` compares on a GPU, by time alone.
 """
 
 import argparse
@@ -59,9 +60,9 @@ def measure(work: str, side: str, args: argparse.Namespace) -> dict:
     common = ["--threads", str(args.threads), "--steps", str(args.steps)]
     if side == "moco":
         command = [str(args.moco), "bench", "step", "--json", *shape(work), *WORK[work][-1]]
-        report = last_json([*command, *common])
+        report = last_json([*command, *common, "--device", args.device])
     else:
-        report = peer(work, "--variant", side, *common)
+        report = peer(work, "--variant", side, *common, "--device", args.peer_device)
     return report | {"work": work, "side": side}
 
 
@@ -74,13 +75,16 @@ def yardstick(args: argparse.Namespace) -> dict:
 class Table:
     """What the runs of one comparison say."""
 
-    def __init__(self, runs: list[dict], variants: list[str]):
-        self.runs, self.variants = runs, variants
-        self.peak = self.machine("fma_gflop_per_second")
+    def __init__(self, runs: list[dict], args: argparse.Namespace):
+        self.runs, self.args = runs, args
+        self.on_cpu = args.device == "cpu"
 
     def machine(self, key: str) -> float:
         """The best of all its measurements: a neighbour can only lower one."""
         return max(r[key] for r in self.runs if r["side"] == "machine")
+
+    def first(self, key: str) -> str:
+        return next(r[key] for r in self.runs if key in r)
 
     def of(self, work: str, side: str, key: str) -> list[float]:
         return [r[key] for r in self.runs if r.get("work") == work and r["side"] == side]
@@ -90,41 +94,52 @@ class Table:
 
     def ratio(self, work: str, of: Callable[[list[float]], float]) -> float:
         """Ours over the best variant, as `of` sums up the processes of a side."""
-        best = min(of(self.seconds(work, variant)) for variant in self.variants)
+        best = min(of(self.seconds(work, variant)) for variant in self.args.variants)
         return of(self.seconds(work, "moco")) / best
+
+    def host_cells(self, work: str) -> list[str]:
+        """What only a CPU has a yardstick for: memory over the best variant's, share of the peak."""
+        best = min(self.args.variants, key=lambda v: statistics.median(self.seconds(work, v)))
+        ours, theirs = (
+            statistics.median(self.of(work, side, "peak_memory_bytes")) for side in ("moco", best)
+        )
+        speed = self.of(work, "operations", "flops")[0] / 1e9
+        peak = self.machine("fma_gflop_per_second")
+        share = speed / statistics.median(self.seconds(work, "moco")) / peak
+        return [f"{ours / theirs:.2f}", f"{share:.0%}"]
 
     def row(self, work: str) -> str:
         def text(side: str) -> str:
             times = self.seconds(work, side)
             return f"{statistics.median(times):.3f} ({min(times):.3f}-{max(times):.3f})"
 
-        best = min(self.variants, key=lambda v: statistics.median(self.seconds(work, v)))
-        ours, theirs = (
-            statistics.median(self.of(work, side, "peak_memory_bytes")) for side in ("moco", best)
-        )
-        speed = self.of(work, "operations", "flops")[0] / 1e9
-        share = speed / statistics.median(self.seconds(work, "moco")) / self.peak
-        fastest = self.ratio(work, min)
-        cells = [work, text("moco"), *(text(variant) for variant in self.variants)]
-        cells += [f"**{self.ratio(work, statistics.median):.2f}**", f"{fastest:.2f}"]
-        cells += [f"{ours / theirs:.2f}", f"{share:.0%}"]
+        cells = [work, text("moco"), *(text(variant) for variant in self.args.variants)]
+        cells += [f"**{self.ratio(work, statistics.median):.2f}**", f"{self.ratio(work, min):.2f}"]
+        cells += self.host_cells(work) if self.on_cpu else []
         return "| " + " | ".join(cells) + " |"
 
-    def text(self, args: argparse.Namespace) -> str:
-        columns = ["work", "moco", *self.variants, "moco / best", "fastest / fastest"]
-        columns += ["memory / best", "of FMA peak"]
+    def where(self) -> str:
+        """What computed, and what it can do at best."""
+        if not self.on_cpu:
+            return f"ours on {self.args.device}, PyTorch's on {self.args.peer_device}."
+        return (
+            f"{self.args.threads} threads, {platform.processor() or platform.machine()}, "
+            f"kernels {self.first('kernels')}. The machine does "
+            f"{self.machine('fma_gflop_per_second'):.0f} GFLOP/s of multiply-adds from registers "
+            f"and copies {self.machine('copy_gb_per_second'):.0f} GB/s; the last column counts the "
+            "operations of the direct algorithm."
+        )
+
+    def text(self) -> str:
+        columns = ["work", "moco", *self.args.variants, "moco / best", "fastest / fastest"]
+        columns += ["memory / best", "of FMA peak"] if self.on_cpu else []
         lines = [
-            f"Seconds per step, median (fastest-slowest process) of {args.rounds} rounds, "
-            f"{args.threads} threads, {platform.processor() or platform.machine()}, "
-            f"torch {next(r['torch'] for r in self.runs if 'torch' in r)}, "
-            f"kernels {next(r['kernels'] for r in self.runs if 'kernels' in r)}. The machine does "
-            f"{self.peak:.0f} GFLOP/s of multiply-adds from registers and copies "
-            f"{self.machine('copy_gb_per_second'):.0f} GB/s; the last column counts the operations "
-            "of the direct algorithm.",
+            f"Seconds per step, median (fastest-slowest process) of {self.args.rounds} rounds, "
+            f"torch {self.first('torch')}, {self.where()}",
             "",
             "| " + " | ".join(columns) + " |",
             "|" + "---|" * len(columns),
-            *(self.row(work) for work in args.work),
+            *(self.row(work) for work in self.args.work),
         ]
         return "\n".join(lines) + "\n"
 
@@ -138,6 +153,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="ours: cpu, or one of `moco devices`")
+    parser.add_argument("--peer-device", default="cpu", help="PyTorch's")
     args = parser.parse_args()
 
     runs = []
@@ -150,11 +167,12 @@ def main() -> None:
         for work in args.work:
             note(peer(work, "--count") | {"work": work, "side": "operations"})
             for _ in range(args.rounds):
-                note(yardstick(args))
+                if args.device == "cpu":
+                    note(yardstick(args))
                 for variant in args.variants:
                     for side in ("moco", variant):
                         note(measure(work, side, args))
-    text = Table(runs, args.variants).text(args)
+    text = Table(runs, args).text()
     args.out.with_suffix(".md").write_text(text)
     print(text, end="")
 

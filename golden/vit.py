@@ -24,9 +24,11 @@ OUTPUTS = 8
 # Streams of the weight formula for the inputs of the full-size networks.
 COTANGENT_STREAM, INPUT_STREAM = 10_001, 20_045
 FULL_SIZE = {
-    "ti": {"embed_dim": 192, "num_heads": 3},
-    "s": {"embed_dim": 384, "num_heads": 6},
-    "s12": {"embed_dim": 384, "num_heads": 12},
+    "ti": {"dim": 192, "heads": 3, "depth": 12},
+    "s": {"dim": 384, "heads": 6, "depth": 12},
+    "s12": {"dim": 384, "heads": 12, "depth": 12},
+    "b": {"dim": 768, "heads": 12, "depth": 12},
+    "l": {"dim": 1024, "heads": 16, "depth": 24},
 }
 
 
@@ -384,11 +386,9 @@ def conv_stem(stream: int) -> GoldenFile:
 
 
 def full_size(name: str) -> GoldenFile:
-    """ViT-Ti/16 or S/16 with weights that the test computes by itself."""
+    """ViT-Ti, S, B or L, of patches of 16, with weights that the test computes by itself."""
     size, batch = 64, 2
-    more = FULL_SIZE[name]
-    shape = {"size": size, "patch": 16, "depth": 12, "outputs": OUTPUTS}
-    shape |= {"dim": more["embed_dim"], "heads": more["num_heads"]}
+    shape = {"size": size, "patch": 16, "outputs": OUTPUTS} | FULL_SIZE[name]
     x = formula(INPUT_STREAM, (batch, size, size, 3))
     cotangent = formula(COTANGENT_STREAM, (batch, OUTPUTS))
 
@@ -407,7 +407,7 @@ def full_size(name: str) -> GoldenFile:
     exact, agreement = in_both_precisions(run)
     stored = {k: v if k == "out" else digest(v) for k, v in exact.items()}
     holds = (
-        f"timm ViT of dim {shape['dim']}, depth 12, {shape['heads']} heads, patch 16, head to 8, "
+        f"timm ViT of dim {shape['dim']}, depth {shape['depth']}, {shape['heads']} heads, patch 16, head to 8, "
         f"batch {batch} of {size}x{size} (grid 4x4), learned positions, weights and input by "
         "formula (README): out from the class token, and of the tokens after the final norm and "
         "of every gradient [L2 norm, sum, 16 values at (k * 7919) mod numel]."

@@ -10,8 +10,8 @@ Three kinds of work, f32, on one random batch:
     forward  the network without a head, in evaluation and inference mode
 
 Prints one JSON object as its last line. Variants: `eager` (NCHW), `channels-last`, `compiled`
-(channels-last under torch.compile; inference is frozen first, which folds BatchNorm). With
-`--count` it runs one step and tells its floating-point operations, a multiply-add as two, as the
+(channels-last under torch.compile; inference is frozen first, which folds BatchNorm). `--device
+cuda` runs it there, with PyTorch's own default for convolutions (TF32). With `--count` it runs one step and tells its floating-point operations, a multiply-add as two, as the
 direct algorithm of each layer takes them.
 """
 
@@ -142,10 +142,12 @@ def count(step: Callable[[], None]) -> dict:
 
 def measure(step: Callable[[], None], steps: int) -> dict:
     """Seconds of each step after a warm-up, and the largest memory of this process."""
-    seconds = []
+    seconds, wait = [], torch.get_default_device().type == "cuda"
     for i in range(WARM_UP + steps):
         begin = time.perf_counter()
         step()
+        if wait:
+            torch.cuda.synchronize()
         if i >= WARM_UP:
             seconds.append(time.perf_counter() - begin)
     return {
@@ -163,11 +165,13 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--stem", choices=["cifar", "imagenet"], default="cifar")
     parser.add_argument("--variant", choices=["eager", "channels-last", "compiled"], default="eager")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--count", action="store_true", help="operations instead of times")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.set_default_device(args.device)
     torch.manual_seed(0)
     if args.variant == "compiled" and args.work == "forward":
         torch._inductor.config.freezing = True

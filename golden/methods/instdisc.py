@@ -3,7 +3,7 @@
 The published code is followed: the bank starts uniform in +-sqrt(3 / D) without normalisation, Z
 is the first batch's mean(exp) * N and a constant from then on, sampled negatives may hit the
 positive, and the bank's rows move after the logits have used them. The paper's proximal term
-lambda |v - M|^2 is not in the code, and not here.
+lambda |v - M|^2 is not in the code; it is compared by itself.
 """
 
 import torch
@@ -62,6 +62,11 @@ def update_bank(bank: Tensor, v: Tensor, index: Tensor, momentum: float) -> Tens
     return after
 
 
+def proximal(v: Tensor, bank: Tensor, index: Tensor) -> Tensor:
+    """The paper's Eq. 10 without its weight: |v - M_i|^2, mean over B."""
+    return (v - bank[index]).square().sum(dim=1).mean()
+
+
 def random_bank(rng, images: int, dim: int) -> Tensor:
     """Uniform with expected squared norm 1 per row."""
     bound = (3.0 / dim) ** 0.5
@@ -97,6 +102,10 @@ def loss_file() -> GoldenFile:
         loss = full_softmax(F.normalize(raw), bank, index, temperature)
         loss.backward()
         results = {"softmax.loss": loss.detach(), "softmax.grad_v": raw.grad}
+        raw = inputs["v"].to(dtype, copy=True).requires_grad_()
+        distance = proximal(F.normalize(raw), bank, index)
+        distance.backward()
+        results |= {"proximal.loss": distance.detach(), "proximal.grad_v": raw.grad}
         z = None
         for name, features in (("nce", "v"), ("nce_second", "v_second")):
             raw = inputs[features].to(dtype, copy=True).requires_grad_()
@@ -118,7 +127,7 @@ def loss_file() -> GoldenFile:
         "cross-entropy over all rows. nce.*: NCE on samples, eps 1e-7, with nce.z = mean(exp) * "
         "20 over all of the first batch's scores, a constant for the gradient; nce_second.*: "
         "v_second with the same index, samples and bank, and Z still nce.z. grad_v is for the "
-        "features as given. bank_after: rows L2(0.5 M + 0.5 v), of the two rows 17 the later."
+        "features as given. proximal.*: the squared distance from the own row. bank_after: rows L2(0.5 M + 0.5 v), of the two rows 17 the later."
     )
     return GoldenFile("instdisc_loss", holds, inputs | single(exact), agreement)
 

@@ -2,8 +2,12 @@
 
 The paper averages over the 2N rows (Eq. 1 and Alg. 1), the published code adds the means of the
 two halves, which is twice that. v1's trajectory takes the paper's mean, v2's the code's sum. The
-head is the code's: no biases, and a last BatchNorm with scale but without shift.
+head is the code's: no biases, and a last BatchNorm with scale but without shift. v2's memory is in
+the paper only: a queue of a moving average's outputs, whose entries are further negatives.
 """
+
+from copy import deepcopy
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +26,7 @@ from methods.common import (
     kink_margin,
     load,
     mlp,
+    move_average,
     random_parameters,
     stack,
     table,
@@ -36,11 +41,13 @@ BATCH, SIZE, LR, DECAY, TEMPERATURE = 8, 12, 0.15, 1e-3, 0.5
 HEADS = {"simclr": [32, 32, 16], "simclr_v2": [32, 32, 32, 16]}
 
 
-def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
-    """Eq. 1 on unit rows `[N, D]`, averaged over all 2N of them."""
+def nt_xent(z1: Tensor, z2: Tensor, temperature: float, memory: Tensor | None = None) -> Tensor:
+    """Eq. 1 on unit rows `[N, D]`, averaged over all 2N; `memory` [K, D] are further negatives."""
     z = torch.cat([z1, z2])
     logits = z @ z.T / temperature
     logits = logits.masked_fill(torch.eye(len(z), dtype=torch.bool), -1e9)
+    if memory is not None:
+        logits = torch.cat([logits, z @ memory.T / temperature], dim=1)
     return F.cross_entropy(logits, torch.arange(len(z)).roll(len(z1)))
 
 
@@ -57,11 +64,12 @@ def nt_xent_sum(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
 
 
 def make() -> list[GoldenFile]:
-    """`simclr_loss`, `simclr_trajectory`, `simclr_v2_trajectory`."""
+    """`simclr_loss`, `simclr_trajectory`, `simclr_v2_trajectory`, `simclr_memory_trajectory`."""
     return [
         loss_file(),
         trajectory("simclr", stream=1520),
         trajectory("simclr_v2", stream=1569),
+        memory_trajectory(stream=1581),
     ]
 
 
@@ -70,11 +78,14 @@ def loss_file() -> GoldenFile:
     rng = random(1500)
     z1 = normal(rng, 6, 16)
     inputs = {"z1": z1, "z2": z1 + 0.8 * normal(rng, 6, 16)}
+    inputs["memory"] = F.normalize(normal(rng, 9, 16))
 
     def run(dtype: torch.dtype) -> dict[str, Tensor]:
         results = {}
         for label, temperature in (("t010", 0.1), ("t050", 0.5)):
-            for name, loss_of in (("mean", nt_xent), ("sum", nt_xent_sum)):
+            with_memory = partial(nt_xent, memory=inputs["memory"].to(dtype))
+            losses = ("mean", nt_xent), ("sum", nt_xent_sum), ("memory", with_memory)
+            for name, loss_of in losses:
                 leaves = [inputs[n].to(dtype, copy=True).requires_grad_() for n in ("z1", "z2")]
                 loss = loss_of(*map(F.normalize, leaves), temperature)
                 loss.backward()
@@ -90,7 +101,8 @@ def loss_file() -> GoldenFile:
     holds = (
         "NT-Xent of z1, z2 [N, D] (not yet normalised) at T 0.1 (t010.*) and 0.5 (t050.*): mean.* "
         "averaged over 2N rows (paper), sum.* mean of view 1's rows plus mean of view 2's "
-        "(published code, twice the other); loss and gradients for z1 and z2 as given."
+        "(published code, twice the other), memory.* as mean.* with the 9 rows of memory as further "
+        "negatives; loss and gradients for z1 and z2 as given."
     )
     return GoldenFile("simclr_loss", holds, inputs | single(exact), agreement)
 
@@ -138,3 +150,50 @@ def trajectory(name: str, stream: int) -> GoldenFile:
         "per step, final.online.*; online holds backbone.* and projector.*."
     )
     return trajectory_file(f"{name}_trajectory", holds, inputs, run)
+
+
+def memory_trajectory(stream: int) -> GoldenFile:
+    """Five steps of v1's network with a memory: 16 keys a step, 40 places."""
+    rng, momentum, places = random(stream), 0.9, 40
+    widths = HEADS["simclr"]
+    params = {"online": random_parameters(online(widths), rng)}
+    view1, view2 = views_of(rng, BATCH, [SIZE, SIZE])
+    inputs = initial(params) | {
+        "view1": view1,
+        "view2": view2,
+        "lr": table(LR * warm_cosine(t, STEPS, 2) for t in range(STEPS)),
+        "initial.queue.keys": F.normalize(normal(rng, places, widths[-1])),
+        "initial.queue.owners": torch.full((places,), -1.0),
+    }
+
+    def run(dtype: torch.dtype) -> dict[str, Tensor]:
+        net = load(online(widths), params["online"], dtype)
+        distances = watch_kinks(net)
+        target = deepcopy(net).requires_grad_(False)
+        optimiser = Lars(net.parameters(), lars_simclr, DECAY)
+        queue, owners = (inputs[f"initial.queue.{n}"].to(dtype) for n in ("keys", "owners"))
+        order, losses = torch.arange(places), []
+        for step in range(STEPS):
+            both = pixels(torch.cat([inputs["view1"][step], inputs["view2"][step]])).to(dtype)
+            move_average(target, net, momentum)
+            keys = F.normalize(target(both))
+            z1, z2 = F.normalize(net(both)).chunk(2)
+            loss = nt_xent(z1, z2, TEMPERATURE, queue)
+            loss.backward()
+            optimiser.step(inputs["lr"][step].item())
+            oldest, order = order[: len(keys)], order.roll(-len(keys))
+            queue, owners = queue.clone(), owners.clone()
+            queue[oldest], owners[oldest] = keys, torch.arange(BATCH).repeat(2).to(dtype)
+            losses.append(loss.detach())
+        nets = final({"online": net, "target": target})
+        results = {"loss": torch.stack(losses), "final.queue.keys": queue} | nets
+        return results | {"final.queue.owners": owners} | kink_margin(distances, dtype)
+
+    holds = (
+        f"As simclr_trajectory, with v2's memory: {places} places of a queue, random unit rows at "
+        f"the start, whose keys are negatives of all 2N rows. A copy of the network moves by "
+        f"momentum {momentum} before each step and makes the keys of [view1, view2], which take "
+        "the oldest places after the loss. owners: the position in the batch of each key's image, "
+        "-1 at the start. final.target.* is the copy."
+    )
+    return trajectory_file("simclr_memory_trajectory", holds, inputs, run)

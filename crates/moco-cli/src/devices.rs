@@ -1,12 +1,10 @@
 //! `moco devices`: where this build can compute.
 
-/// Prints the names that `--device` takes, and the kernels that the CPU runs with.
+/// Prints the names that `--device` takes, the kernels that the CPU runs with, and what each GPU is.
 pub fn run() -> anyhow::Result<()> {
-    for name in moco::device::names() {
-        match name {
-            "cpu" => println!("cpu       {} kernels", moco::device::cpu_kernel_name()?),
-            gpu => println!("{gpu}:0"),
-        }
+    println!("cpu       {} kernels", moco::device::cpu_kernel_name()?);
+    for (name, title) in moco::device::gpus() {
+        println!("{name:<9} {title}");
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Choosing where tensors live, and what computes on a CPU.
 
 pub use burn::tensor::Device;
+#[cfg(any(feature = "cuda", feature = "metal", feature = "rocm", feature = "vulkan"))]
+use burn::tensor::DeviceType;
 
 use moco_kernels::Isa;
 use std::sync::OnceLock;
@@ -20,6 +22,16 @@ pub enum DeviceError {
     NotBuilt {
         /// The backend.
         name: String,
+    },
+    /// A backend of this build that finds fewer devices.
+    #[error(
+        "`{name}` is not here: its backend finds {found} devices; `moco devices` lists them all"
+    )]
+    Absent {
+        /// What was given.
+        name: String,
+        /// Devices of its backend on this machine.
+        found: usize,
     },
     /// `MOCO_KERNELS` names no instruction set of this machine.
     #[error("MOCO_KERNELS={name} is not possible here: unset it, or use {}", kernel_names().join(", "))]
@@ -59,49 +71,79 @@ pub fn cpu_kernel_name() -> Result<&'static str, DeviceError> {
     }
 }
 
-/// GPU backends, and whether this build has them.
-const BACKENDS: [(&str, bool); 4] = [
-    ("cuda", cfg!(feature = "cuda")),
-    ("metal", cfg!(feature = "metal")),
-    ("rocm", cfg!(feature = "rocm")),
-    ("vulkan", cfg!(feature = "vulkan")),
-];
+/// Lists the devices of a GPU backend on this machine, software ones last.
+type List = fn() -> Vec<Device>;
 
-fn built_in_examples() -> String {
-    BACKENDS.iter().filter(|(_, built)| *built).map(|(name, _)| format!(" or `{name}:0`")).collect()
+/// A GPU backend's name, and what lists its devices if this build has it.
+macro_rules! backend {
+    ($name:literal, $kind:ident) => {{
+        #[cfg(feature = $name)]
+        let list: Option<List> =
+            Some(|| Device::enumerate(DeviceType::$kind).into_iter().collect());
+        #[cfg(not(feature = $name))]
+        let list: Option<List> = None;
+        ($name, list)
+    }};
 }
 
-/// Names that [`parse`] accepts in this build.
-pub fn names() -> Vec<&'static str> {
-    let gpus = BACKENDS.iter().filter(|(_, built)| *built).map(|(name, _)| *name);
-    std::iter::once("cpu").chain(gpus).collect()
+fn backends() -> [(&'static str, Option<List>); 4] {
+    [
+        backend!("cuda", Cuda),
+        backend!("metal", Metal),
+        backend!("rocm", Rocm),
+        backend!("vulkan", Vulkan),
+    ]
+}
+
+fn built_in_examples() -> String {
+    let built = backends().into_iter().filter(|(_, list)| list.is_some());
+    built.map(|(name, _)| format!(" or `{name}:0`")).collect()
+}
+
+/// GPUs that this build can use here: the name that [`parse`] accepts, and what each calls itself.
+/// Opens them.
+pub fn gpus() -> Vec<(String, String)> {
+    let of = |(backend, list): (&'static str, Option<List>)| {
+        let devices = list.map_or_else(Vec::new, |list| list());
+        let named = move |(i, device)| (format!("{backend}:{i}"), title(&device));
+        devices.into_iter().enumerate().map(named)
+    };
+    backends().into_iter().flat_map(of).collect()
+}
+
+/// What a GPU calls itself.
+#[cfg(any(feature = "cuda", feature = "metal", feature = "rocm", feature = "vulkan"))]
+fn title(device: &Device) -> String {
+    device.identity().map_or_else(String::new, |identity| identity.name)
+}
+
+#[cfg(not(any(feature = "cuda", feature = "metal", feature = "rocm", feature = "vulkan")))]
+fn title(_: &Device) -> String {
+    String::new()
 }
 
 /// The device that a name stands for: `cpu`, or a GPU backend with an optional index, `cuda:1`.
 ///
 /// # Errors
-/// [`DeviceError`] when the name is unknown or its backend was not built in.
+/// [`DeviceError`] when the name is unknown, its backend was not built in, or it finds no such
+/// device here.
 pub fn parse(name: &str) -> Result<Device, DeviceError> {
     let unknown = || DeviceError::Unknown { name: name.to_string() };
     let (backend, index) = match name.split_once(':') {
         Some((backend, index)) => (backend, index.parse::<usize>().map_err(|_| unknown())?),
         None => (name, 0),
     };
-    match backend {
-        "cpu" if index == 0 => Ok(Device::flex()),
-        #[cfg(feature = "cuda")]
-        "cuda" => Ok(Device::cuda(index)),
-        #[cfg(feature = "rocm")]
-        "rocm" => Ok(Device::rocm(index)),
-        #[cfg(feature = "vulkan")]
-        "vulkan" => Ok(Device::vulkan(burn::tensor::DeviceKind::DiscreteGpu(index))),
-        #[cfg(feature = "metal")]
-        "metal" => Ok(Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
-        _ if BACKENDS.iter().any(|(known, _)| *known == backend) => {
-            Err(DeviceError::NotBuilt { name: backend.to_string() })
-        }
-        _ => Err(unknown()),
+    if backend == "cpu" && index == 0 {
+        return Ok(Device::flex());
     }
+    let known = backends().into_iter().find(|(known, _)| *known == backend);
+    let (_, list) = known.ok_or_else(unknown)?;
+    let list = list.ok_or_else(|| DeviceError::NotBuilt { name: backend.to_string() })?;
+    let mut found = list();
+    if index >= found.len() {
+        return Err(DeviceError::Absent { name: name.to_string(), found: found.len() });
+    }
+    Ok(found.swap_remove(index))
 }
 
 #[cfg(test)]

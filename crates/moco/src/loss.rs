@@ -8,7 +8,7 @@ mod invaspread;
 mod siamese;
 mod views;
 
-pub use bank::{bank_scores, nce, nce_chance, softmax_over_bank, softmax_over_samples};
+pub use bank::{bank_scores, nce, nce_chance, proximal, softmax_over_bank, softmax_over_samples};
 pub use hidden::hidden_error;
 pub use in_batch::{info_nce_in_batch, nt_xent};
 pub use invaspread::{invaspread, invaspread_collapse};
@@ -174,6 +174,20 @@ mod tests {
                 assert_equal(&found, &expected, &what);
             }
         }
+    }
+
+    #[test]
+    fn inputs_need_not_be_contiguous() {
+        let (q, k, queue) = (rows(5, 17, 1), rows(5, 17, 3), rows(33, 17, 2));
+        let isa = Isa::best();
+        let view = |x: &Tensor<2>| {
+            Tensor::<2>::from_data(x.clone().transpose().into_data(), &x.device()).transpose()
+        };
+        let expected =
+            run(&|q, k| fused::info_nce(q, k, queue.clone(), 0.1, isa), [q.clone(), k.clone()]);
+        let found =
+            run(&|q, k| fused::info_nce(q, k, view(&queue), 0.1, isa), [view(&q), view(&k)]);
+        assert_eq!(found, expected);
     }
 
     #[test]

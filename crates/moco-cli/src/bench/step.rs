@@ -6,7 +6,7 @@ use crate::memory::{bytes_in_use, with_peak_memory};
 use crate::session::Machine;
 use clap::ValueEnum;
 use moco::config::{self, DataFacts, RunConfig, resolve, set_value};
-use moco::device::cpu_kernel_name;
+use moco::device::{Device, cpu_kernel_name};
 use moco::report::duration;
 use serde_json::json;
 use std::time::Instant;
@@ -21,10 +21,11 @@ pub fn run(args: &BenchStepArgs) -> anyhow::Result<()> {
     let config = configure(args)?;
     let machine = Machine::open(&args.machine)?;
     let mut work = work::prepare(args.work, &config, &machine.device)?;
-    let (warm_up, peak) = with_peak_memory(|| (0..WARM_UP).try_for_each(|_| work.once()));
+    let warm_up = || (0..WARM_UP).try_for_each(|_| finished(&mut *work, &machine.device));
+    let (warm_up, peak) = with_peak_memory(warm_up);
     warm_up?;
     let steps = usize::from(args.steps.max(1));
-    let (seconds, [memory_early, memory_end]) = timed(&mut *work, steps)?;
+    let (seconds, [memory_early, memory_end]) = timed(&mut *work, &machine.device, steps)?;
     let (fastest, median, slowest) = (seconds[0], seconds[steps / 2], seconds[steps - 1]);
     let images_per_second = config.train.batch_size as f64 / median;
     if args.json {
@@ -62,13 +63,23 @@ pub fn run(args: &BenchStepArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Works once and waits for it: a GPU is only asked for what is to be done.
+fn finished(work: &mut dyn Work, device: &Device) -> anyhow::Result<()> {
+    work.once()?;
+    Ok(device.sync()?)
+}
+
 /// The wall time of each step in seconds, ascending; and the memory in use after a tenth of the
 /// steps and after all of them, which is the same where nothing leaks.
-fn timed(work: &mut dyn Work, steps: usize) -> anyhow::Result<(Vec<f64>, [Option<usize>; 2])> {
+fn timed(
+    work: &mut dyn Work,
+    device: &Device,
+    steps: usize,
+) -> anyhow::Result<(Vec<f64>, [Option<usize>; 2])> {
     let (mut seconds, mut early) = (Vec::with_capacity(steps), None);
     for step in 0..steps {
         let begin = Instant::now();
-        work.once()?;
+        finished(work, device)?;
         seconds.push(begin.elapsed().as_secs_f64());
         if step == steps / 10 {
             early = bytes_in_use();

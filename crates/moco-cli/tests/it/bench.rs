@@ -1,6 +1,7 @@
-use crate::moco_line;
+use crate::{Outcome, moco_line, outcome};
 use serde_json::Value;
 use std::path::Path;
+use std::process::Command;
 
 fn bench(line: &str) -> Value {
     let outcome = moco_line(&format!("bench {line} --json"), Path::new(""));
@@ -40,4 +41,22 @@ fn the_machine_is_measured() {
     for key in ["fma_gflop_per_second", "copy_gb_per_second"] {
         assert!(report[key].as_f64().unwrap() > 0.0, "{key}");
     }
+}
+
+/// A step with the kernels that the environment names.
+fn with_kernels(name: &str) -> Outcome {
+    let line = "bench step --backbone vit-micro --size 8 --batch-size 2 --steps 1 --json";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_moco"));
+    outcome(command.args(line.split(' ')).env("MOCO_KERNELS", name))
+}
+
+#[test]
+fn the_environment_chooses_the_kernels() {
+    for name in ["portable", "stock"] {
+        let report: Value = serde_json::from_str(&with_kernels(name).stdout).unwrap();
+        assert_eq!(report["kernels"], name);
+    }
+    let unknown = with_kernels("mmx");
+    assert_eq!(unknown.code, Some(1));
+    assert!(unknown.stderr.contains("MOCO_KERNELS=mmx is not possible here"), "{}", unknown.stderr);
 }

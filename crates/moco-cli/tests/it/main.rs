@@ -4,7 +4,6 @@ mod bad_input;
 mod bench;
 mod doctor;
 mod help;
-
 mod pipe;
 mod runs;
 mod views;
@@ -24,7 +23,11 @@ struct Outcome {
 }
 
 fn moco<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Outcome {
-    let output = Command::new(env!("CARGO_BIN_EXE_moco")).args(args).output().unwrap();
+    outcome(Command::new(env!("CARGO_BIN_EXE_moco")).args(args))
+}
+
+fn outcome(command: &mut Command) -> Outcome {
+    let output = command.output().unwrap();
     Outcome {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),

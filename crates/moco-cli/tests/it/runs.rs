@@ -68,6 +68,14 @@ fn from_images_to_embeddings() {
     let result = json(&done(&format!("{tuned} {labelled}"), &path).stdout);
     assert_eq!((&result["train_images"], &result["test_images"]), (&48.into(), &40.into()));
     assert!(result["top1"].as_f64().unwrap() <= 1.0, "{result}");
+    let view = "crop(32,0.2..1)randaugment(9,0.5)normalize(imagenet)erase(p=0.25)";
+    let result = json(&done(&format!("{tuned} --view {view} {labelled}"), &path).stdout);
+    let view = "crop(32, 0.2..1) randaugment(9, 0.5) normalize(imagenet) erase(p=0.25)";
+    assert_eq!(result["view"], view);
+    let small = format!("{tuned} --view crop(16,0.2..1) {labelled}");
+    let outcome = moco_line(&small, &path);
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("makes images of another size"), "{}", outcome.stderr);
     let mixed = format!("{tuned} --mixup 0.8 --cutmix 1 {labelled}");
     let result = json(&done(&mixed, &path).stdout);
     assert_eq!((&result["mixup"], &result["cutmix"]), (&0.8.into(), &1.0.into()));

@@ -89,6 +89,8 @@ pub struct InstDiscConfig {
     pub loss: BankLoss,
     /// Rows drawn per image by `nce`, m.
     pub negatives: usize,
+    /// Weight of the paper's proximal term (Eq. 10), at least 0; the reference code has none.
+    pub proximal: f64,
 }
 
 /// How the gradient of InvaSpread flows.
@@ -222,6 +224,10 @@ pub struct SimClrConfig {
     pub temperature: f64,
     /// How the loss is averaged.
     pub reduction: Reduction,
+    /// Keys of past batches that are further negatives, as in v2's paper; 0 for none, as in its code.
+    pub memory: usize,
+    /// Momentum of the moving average that makes those keys, 0..=1.
+    pub momentum: f64,
 }
 
 /// Settings of BYOL.
@@ -270,7 +276,8 @@ pub struct SwAvConfig {
     pub epsilon: f64,
     /// Sinkhorn iterations.
     pub sinkhorn_iterations: usize,
-    /// Vectors kept from past batches for the assignment, per assigned view; 0 for none.
+    /// Vectors kept from past batches for the assignment, per assigned view: at least a batch, or 0
+    /// for none. The reference code rounds down to whole batches.
     pub queue: usize,
     /// Epoch from which the queue is filled, from 0.
     pub queue_from_epoch: usize,

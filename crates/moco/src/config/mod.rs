@@ -120,4 +120,19 @@ pub enum FeatureKind {
     /// The class tokens of a transformer's last four blocks, side by side: DINO's linear probe of
     /// ViT-S. No other network has it.
     LastBlocks,
+    /// A transformer's class token and the mean of its patch tokens, side by side: DINO's linear
+    /// probe of ViT-B. No other network has it.
+    ClassAndPatches,
+}
+
+impl FeatureKind {
+    /// The feature's name, as in `--feature`.
+    pub fn name(self) -> &'static str {
+        match self {
+            FeatureKind::Backbone => "backbone",
+            FeatureKind::Head => "head",
+            FeatureKind::LastBlocks => "last-blocks",
+            FeatureKind::ClassAndPatches => "class-and-patches",
+        }
+    }
 }

@@ -41,6 +41,13 @@ pub enum RuleConfig {
         /// Share of the old velocity that is kept.
         momentum: f64,
     },
+    /// The same with Nesterov's momentum, torch's and TensorFlow's. For linear probes alone: no
+    /// method trains with it, so it has no name in a file.
+    #[serde(skip)]
+    Nesterov {
+        /// Share of the old velocity that is kept.
+        momentum: f64,
+    },
     /// Layer-wise adaptive rates (You et al. 2017, arXiv 1708.03888).
     Lars {
         /// Share of the old velocity that is kept.

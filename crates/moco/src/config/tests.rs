@@ -298,6 +298,12 @@ fn relations_between_settings() {
          a queue of 0), so lower it to 16 or raise method.queue",
     );
     refused(
+        "swav-small",
+        &["method.queue=100", "train.batch_size=128"],
+        "method.queue = 100: holds no whole batch, so set it to train.batch_size = 128 or more, or \
+         to 0 for none",
+    );
+    refused(
         "mae-small",
         &["method.mask_ratio=0"],
         "method.mask_ratio = 0: leaves 64 of the 64 patches of a view visible, and mae needs some to \

@@ -1,6 +1,7 @@
 //! What probes and fine-tuning have in common: a linear classifier on features, its loss, and the
 //! images it learns from.
 
+use super::Refit;
 use crate::config::FeatureKind;
 use crate::loss::cross_entropy_at;
 use crate::models::Encode;
@@ -11,37 +12,73 @@ use burn::tensor::{Device, Tensor};
 use moco_data::{DataError, Dataset, Loader, LoaderConfig, View};
 use std::sync::Arc;
 
+/// Images that wait for the network, in at least one batch and at most [`PREFETCH`].
+const WAITING: usize = 1024;
 /// Batches that wait for the network.
 const PREFETCH: usize = 4;
 
-/// A backbone and a new linear layer, trained together.
+/// An encoder and a new linear layer, trained together.
 pub struct Classifier {
     encoder: Box<dyn Encode>,
+    /// The output of the encoder that the layer sees.
+    feature: FeatureKind,
     head: Linear,
 }
 
 impl Module for Classifier {
     fn visit(&mut self, visitor: &mut Visitor<'_>) {
         visitor.child("backbone", self.encoder.backbone());
+        if self.feature == FeatureKind::Head
+            && let Some(projector) = self.encoder.projector()
+        {
+            visitor.child("projector", projector);
+        }
         visitor.child("head", &mut self.head);
     }
 }
 
 impl Classifier {
-    /// Puts a layer for `classes` classes, drawn from `seed` on `device`, behind `encoder`.
+    /// Puts a layer for `classes` classes, drawn from `seed` on `device`, behind the backbone of
+    /// `encoder`.
     pub fn new(encoder: Box<dyn Encode>, classes: usize, seed: u64, device: &Device) -> Self {
-        let head = classifier(encoder.width(FeatureKind::Backbone), classes, seed, device);
-        Self { encoder, head }
+        Self::behind(FeatureKind::Backbone, encoder, classes, seed, device)
+    }
+
+    /// As [`Classifier::new`], behind what `refit` makes of an encoder that has its pre-trained
+    /// weights.
+    ///
+    /// # Panics
+    /// If the encoder lacks what `refit` reads, a transformer or a projection head.
+    pub fn refitted(
+        mut encoder: Box<dyn Encode>,
+        refit: &Refit,
+        classes: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        refit.apply(encoder.as_mut(), seed);
+        Self::behind(refit.feature(), encoder, classes, seed, device)
+    }
+
+    fn behind(
+        feature: FeatureKind,
+        encoder: Box<dyn Encode>,
+        classes: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        let head = classifier(encoder.width(feature), classes, seed, device);
+        Self { encoder, feature, head }
     }
 
     /// # Shapes
     /// `[N, H, W, 3]` to `[N, classes]`.
     pub fn forward(&mut self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
-        self.head.forward(self.encoder.embed(images, FeatureKind::Backbone, mode))
+        self.head.forward(self.encoder.embed(images, self.feature, mode))
     }
 }
 
-/// Weights from N(0, 0.01), biases zero, as the reference starts its probe.
+/// Weights from N(0, 0.01), biases zero, as the references start their probes.
 pub fn classifier(inputs: usize, classes: usize, seed: u64, device: &Device) -> Linear {
     let mut rng = rng::stream(seed, Purpose::Probe, 0);
     Linear {
@@ -80,12 +117,13 @@ pub fn training_images(
     seed: u64,
     threads: usize,
 ) -> Result<Loader, DataError> {
+    let batch_size = batch_size.min(train.len());
     let settings = LoaderConfig {
-        batch_size: batch_size.min(train.len()),
+        batch_size,
         views: vec![view.clone()],
         seed,
         threads,
-        prefetch: PREFETCH,
+        prefetch: (WAITING / batch_size.max(1)).clamp(1, PREFETCH),
         max_bad_share: 1.0,
         cache_mb: 0,
     };

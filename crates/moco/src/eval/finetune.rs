@@ -1,17 +1,16 @@
 //! Fine-tuning: the whole network goes on learning, with labels.
 //!
-//! A linear layer is put on the backbone and both are trained, the layers near the image at lower
-//! rates (Clark et al. 2020, arXiv 2003.10555, Sec. 3.2; Bao et al. 2022, arXiv 2106.08254), as
-//! MAE does. With few labels this is what tells encoders apart.
+//! A linear layer is put on the network, where [`Refit`] says, and both are trained, the layers
+//! near the image at lower rates (Clark et al. 2020, arXiv 2003.10555, Sec. 3.2; Bao et al. 2022,
+//! arXiv 2106.08254), as MAE does. With few labels this is what tells encoders apart.
 
 use super::classifier::{Classifier, cross_entropy, soft_cross_entropy, training_images};
-use super::{Accuracy, FrozenEncoder, Mix, Mixing};
+use super::{Accuracy, Decay, FrozenEncoder, Mix, Mixing, RateSchedule, Refit};
 use crate::batch::{Batch, pixels_to_tensor, to_host};
-use crate::config::{DecayScope, RuleConfig};
+use crate::config::{DecayScope, Granularity, RuleConfig};
 use crate::models::Encode;
 use crate::nn::Mode;
 use crate::optim::{NamedGradients, Optimizer};
-use crate::schedule::cosine;
 use burn::tensor::{Device, Tensor};
 use moco_data::{DataError, Dataset, View, for_each_batch};
 use std::ops::ControlFlow;
@@ -24,6 +23,8 @@ const TEST_BATCH: usize = 128;
 /// its mixing of images.
 #[derive(Clone, Debug)]
 pub struct FineTune {
+    /// What is changed about the network first.
+    pub refit: Refit,
     /// Augmentation of training images.
     pub view: View,
     /// Passes over the training images.
@@ -50,8 +51,16 @@ pub struct FineTune {
 
 impl FineTune {
     /// The usual settings on images augmented by `view`: 5e-4 per 256 images, 5 % warm-up.
-    pub fn new(view: View, epochs: usize, batch_size: usize, seed: u64, threads: usize) -> Self {
+    pub fn new(
+        refit: Refit,
+        view: View,
+        epochs: usize,
+        batch_size: usize,
+        seed: u64,
+        threads: usize,
+    ) -> Self {
         Self {
+            refit,
             view,
             epochs,
             warmup_epochs: 0.05 * epochs as f64,
@@ -66,14 +75,15 @@ impl FineTune {
         }
     }
 
-    /// The rate of a step, for the new layer.
-    fn rate(&self, step: usize, per_epoch: usize) -> f64 {
-        let at = step as f64 / per_epoch as f64;
-        if at < self.warmup_epochs {
-            return self.lr * at / self.warmup_epochs;
+    /// The rates of the new layer.
+    fn rates(&self) -> RateSchedule {
+        RateSchedule {
+            peak: self.lr,
+            warmup_epochs: self.warmup_epochs,
+            epochs: self.epochs,
+            decay: Decay::Cosine,
+            granularity: Granularity::Step,
         }
-        let rest = self.epochs as f64 - self.warmup_epochs;
-        cosine(self.lr, 0.0, (at - self.warmup_epochs) / rest)
     }
 }
 
@@ -84,6 +94,9 @@ impl FineTune {
 ///
 /// # Errors
 /// [`DataError`] when the training images cannot be read.
+///
+/// # Panics
+/// If the encoder lacks what is read of it, see [`Classifier::refitted`].
 pub fn fine_tune(
     start: &mut FrozenEncoder,
     mut encoder: Box<dyn Encode>,
@@ -95,14 +108,15 @@ pub fn fine_tune(
     let device = start.device().clone();
     crate::nn::copy_tensors(start.encoder.as_mut(), encoder.as_mut());
     let classes = train.class_names().len();
-    let mut net = Classifier::new(encoder, classes, config.seed, &device.clone().autodiff());
+    let graph = device.clone().autodiff();
+    let mut net = Classifier::refitted(encoder, &config.refit, classes, config.seed, &graph);
 
     let mut loader =
         training_images(&train, &config.view, config.batch_size, config.seed, config.threads)?;
     let rule = RuleConfig::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
     let mut optimizer = Optimizer::of_rule(rule, DecayScope::Matrices, None, &mut net);
     let layers = Layers::of(&mut net);
-    let per_epoch = loader.steps_per_epoch();
+    let (rates, per_epoch) = (config.rates(), loader.steps_per_epoch());
     let total = config.epochs * per_epoch;
     for step in 0..total {
         let batch = loader.next_batch()?;
@@ -111,7 +125,7 @@ pub fn fine_tune(
         let mix = config.mixing.draw(config.view.size(), config.seed, step as u64);
         let loss = batch_loss(&mut net, images, &labels, mix, config.smoothing);
         let gradients = NamedGradients::of(&mut net, &loss.backward());
-        let lr = config.rate(step, per_epoch);
+        let lr = rates.at(step, per_epoch);
         optimizer.step(&mut net, gradients, config.weight_decay, |name| {
             Some(lr * config.layer_decay.powi(layers.below_top(name)))
         });
@@ -251,6 +265,8 @@ mod tests {
         assert_eq!(number("backbone.blocks.0.attn.qkv.weight"), Some(1));
         assert_eq!(number("backbone.blocks.11.mlp.fc1.bias"), Some(12));
         assert_eq!(number("backbone.norm.weight"), None);
+        assert_eq!(number("backbone.fc_norm.weight"), None);
+        assert_eq!(number("projector.0.weight"), None);
         assert_eq!(number("head.weight"), None);
         let layers = Layers { top: 13 };
         assert_eq!(layers.below_top("head.weight"), 0);

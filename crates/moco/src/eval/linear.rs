@@ -1,52 +1,82 @@
-//! Linear probe as MoCo trains it: He et al. 2020 (arXiv 1911.05722), Sec. 4.1.
+//! Linear probe by stochastic gradients, as the papers train it.
 //!
-//! A linear classifier on frozen backbone features of augmented images, by SGD. The backbone stays
-//! in evaluation mode, so neither its weights nor its BatchNorm statistics move.
+//! A linear classifier on frozen features of augmented images (He et al. 2020, arXiv 1911.05722,
+//! Sec. 4.1). The backbone stays in evaluation mode, so neither its weights nor its BatchNorm
+//! statistics move. [`Protocol`] says what differs from method to method.
 
 use super::classifier::{classifier, cross_entropy, training_images};
-use super::{Accuracy, Features, FrozenEncoder};
+use super::{Accuracy, Features, FrozenEncoder, Protocol};
 use crate::batch::{Batch, to_host};
-use crate::config::{DecayScope, FeatureKind, RuleConfig};
-use crate::nn::{Affine, FeatureNorm, Mode};
+use crate::config::FeatureKind;
+use crate::nn::{Affine, FeatureNorm, Linear, Mode};
 use crate::optim::{NamedGradients, Optimizer};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use moco_data::{DataError, Dataset, View};
 use std::sync::Arc;
 
-/// Settings of the probe; the defaults are the paper's.
+/// Images that are encoded at once, however large a batch is.
+const AT_ONCE: usize = 256;
+/// Added to variances by the BatchNorm before the layer: MAE's (arXiv 2111.06377, App. A.1).
+const EPSILON: f64 = 1e-6;
+
+/// Settings of the probe.
 #[derive(Clone, Debug)]
 pub struct LinearProbe {
     /// Augmentation of training images.
     pub view: View,
-    /// Passes over the training images.
-    pub epochs: usize,
-    /// Images per step.
-    pub batch_size: usize,
-    /// Output of the encoder that the layer sees.
-    pub feature: FeatureKind,
-    /// BatchNorm without scale and shift before the layer: MAE's probe (arXiv 2111.06377, App. A.1).
-    pub normalize: bool,
-    /// Learning rate; falls tenfold at 60 % and 80 % of the epochs.
-    pub lr: f64,
+    /// How the layer is trained.
+    pub protocol: Protocol,
     /// Seed of order, augmentation and initial weights.
     pub seed: u64,
     /// Threads that decode and augment.
     pub threads: usize,
 }
 
-impl LinearProbe {
-    /// The paper's settings on images augmented by `view`.
-    pub fn new(view: View, seed: u64, threads: usize) -> Self {
-        Self {
-            view,
-            epochs: 100,
-            batch_size: 256,
-            feature: FeatureKind::Backbone,
-            normalize: false,
-            lr: 30.0,
-            seed,
-            threads,
-        }
+/// The layer on frozen features, and what trains it.
+pub struct ProbeLayer {
+    norm: Option<FeatureNorm>,
+    linear: Linear,
+    optimizer: Optimizer,
+    weight_decay: f64,
+}
+
+crate::module!(ProbeLayer { norm, linear });
+
+impl ProbeLayer {
+    /// A layer from features of `width` to `classes`, drawn from `seed`. `device` is the plain
+    /// device; the layer is put on its autodiff side.
+    pub fn new(
+        protocol: &Protocol,
+        [width, classes]: [usize; 2],
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        let norm = || FeatureNorm::new(width, 1, Affine::Neither, device).with_epsilon(EPSILON);
+        let mut linear = classifier(width, classes, seed, &device.clone().autodiff());
+        let (rule, scope) = protocol.optimizer.rule();
+        let optimizer = Optimizer::of_rule(rule, scope, None, &mut linear);
+        let weight_decay = protocol.weight_decay;
+        Self { norm: protocol.normalize.then(norm), linear, optimizer, weight_decay }
+    }
+
+    /// One step at the rate `lr` on the features of a batch.
+    ///
+    /// # Shapes
+    /// `[N, width]` and N labels.
+    pub fn step(&mut self, features: Tensor<2>, labels: &[u32], lr: f64) {
+        let loss = cross_entropy(self.logits(features, Mode::Train), labels, 0.0);
+        let gradients = NamedGradients::of(&mut self.linear, &loss.backward());
+        self.optimizer.step(&mut self.linear, gradients, self.weight_decay, |_| Some(lr));
+    }
+
+    /// # Shapes
+    /// `[N, width]` to `[N, classes]`.
+    pub fn logits(&mut self, features: Tensor<2>, mode: Mode) -> Tensor<2> {
+        let features = match &mut self.norm {
+            Some(norm) => norm.forward(features, mode),
+            None => features,
+        };
+        self.linear.forward(features)
     }
 }
 
@@ -64,49 +94,39 @@ pub fn linear_sgd(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Accuracy, DataError> {
     let device = frozen.device().clone();
-    let classes = train.class_names().len();
-    let width = frozen.encoder.width(config.feature);
-    let mut norm = config.normalize.then(|| FeatureNorm::new(width, 1, Affine::Neither, &device));
-    let mut loader =
-        training_images(&train, &config.view, config.batch_size, config.seed, config.threads)?;
-    let mut classifier = classifier(width, classes, config.seed, &device.clone().autodiff());
-    let rule = RuleConfig::Sgd { momentum: 0.9 };
-    let mut sgd = Optimizer::of_rule(rule, DecayScope::All, None, &mut classifier);
+    let LinearProbe { view, protocol, seed, threads } = config;
+    let sizes = [frozen.encoder.width(protocol.feature), train.class_names().len()];
+    let mut layer = ProbeLayer::new(protocol, sizes, *seed, &device);
+    let mut loader = training_images(&train, view, protocol.batch_size, *seed, *threads)?;
+    let rates = protocol.schedule(protocol.batch_size.min(train.len()));
+    let per_epoch = loader.steps_per_epoch();
 
-    let total = config.epochs * loader.steps_per_epoch();
+    let total = protocol.epochs * per_epoch;
     for step in 0..total {
         let batch = loader.next_batch()?;
         let labels: Vec<u32> = batch.indices.iter().filter_map(|&i| train.label(i)).collect();
         let images = Batch::new(batch, &device).views.remove(0);
-        let features = frozen.encoder.embed(images, config.feature, Mode::Eval);
-        let features = normalized(norm.as_mut(), features, Mode::Train);
-        let loss = cross_entropy(classifier.forward(features), &labels, 0.0);
-        let lr = config.lr * decay(step, total);
-        let gradients = NamedGradients::of(&mut classifier, &loss.backward());
-        sgd.step(&mut classifier, gradients, 0.0, |_| Some(lr));
+        let features = encode(frozen, images, labels.len(), protocol.feature);
+        layer.step(features, &labels, rates.at(step, per_epoch));
         progress(step + 1, total);
     }
 
-    let rows = test.len();
-    let features =
-        Tensor::<2>::from_data(TensorData::new(test.values.clone(), [rows, width]), &device);
-    let features = normalized(norm.as_mut(), features, Mode::Eval);
-    let scores = to_host(classifier.forward(features));
-    Ok(Accuracy::from_scores(&scores, classes, &test.labels))
+    let [width, classes] = sizes;
+    let features = TensorData::new(test.values.clone(), [test.len(), width]);
+    let scores = layer.logits(Tensor::from_data(features, &device), Mode::Eval);
+    Ok(Accuracy::from_scores(&to_host(scores), classes, &test.labels))
 }
 
-fn normalized(norm: Option<&mut FeatureNorm>, features: Tensor<2>, mode: Mode) -> Tensor<2> {
-    match norm {
-        Some(norm) => norm.forward(features, mode),
-        None => features,
-    }
-}
-
-/// Tenfold drops at 60 % and 80 % of the run: epochs 60 and 80 of the paper's 100.
-fn decay(step: usize, total: usize) -> f64 {
-    match 10 * step / total {
-        0..=5 => 1.0,
-        6..=7 => 0.1,
-        _ => 0.01,
-    }
+/// Features of a batch of `count` images.
+fn encode(
+    frozen: &mut FrozenEncoder,
+    images: Tensor<4>,
+    count: usize,
+    feature: FeatureKind,
+) -> Tensor<2> {
+    // A view may cut an image into several rows, which stay together.
+    let rows = AT_ONCE * (images.dims()[0] / count);
+    let parts = images.split(rows, 0).into_iter();
+    let features = parts.map(|part| frozen.encoder.embed(part, feature, Mode::Eval));
+    Tensor::cat(features.collect(), 0)
 }

@@ -1,4 +1,5 @@
-//! How good a frozen encoder is. Needs models and data; knows no methods and no training.
+//! How good a frozen encoder is. Needs models and data; of the methods it knows the settings, by
+//! which it does as each paper did, and nothing of training.
 
 mod classifier;
 mod features;
@@ -7,14 +8,20 @@ mod knn;
 mod linear;
 mod logistic;
 mod mix;
+mod protocol;
+mod rate;
+mod refit;
 
 pub use classifier::{Classifier, cross_entropy, soft_cross_entropy};
 pub use features::{Features, FrozenEncoder, features, pixel_features};
 pub use finetune::{FineTune, fine_tune};
 pub use knn::knn;
-pub use linear::{LinearProbe, linear_sgd};
+pub use linear::{LinearProbe, ProbeLayer, linear_sgd};
 pub use logistic::{Logistic, logistic};
 pub use mix::{Mix, Mixing};
+pub use protocol::{ProbeOptimizer, Protocol};
+pub use rate::{Decay, RateSchedule};
+pub use refit::{Readout, Refit};
 
 /// Share of test images classified rightly.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -72,6 +72,17 @@ pub fn softmax_over_samples(scores: Tensor<2>, temperature: f64) -> Contrast {
     Contrast { loss, accuracy }
 }
 
+/// Squared distance of each feature from the row of its own image, averaged over the batch: the
+/// proximal term of Eq. 10, which steadies a class of which only one image is seen.
+///
+/// # Shapes
+/// `v` is `[N, D]`, `bank` `[images, D]`, a constant; `own` names the N rows of the features'
+/// images.
+pub fn proximal(v: Tensor<2>, bank: Tensor<2>, own: &[usize]) -> Tensor<1> {
+    let own = columns(own.iter().copied(), &bank.device()).flatten(0, 1);
+    (v - bank.select(0, own)).square().sum_dim(1).mean()
+}
+
 /// Noise-contrastive estimation: is a sampled row the image's own, or noise? Eqs. 4-7, with the
 /// sum over the m noise rows, averaged over the batch.
 ///

@@ -17,14 +17,19 @@ pub fn info_nce_in_batch(q: Tensor<2>, k: Tensor<2>, temperature: f64) -> Contra
 /// Eq. 1.
 ///
 /// `loss = -log( exp(zᵢ·zⱼ/T) / Σₖ exp(zᵢ·zₖ/T) )` for the two views i, j of an image, k over all
-/// 2N views but i, averaged over the 2N views.
+/// 2N views but i and over the keys of a `memory`, if there is one, averaged over the 2N views.
 ///
 /// # Shapes
-/// `z` is `[2N, D]`, rows of unit length; rows n and N+n are the two views of image n.
-pub fn nt_xent(z: Tensor<2>, temperature: f64) -> Contrast {
+/// `z` is `[2N, D]`, rows of unit length; rows n and N+n are the two views of image n. `memory` is
+/// `[K, D]`, a constant.
+pub fn nt_xent(z: Tensor<2>, memory: Option<Tensor<2>>, temperature: f64) -> Contrast {
     let [views, _] = z.dims();
     let others = Tensor::<2, Bool>::diag_mask([views; 2], 0, &z.device().without_autodiff());
-    let similarity = z.clone().matmul(z.transpose()).mask_fill(others.bool_not(), NO_LOGIT);
+    let among = z.clone().matmul(z.clone().transpose()).mask_fill(others.bool_not(), NO_LOGIT);
+    let similarity = match memory {
+        Some(memory) => Tensor::cat(vec![among, z.matmul(memory.transpose())], 1), // [2N, 2N + K]
+        None => among,
+    };
     contrast(similarity / temperature, (0..views).map(|i| (i + views / 2) % views))
 }
 

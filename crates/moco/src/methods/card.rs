@@ -77,7 +77,7 @@ pub const CARDS: [Card; 14] = [
         name: "simclr-v2",
         paper: "Chen et al. 2020, arXiv 2006.10029",
         idea: "SimCLR with a projection head of three layers",
-        state: "nothing",
+        state: "nothing, or a memory of past keys",
         batch: "the larger the better: 4096 as published",
     },
     Card {

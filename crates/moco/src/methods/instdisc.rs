@@ -5,13 +5,14 @@
 //! in a memory bank, so that one view of each image is enough and there is no second network.
 //!
 //! Follows the reference code where it differs from the paper: the bank starts unnormalised, its
-//! rows move by half, sampled negatives may be the image's own row, and there is no proximal term.
+//! rows move by half, sampled negatives may be the image's own row, and the paper's proximal term is
+//! there when asked for only.
 
 use super::{Expectation, Method, Step, StepOutput};
 use crate::batch::Batch;
 use crate::config::{BankLoss, InstDiscConfig};
 use crate::loss::{
-    Contrast, bank_scores, channel_std, info_nce_chance, l2_normalize, nce, nce_chance,
+    Contrast, bank_scores, channel_std, info_nce_chance, l2_normalize, nce, nce_chance, proximal,
     softmax_over_bank,
 };
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
@@ -62,14 +63,17 @@ impl InstDisc {
     ) -> StepOutput {
         let v = l2_normalize(self.encoder.forward(batch.single().clone(), Mode::Train)); // [N, D]
         let (rows, t) = (self.bank.rows(), self.config.temperature);
-        let Contrast { loss, accuracy } = match &mut self.partition {
-            None => softmax_over_bank(v.clone(), rows, &batch.indices, t), // Eq. 2
+        let Contrast { mut loss, accuracy } = match &mut self.partition {
+            None => softmax_over_bank(v.clone(), rows.clone(), &batch.indices, t), // Eq. 2
             Some(partition) => {
-                let scores = bank_scores(v.clone(), rows, samples(&self.bank)); // [N, 1 + m]
+                let scores = bank_scores(v.clone(), rows.clone(), samples(&self.bank)); // [N, 1 + m]
                 let z = partition.z(&scores, t, self.images); // Eq. 6
                 nce(scores, z, t, self.images) // Eq. 7
             }
         };
+        if self.config.proximal > 0.0 {
+            loss = loss + proximal(v.clone(), rows, &batch.indices) * self.config.proximal; // Eq. 10
+        }
         self.bank.collect(&batch.indices, v.clone());
         StepOutput { loss, metrics: vec![("accuracy", accuracy), ("feature_std", channel_std(v))] }
     }
@@ -94,7 +98,7 @@ impl Method for InstDisc {
     }
 
     fn expectation(&self) -> Expectation {
-        let InstDiscConfig { dim, temperature, negatives, loss, .. } = self.config;
+        let InstDiscConfig { dim, temperature, negatives, loss, proximal, .. } = self.config;
         let (chance, collapse, parts_differ) = match loss {
             BankLoss::Softmax => {
                 let rivals = self.images - 1;
@@ -108,6 +112,8 @@ impl Method for InstDisc {
                 Some("the constant Z is estimated from the first part of the first batch"),
             ),
         };
+        // Unrelated unit vectors are a squared distance of 2 apart.
+        let chance = chance + 2.0 * proximal;
         Expectation {
             chance,
             collapse,

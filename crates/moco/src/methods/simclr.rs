@@ -3,33 +3,47 @@
 //! v1: Chen, Kornblith, Norouzi & Hinton 2020, "A Simple Framework for Contrastive Learning of
 //! Visual Representations" (arXiv 2002.05709). v2: Chen, Kornblith, Swersky, Norouzi & Hinton 2020,
 //! "Big Self-Supervised Models are Strong Semi-Supervised Learners" (arXiv 2006.10029), which has a
-//! deeper projector and changes nothing in this file.
+//! deeper projector, and a memory that this file has when asked for.
 //!
 //! Contrastive learning without any memory: the two views of an image should be close, among all
 //! views of the batch. Batches are large, since they are all the negatives there are.
 //!
 //! Follows the reference code where the paper is silent: both views go through the network
 //! together, so that BatchNorm sees all 2N of them, and the projector has BatchNorm at every layer,
-//! the last without a shift. v2's optional memory of past keys is in its paper but not in its code,
-//! and not here.
+//! the last without a shift. v2's memory is in its paper (Sec. 2), in one sentence, and not in its
+//! code: the outputs of a moving average of the network are kept as further negatives. What the
+//! sentence leaves open is as in MoCo: the average is taken before the keys are computed, and the
+//! loss sees the memory without this batch's keys.
 
 use super::{Expectation, Method, Step, StepOutput};
 use crate::batch::Batch;
 use crate::config::{Reduction, SimClrConfig};
 use crate::loss::{channel_std, info_nce_chance, l2_normalize, nt_xent};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
-use crate::nn::{Affine, Mode, Module};
+use crate::nn::{Affine, Mode, Module, copy_tensors};
+use crate::parts::{Queue, ema};
 use burn::tensor::{Device, Tensor};
 
 /// State of SimCLR v1 and v2.
 pub struct SimClr {
     encoder: Encoder,
+    memory: Option<Memory>,
     config: SimClrConfig,
     /// Images that are compared at a time.
     images: usize,
 }
 
-crate::module!(SimClr { encoder });
+crate::module!(SimClr { encoder, memory });
+
+/// What a slowly moving network made of past batches.
+struct Memory {
+    key: Encoder,
+    queue: Queue,
+    /// Keys of the current batch and their images, between the loss and [`Method::after_update`].
+    fresh: Vec<(Tensor<2>, Vec<usize>)>,
+}
+
+crate::module!(Memory { key, queue });
 
 impl SimClr {
     /// `images` are compared at a time, N: the batch, or a part of it if it is computed in parts.
@@ -39,8 +53,14 @@ impl SimClr {
         images: usize,
         device: &Device,
     ) -> Self {
-        let encoder = Self::new_encoder(config, network, &device.clone().autodiff());
-        Self { encoder, config: config.clone(), images }
+        let mut encoder = Self::new_encoder(config, network, &device.clone().autodiff());
+        let memory = (config.memory > 0).then(|| {
+            let mut key = Self::new_encoder(config, network, device);
+            copy_tensors(&mut encoder, &mut key);
+            let queue = Queue::new(config.memory, config.dim, network.seed, device);
+            Memory { key, queue, fresh: Vec::new() }
+        });
+        Self { encoder, memory, config: config.clone(), images }
     }
 
     /// An encoder with the reference code's projector, whose hidden layers are as wide as the
@@ -55,6 +75,17 @@ impl SimClr {
         Encoder::new(network, head, device)
     }
 
+    /// The negatives of past batches, while this batch's keys are made.
+    fn remember(&mut self, x: &Tensor<4>, images: &[usize], step: &Step) -> Option<Tensor<2>> {
+        let Memory { key, queue, fresh } = self.memory.as_mut()?;
+        if step.is_first_part() {
+            ema::update(key, &mut self.encoder, self.config.momentum);
+        }
+        let keys = l2_normalize(key.forward(x.clone(), Mode::Train)); // [2N, D], no gradient
+        fresh.push((keys, [images, images].concat()));
+        Some(queue.keys())
+    }
+
     /// What the mean over the 2N views is multiplied by.
     fn scale(&self) -> f64 {
         match self.config.reduction {
@@ -66,10 +97,11 @@ impl SimClr {
 
 impl Method for SimClr {
     /// Alg. 1.
-    fn loss(&mut self, batch: &Batch, _: &Step) -> StepOutput {
+    fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
         let x = Tensor::cat(batch.pair().map(Tensor::clone).to_vec(), 0); // [2N, H, W, 3]
+        let memory = self.remember(&x, &batch.indices, step);
         let z = l2_normalize(self.encoder.forward(x, Mode::Train)); // [2N, D]
-        let contrast = nt_xent(z.clone(), self.config.temperature);
+        let contrast = nt_xent(z.clone(), memory, self.config.temperature);
         StepOutput {
             loss: contrast.loss * self.scale(),
             metrics: vec![("accuracy", contrast.accuracy), ("feature_std", channel_std(z))],
@@ -80,13 +112,20 @@ impl Method for SimClr {
         &mut self.encoder
     }
 
+    fn after_update(&mut self, _: &Step) {
+        let Some(Memory { queue, fresh, .. }) = &mut self.memory else { return };
+        for (keys, images) in fresh.drain(..) {
+            queue.enqueue(keys, &images);
+        }
+    }
+
     fn encoder(&mut self) -> &mut dyn Encode {
         &mut self.encoder
     }
 
     fn expectation(&self) -> Expectation {
-        let SimClrConfig { dim, temperature, .. } = self.config;
-        let others = 2 * self.images - 1;
+        let SimClrConfig { dim, temperature, memory, .. } = self.config;
+        let others = 2 * self.images - 1 + memory;
         let chance = self.scale() * info_nce_chance(others - 1, dim, temperature);
         Expectation {
             chance,

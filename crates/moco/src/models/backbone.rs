@@ -146,6 +146,14 @@ impl Backbone {
         }
     }
 
+    /// The transformer, if this is one.
+    pub fn vit(&mut self) -> Option<&mut Vit> {
+        match self {
+            Backbone::Vit(net) => Some(net),
+            Backbone::ResNet(_) => None,
+        }
+    }
+
     /// # Shapes
     /// `[N, H, W, channels]` to `[N, features]`.
     pub fn forward(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<2> {

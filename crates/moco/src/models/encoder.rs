@@ -18,6 +18,16 @@ pub trait Encode: Module {
 
     /// The part that is kept after training.
     fn backbone(&mut self) -> &mut dyn Module;
+
+    /// The backbone, if it is a transformer.
+    fn vit(&mut self) -> Option<&mut Vit> {
+        None
+    }
+
+    /// The projection head, if it is a perceptron.
+    fn projector(&mut self) -> Option<&mut Mlp> {
+        None
+    }
 }
 
 /// An image encoder: the backbone that is kept, and the head that is used for training only.
@@ -82,6 +92,14 @@ impl Encode for Encoder {
     fn backbone(&mut self) -> &mut dyn Module {
         &mut self.backbone
     }
+
+    fn vit(&mut self) -> Option<&mut Vit> {
+        self.backbone.vit()
+    }
+
+    fn projector(&mut self) -> Option<&mut Mlp> {
+        Some(&mut self.head)
+    }
 }
 
 /// Blocks of [`FeatureKind::LastBlocks`]: DINO's for ViT-S (arXiv 2104.14294, App. F.2).
@@ -92,18 +110,24 @@ impl Encode for Vit {
     fn embed(&mut self, x: Tensor<4>, kind: FeatureKind, mode: Mode) -> Tensor<2> {
         match kind {
             FeatureKind::LastBlocks => self.last_class_tokens(x, LAST_BLOCKS),
-            _ => self.forward(x, mode),
+            FeatureKind::ClassAndPatches => self.class_and_patches(x),
+            FeatureKind::Backbone | FeatureKind::Head => self.forward(x, mode),
         }
     }
 
     fn width(&self, kind: FeatureKind) -> usize {
         match kind {
             FeatureKind::LastBlocks => LAST_BLOCKS * self.features(),
-            _ => self.features(),
+            FeatureKind::ClassAndPatches => 2 * self.features(),
+            FeatureKind::Backbone | FeatureKind::Head => self.features(),
         }
     }
 
     fn backbone(&mut self) -> &mut dyn Module {
         self
+    }
+
+    fn vit(&mut self) -> Option<&mut Vit> {
+        Some(self)
     }
 }

@@ -99,6 +99,13 @@ impl Mlp {
         }
     }
 
+    /// Ends after the first layer, with the normalisation and the ReLU behind it: where SimCLR v2
+    /// fine-tunes from (Chen et al. 2020, arXiv 2006.10029, Sec. 2.1).
+    pub fn keep_first_layer(&mut self) {
+        self.layers.truncate(1);
+        self.outputs = self.layers.first().map_or(0, |layer| layer.linear.weight.val().dims()[0]);
+    }
+
     /// Width of the output.
     pub fn outputs(&self) -> usize {
         self.outputs

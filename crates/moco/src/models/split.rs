@@ -73,18 +73,16 @@ impl SplitEncoder {
 impl Encode for SplitEncoder {
     fn embed(&mut self, x: Tensor<4>, kind: FeatureKind, mode: Mode) -> Tensor<2> {
         let sides = match kind {
-            FeatureKind::Backbone | FeatureKind::LastBlocks => self.features(x, mode),
             FeatureKind::Head => self.forward(x, mode),
+            _ => self.features(x, mode),
         };
         Tensor::cat(sides.to_vec(), 1)
     }
 
     fn width(&self, kind: FeatureKind) -> usize {
         match kind {
-            FeatureKind::Backbone | FeatureKind::LastBlocks => {
-                self.backbone.luma.features() + self.backbone.chroma.features()
-            }
             FeatureKind::Head => self.head.luma.outputs() + self.head.chroma.outputs(),
+            _ => self.backbone.luma.features() + self.backbone.chroma.features(),
         }
     }
 

@@ -343,6 +343,25 @@ mod tests {
         }
     }
 
+    /// A leaf of the same values that lies in memory in another order.
+    fn scattered<const D: usize>(x: &Tensor<D>) -> Tensor<D> {
+        let stored = x.clone().swap_dims(0, 1).into_data();
+        Tensor::from_data(stored, &x.device()).swap_dims(0, 1).require_grad()
+    }
+
+    #[test]
+    fn inputs_need_not_be_contiguous() {
+        let isa = Some(Isa::best());
+        for sizes in SIZES {
+            let Case { x, skip, cotangent, conv, norm } = case(1, sizes);
+            let [x, skip, cotangent] = [x, skip, cotangent].map(|part| scattered(&part));
+            let weight = Param::new(scattered(&conv.weight.val()));
+            let views = Case { x, skip, cotangent, conv: Conv { weight, ..conv }, norm };
+            let found = run(views, Then::AddRelu, isa);
+            assert!(found == run(case(1, sizes), Then::AddRelu, isa), "{sizes:?}");
+        }
+    }
+
     #[test]
     fn fused_evaluation_equals_the_composition() {
         for sizes in SIZES {
@@ -392,9 +411,12 @@ mod tests {
             for isa in Isa::ALL.into_iter().filter(|isa| isa.is_supported()) {
                 let label = format!("{n} maps of {side}x{side}x{channels}, {isa:?}");
                 let fused = pooled(&x, |x| fused_pool::max_pool(x, isa));
+                let view = scattered(&x);
+                assert_eq!(fused, pooled(&view, |x| fused_pool::max_pool(x, isa)), "{label}");
                 assert_eq!(fused, pooled(&x, compose_max_pool), "{label}");
                 // A mean of 64 values of size 1, summed in another order.
                 let fused = pooled(&x, |x| fused_pool::average_pool(x, isa));
+                assert_eq!(fused, pooled(&view, |x| fused_pool::average_pool(x, isa)), "{label}");
                 let composed = pooled(&x, compose_average_pool);
                 for (fused, composed) in fused.iter().flatten().zip(composed.iter().flatten()) {
                     assert!((fused - composed).abs() < 1e-6, "{label}: {fused}, {composed}");

@@ -126,22 +126,42 @@ fn attention_equals_its_composition() {
     }
 }
 
-/// Views of other tensors: the transpose of what lies in memory, and a part of a row.
+/// Views of other tensors: the transpose of what lies in memory, and a part of a row. Outputs are
+/// transposed too, so that gradients arrive as views.
 #[test]
 fn inputs_need_not_be_contiguous() {
-    let isa = Isa::best();
+    let part = |v: &Tensor<1>| v.clone().reshape([10, 6]).transpose().narrow(1, 2, 5); // [6, 5]
+    let flat = |y: Tensor<2>| y.transpose().flatten(0, 1);
+    let erf = Gelu::Erf;
     check(
         "linear of views",
         &[6 * 10, 4 * 5],
-        &|v, _| {
-            let x = v[0].clone().reshape([10, 6]).transpose().narrow(1, 2, 5);
+        &|v, isa| {
             let weight = v[1].clone().reshape([5, 4]).transpose();
-            fused_linear::linear(x, weight, None, Layer { gelu: None, isa }).flatten(0, 1)
+            flat(fused_linear::linear(part(&v[0]), weight, None, Layer { gelu: None, isa }))
         },
-        &|v| {
-            let x = v[0].clone().reshape([10, 6]).transpose().narrow(1, 2, 5);
-            x.matmul(v[1].clone().reshape([5, 4])).flatten(0, 1)
-        },
+        &|v| flat(part(&v[0]).matmul(v[1].clone().reshape([5, 4]))),
+    );
+    check(
+        "GELU of a view",
+        &[6 * 10],
+        &|v, isa| flat(fused_vit::gelu(part(&v[0]), erf.kernel(), isa)),
+        &|v| flat(compose_gelu(part(&v[0]), erf)),
+    );
+    check(
+        "LayerNorm of views",
+        &[6 * 10, 5, 5],
+        &|v, isa| flat(fused_vit::layer_norm(part(&v[0]), v[1].clone(), v[2].clone(), 1e-6, isa)),
+        &|v| flat(module::layer_norm(part(&v[0]), v[1].clone(), Some(v[2].clone()), 1e-6)),
+    );
+    // Two images of three tokens, two heads of width 2, stored token by token.
+    let qkv = |v: &Tensor<1>| v.clone().reshape([12, 3, 2]).swap_dims(0, 2);
+    let out = |y: Tensor<3>| y.swap_dims(0, 2).flatten(0, 2);
+    check(
+        "attention of a view",
+        &[2 * 3 * 12],
+        &|v, isa| out(fused_vit::attention(qkv(&v[0]), 2, isa)),
+        &|v| out(attention::compose(qkv(&v[0]), 2)),
     );
 }
 

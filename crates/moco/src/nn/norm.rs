@@ -27,6 +27,8 @@ pub struct BatchNorm {
     pub running_mean: Buffer<1>,
     /// Moving average of the unbiased batch variances, `[C]`.
     pub running_var: Buffer<1>,
+    /// Added to variances.
+    pub(super) epsilon: f64,
     groups: usize,
 }
 
@@ -48,6 +50,7 @@ impl BatchNorm {
             bias: Param::new(Tensor::zeros([channels], device)),
             running_mean: Buffer::new(Tensor::zeros([channels], device)),
             running_var: Buffer::new(Tensor::ones([channels], device)),
+            epsilon: EPSILON,
             groups,
         }
     }
@@ -84,7 +87,7 @@ impl BatchNorm {
                 self.bias.val(),
                 self.running_mean.val(),
                 self.running_var.val(),
-                EPSILON,
+                self.epsilon,
             ),
             Mode::Train => self.forward_batch_statistics(x),
         }
@@ -100,7 +103,7 @@ impl BatchNorm {
         let repeat = |v: Tensor<1>| if g == 1 { v } else { v.repeat_dim(0, g) };
         let weight = repeat(self.weight.val());
         let bias = repeat(self.bias.val());
-        let result = module::batch_norm_train(grouped, weight, bias, EPSILON);
+        let result = module::batch_norm_train(grouped, weight, bias, self.epsilon);
 
         self.track(result.mean, result.variance, n / g * h * w);
         result.output.reshape([n, c, h, w])

@@ -103,6 +103,9 @@ fn update(
         RuleConfig::Sgd { momentum } => {
             sgd::step(p, g, &mut state.first, [lr, *momentum, weight_decay])
         }
+        RuleConfig::Nesterov { momentum } => {
+            sgd::nesterov(p, g, &mut state.first, [lr, *momentum, weight_decay])
+        }
         RuleConfig::Lars { momentum, trust, flavor } => {
             let lars = lars::Lars { momentum: *momentum, trust: *trust, flavor: *flavor };
             lars.step(p, g, &mut state.first, lr, in_scope.then_some(weight_decay))

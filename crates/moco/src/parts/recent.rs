@@ -54,6 +54,11 @@ mod tests {
         assert_eq!(to_host(recent.full().unwrap()), [3.0, 4.0, 1.0, 2.0]);
         recent.push(rows(&[5.0]));
         assert_eq!(to_host(recent.full().unwrap()), [5.0, 3.0, 4.0, 1.0]);
+        let mut uneven = RecentFeatures::new(3, 1, &device);
+        uneven.push(rows(&[1.0, 2.0]));
+        assert!(uneven.full().is_none());
+        uneven.push(rows(&[3.0, 4.0]));
+        assert_eq!(to_host(uneven.full().unwrap()), [3.0, 4.0, 1.0]);
         assert!(RecentFeatures::new(0, 1, &device).full().is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::TrainError;
 use super::event::{Event, Observer};
-use crate::config::{FeatureKind, RunConfig};
+use crate::config::RunConfig;
 use crate::eval::{self, FrozenEncoder};
 use crate::methods;
 use crate::nn::Module;
@@ -75,13 +75,9 @@ impl KnnMonitor {
             }
         };
         let accuracy = eval::knn(&bank, &queries, monitor.knn_k, monitor.knn_temperature);
-        let feature = match monitor.knn_feature {
-            FeatureKind::Backbone => "backbone",
-            FeatureKind::Head => "head",
-            FeatureKind::LastBlocks => "last blocks",
-        };
         let protocol = format!(
-            "{feature} feature, k = {}, T = {}, {} {against}",
+            "{} feature, k = {}, T = {}, {} {against}",
+            monitor.knn_feature.name(),
             monitor.knn_k.min(bank.len()),
             monitor.knn_temperature,
             accuracy.images

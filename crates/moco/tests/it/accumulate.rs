@@ -1,12 +1,12 @@
 //! A batch computed in parts is the whole batch, where no sample depends on its neighbours.
 
+use crate::device::device;
 use crate::golden::difference;
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
 use moco::config::{
     BankLoss, DecayScope, HeadKind, InstDiscConfig, MaeConfig, MocoConfig, RuleConfig,
 };
-use moco::device::Device;
 use moco::methods::{InstDisc, Mae, Method, Moco, Step};
 use moco::models::vit::VitConfig;
 use moco::models::{Architecture, NetworkSpec};
@@ -34,7 +34,7 @@ fn moco() -> Box<dyn Method> {
         shuffle_keys: true,
         mask_own_keys: false,
     };
-    Box::new(Moco::new(&config, &network(), &Device::flex()))
+    Box::new(Moco::new(&config, &network(), &device()))
 }
 
 fn instdisc() -> Box<dyn Method> {
@@ -44,8 +44,9 @@ fn instdisc() -> Box<dyn Method> {
         bank_momentum: 0.5,
         loss: BankLoss::Softmax,
         negatives: 1,
+        proximal: 0.0,
     };
-    Box::new(InstDisc::new(&config, &network(), 30, &Device::flex()))
+    Box::new(InstDisc::new(&config, &network(), 30, &device()))
 }
 
 fn mae() -> Box<dyn Method> {
@@ -56,12 +57,12 @@ fn mae() -> Box<dyn Method> {
         decoder_depth: 1,
         decoder_heads: 2,
     };
-    Box::new(Mae::new(&config, &network(), &Device::flex()))
+    Box::new(Mae::new(&config, &network(), &device()))
 }
 
 /// Losses of three steps, and the whole state after them.
 fn train(mut method: Box<dyn Method>, views: usize, parts: usize) -> (Vec<f64>, Vec<f32>) {
-    let device = Device::flex();
+    let device = device();
     let rule = RuleConfig::Sgd { momentum: 0.9 };
     let mut sgd = Optimizer::of_rule(rule, DecayScope::All, None, method.student());
     let mut rng = stream(2, Purpose::Queue, 0);

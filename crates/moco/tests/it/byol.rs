@@ -1,11 +1,11 @@
 //! BYOL against PyTorch, and the order of its step.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close, resnet18_w4, tensor};
 use crate::trajectory::{self, STEPS, at, batch};
 use burn::tensor::Tensor;
 use moco::batch::to_host;
 use moco::config::{ByolConfig, DecayScope, LarsFlavor, RuleConfig};
-use moco::device::Device;
 use moco::loss::normalized_distance;
 use moco::methods::{Byol, Method};
 use moco::nn::{for_each_param, tensors};
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 fn method(momentum: f64) -> Byol {
     let config = ByolConfig { dim: 16, hidden: 24, momentum };
-    Byol::new(&config, &resnet18_w4(1), &Device::flex())
+    Byol::new(&config, &resnet18_w4(1), &device())
 }
 
 fn lars(method: &mut Byol) -> Optimizer {

@@ -1,12 +1,12 @@
 //! CMC against PyTorch, and its banks, chance and views.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close, resnet, set_tensors, tensor, torch_name};
 use crate::instdisc::indices;
 use crate::sgd_trajectory::{at, check_final, check_losses, set_initial, view};
 use burn::tensor::{Int, Tensor, s};
 use moco::batch::{Batch, to_host};
 use moco::config::{BankLoss, CmcConfig, FeatureKind, StemKind};
-use moco::device::Device;
 use moco::loss::{bank_scores, l2_normalize, nce, softmax_over_samples};
 use moco::methods::{Cmc, Method};
 use moco::nn::{Mode, tensors};
@@ -21,7 +21,7 @@ const LOSSES: [(&str, BankLoss); 2] = [("softmax", BankLoss::Softmax), ("nce", B
 
 fn method(loss: BankLoss) -> Cmc {
     let config = CmcConfig { dim: DIM, temperature: 0.1, bank_momentum: 0.5, loss, negatives: 9 };
-    Cmc::new(&config, &resnet("resnet18", 2, StemKind::Cifar), IMAGES, &Device::flex())
+    Cmc::new(&config, &resnet("resnet18", 2, StemKind::Cifar), IMAGES, &device())
 }
 
 /// Each feature against the other's bank, or `uncrossed` against its own.
@@ -39,7 +39,7 @@ fn losses_and_gradients_match_torch() {
                 match kind {
                     BankLoss::Softmax => softmax_over_samples(scores, 0.07).loss,
                     BankLoss::Nce => {
-                        let z = Partition::new(&Device::flex()).z(&scores, 0.07, IMAGES);
+                        let z = Partition::new(&device()).z(&scores, 0.07, IMAGES);
                         nce(scores, z, 0.07, IMAGES).loss
                     }
                 }

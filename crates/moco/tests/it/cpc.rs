@@ -1,10 +1,10 @@
 //! CPC against PyTorch: context network, losses in all readings, five steps of each version.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close, resnet, set_params, stored_view, tensor};
 use burn::tensor::{Tensor, s};
 use moco::batch::{Batch, to_host};
 use moco::config::{CpcConfig, DecayScope, NormKind, RuleConfig, StemKind};
-use moco::device::Device;
 use moco::methods::{Cpc, Method, Step, cpc_loss, cpc_turned};
 use moco::models::{Architecture, Context, NetworkSpec};
 use moco::nn::for_each_param;
@@ -17,7 +17,7 @@ const GRID: usize = 4;
 #[test]
 fn context_matches_torch_with_all_gradients() {
     let golden = Golden::open("cpc_context");
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let mut net = Context::new(12, 8, 2, &mut stream(0, Purpose::Weights, 0), &device);
     set_params(&mut net, |name| golden.f32(&format!("state.{name}")));
     let z = golden.tensor::<4>("z").autodiff().require_grad();
@@ -35,7 +35,7 @@ fn context_matches_torch_with_all_gradients() {
 #[test]
 fn context_is_causal() {
     let golden = Golden::open("cpc_context");
-    let net = Context::new(12, 8, 2, &mut stream(0, Purpose::Weights, 0), &Device::flex());
+    let net = Context::new(12, 8, 2, &mut stream(0, Purpose::Weights, 0), &device());
     let z: Tensor<4> = golden.tensor("z");
     let below = z.clone().slice(s![.., 3.., .., ..]) + 1.0;
     let changed = Tensor::cat(vec![z.clone().slice(s![.., 0..3, .., ..]), below], 1);
@@ -136,7 +136,7 @@ fn check_trajectory(
     script_name: impl Fn(&str) -> String,
 ) {
     let golden = Golden::open(file);
-    let mut cpc = Cpc::new(config, &network(norm), [GRID, GRID], BATCH, &Device::flex());
+    let mut cpc = Cpc::new(config, &network(norm), [GRID, GRID], BATCH, &device());
     set_params(&mut cpc, |name| golden.f32(&format!("initial.cpc.{}", script_name(name))));
     let rule = RuleConfig::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-4 };
     let mut adam = Optimizer::of_rule(rule, DecayScope::All, None, cpc.student());

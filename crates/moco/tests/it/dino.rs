@@ -1,11 +1,11 @@
 //! DINO against PyTorch: head, five steps with small crops, and the ablation of the centre.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close, set_params, set_tensors, stored_batch, tensor};
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use moco::batch::{Batch, to_host};
 use moco::config::{DecayScope, DinoConfig, RuleConfig};
-use moco::device::Device;
 use moco::loss::cross_entropy_of_views;
 use moco::methods::{Dino, Method, Step};
 use moco::models::vit::VitConfig;
@@ -62,7 +62,7 @@ fn script_name(name: &str) -> String {
 #[test]
 fn loss_and_gradient_match_torch() {
     let golden = Golden::open("dino_loss");
-    let mut dino = Dino::new(&config(true), &network(), &Device::flex());
+    let mut dino = Dino::new(&config(true), &network(), &device());
     set_tensors(&mut dino, |name| (name == "center").then(|| golden.f32("centre")));
     let s = golden.tensor::<3>("student").autodiff().require_grad();
     let t: Tensor<3> = golden.tensor("teacher");
@@ -80,7 +80,7 @@ fn every_pair_of_two_views_counts_once() {
     let targets = [[1.0, 0.0], [0.0, 1.0]].map(|q| tensor(q.to_vec(), [1, 2]));
     for small in [0, 2, 8] {
         let views = 2 + small;
-        let log_p = Tensor::<2>::zeros([views, 2], &Device::flex()).autodiff().require_grad();
+        let log_p = Tensor::<2>::zeros([views, 2], &device()).autodiff().require_grad();
         let gradients = cross_entropy_of_views(&targets, log_p.clone()).backward();
         let weight = -1.0 / (2 * (2 + small) - 2) as f32;
         let mut expected = vec![weight; 2 * views];
@@ -92,8 +92,8 @@ fn every_pair_of_two_views_counts_once() {
 /// Outputs without information, of both sides.
 #[test]
 fn chance_is_the_logarithm_of_the_outputs() {
-    let mut dino = Dino::new(&config(true), &network(), &Device::flex());
-    let logits = |views| Tensor::zeros([3 * views, 20], &Device::flex());
+    let mut dino = Dino::new(&config(true), &network(), &device());
+    let logits = |views| Tensor::zeros([3 * views, 20], &device());
     let (loss, _) = dino.loss_with(logits(4), logits(2), 0);
     let chance = dino.expectation().chance;
     assert!((chance - 20f64.ln()).abs() < 1e-12);
@@ -104,7 +104,7 @@ fn chance_is_the_logarithm_of_the_outputs() {
 /// (golden/MANIFEST.json); ours sums in another order.
 fn check_trajectory(name: &str, norm_last_layer: bool) {
     let golden = Golden::open(name);
-    let mut dino = Dino::new(&config(norm_last_layer), &network(), &Device::flex());
+    let mut dino = Dino::new(&config(norm_last_layer), &network(), &device());
     set_params(&mut dino, |name| {
         let name = script_name(name).replace("teacher.", "student.");
         golden.f32(&format!("initial.{name}"))
@@ -148,7 +148,7 @@ fn trajectory_with_a_free_norm_matches_torch() {
 #[test]
 fn head_matches_torch_with_all_gradients() {
     let golden = Golden::open("dino_head");
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let mut rng = stream(0, Purpose::Weights, 0);
     let mut head = DinoHead::new(&config(false), 24, 1, &mut rng, &device);
     set_params(&mut head, |name| golden.f32(&format!("state.{}", script_name(name))));
@@ -177,7 +177,7 @@ fn norm_head_name(name: &str) -> String {
 #[test]
 fn head_with_batch_norm_matches_torch_with_all_gradients() {
     let golden = Golden::open("dino_head_norm");
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let config = DinoConfig { head_norm: true, ..config(false) };
     let mut head = DinoHead::new(&config, 24, 1, &mut stream(0, Purpose::Weights, 0), &device);
     set_params(&mut head, |name| golden.f32(&format!("state.{}", norm_head_name(name))));
@@ -212,7 +212,7 @@ fn head_with_batch_norm_matches_torch_with_all_gradients() {
 #[test]
 fn last_layer_rests_and_the_teacher_has_no_gradient() {
     let golden = Golden::open("dino_trajectory");
-    let mut dino = Dino::new(&config(true), &network(), &Device::flex());
+    let mut dino = Dino::new(&config(true), &network(), &device());
     let last = "head.last_layer.weight_v";
     assert_eq!(dino.treatment(&at(1)).rate(last, 0.1, 0.1), None);
     assert_eq!(dino.treatment(&at(2)).rate(last, 0.1, 0.1), Some(0.1));
@@ -234,7 +234,7 @@ fn entropy_after_training(center: bool) -> f64 {
         freeze_last_layer_epochs: 0,
         ..config(true)
     };
-    let mut dino = Dino::new(&config, &network(), &Device::flex());
+    let mut dino = Dino::new(&config, &network(), &device());
     let rule = RuleConfig::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
     let mut adamw = Optimizer::of_rule(rule, DecayScope::Matrices, None, dino.student());
     for step in 0..60 {

@@ -2,10 +2,10 @@
 //!
 //! How the numbers were made, and why the tolerances are what they are, is in `golden/README.md`.
 
+use crate::device::device;
 use burn::tensor::{Tensor, TensorData};
 use moco::batch::{Batch, to_host};
 use moco::config::{NormKind, ResNetConfig, StemKind};
-use moco::device::Device;
 use moco::models::{Architecture, NetworkSpec};
 use moco::nn::{Leaf, Module, for_each_leaf, for_each_param};
 use safetensors::{Dtype, SafeTensors};
@@ -72,7 +72,7 @@ impl Golden {
 }
 
 pub fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+    Tensor::from_data(TensorData::new(values, shape), &device())
 }
 
 /// Largest difference, relative to the largest expected magnitude.

@@ -1,13 +1,13 @@
 //! Instance discrimination against PyTorch, and its bank and chance.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close, resnet18_w4, set_tensors, tensor};
 use crate::sgd_trajectory::{at, check_final, check_losses, encoder_name, set_initial, view};
 use burn::tensor::{Int, Tensor, TensorData};
 use moco::batch::{Batch, to_host};
 use moco::config::{BankLoss, DecayScope, InstDiscConfig, RuleConfig};
-use moco::device::Device;
 use moco::loss::{
-    bank_scores, info_nce_chance, l2_normalize, nce, nce_chance, softmax_over_bank,
+    bank_scores, info_nce_chance, l2_normalize, nce, nce_chance, proximal, softmax_over_bank,
     softmax_over_samples,
 };
 use moco::methods::{InstDisc, Method};
@@ -24,16 +24,23 @@ const DIM: usize = 16;
 const BATCH: usize = 6;
 
 fn config(loss: BankLoss) -> InstDiscConfig {
-    InstDiscConfig { dim: DIM, temperature: 0.1, bank_momentum: 0.5, loss, negatives: 9 }
+    InstDiscConfig {
+        dim: DIM,
+        temperature: 0.1,
+        bank_momentum: 0.5,
+        loss,
+        negatives: 9,
+        proximal: 0.0,
+    }
 }
 
 fn method(loss: BankLoss) -> InstDisc {
-    InstDisc::new(&config(loss), &resnet18_w4(1), IMAGES, &Device::flex())
+    InstDisc::new(&config(loss), &resnet18_w4(1), IMAGES, &device())
 }
 
 pub fn indices<const D: usize>(values: &[usize], shape: [usize; D]) -> Tensor<D, Int> {
     let values: Vec<i32> = values.iter().map(|&value| value as i32).collect();
-    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+    Tensor::from_data(TensorData::new(values, shape), &device())
 }
 
 /// Both losses and their gradients, in both ways of computing scores, and the bank afterwards.
@@ -51,7 +58,13 @@ fn losses_and_gradients_match_torch() {
     let gradient = raw.grad(&softmax.loss.backward()).unwrap();
     assert_close(gradient, &golden, "softmax.grad_v", TOLERANCE);
 
-    let mut partition = Partition::new(&Device::flex());
+    let raw = feature("v");
+    let distance = proximal(l2_normalize(raw.clone()), golden.tensor("bank"), &images);
+    assert_close(distance.clone(), &golden, "proximal.loss", TOLERANCE);
+    let gradient = raw.grad(&distance.backward()).unwrap();
+    assert_close(gradient, &golden, "proximal.grad_v", TOLERANCE);
+
+    let mut partition = Partition::new(&device());
     for (name, features) in [("nce", "v"), ("nce_second", "v_second")] {
         let raw = feature(features);
         let scores = bank_scores(l2_normalize(raw.clone()), golden.tensor("bank"), samples());
@@ -63,7 +76,7 @@ fn losses_and_gradients_match_torch() {
         assert_close(gradient, &golden, &format!("{name}.grad_v"), TOLERANCE);
     }
 
-    let mut bank = Bank::new([IMAGES, DIM], 0.5, 0, 0, &Device::flex());
+    let mut bank = Bank::new([IMAGES, DIM], 0.5, 0, 0, &device());
     set_tensors(&mut bank, |_| Some(golden.f32("bank")));
     bank.collect(&images, l2_normalize(golden.tensor("v")));
     bank.update();
@@ -76,7 +89,7 @@ fn losses_and_gradients_match_torch() {
 fn scores_do_not_depend_on_how_they_are_computed() {
     let (n, m, images) = (3, 4, 1000);
     let rows = random_rows(images, DIM, 0);
-    let mut bank = Bank::new([images, DIM], 0.5, 0, 0, &Device::flex());
+    let mut bank = Bank::new([images, DIM], 0.5, 0, 0, &device());
     set_tensors(&mut bank, |_| Some(to_host(rows.clone())));
     let samples = bank.sample(&[5, 999, 0], m, 1, 2);
     let v = random_rows(n, DIM, 1).autodiff().require_grad();
@@ -97,7 +110,7 @@ fn scores_do_not_depend_on_how_they_are_computed() {
 
 fn random_rows(rows: usize, dim: usize, position: u64) -> Tensor<2> {
     let mut rng = stream(11, Purpose::Bank, position);
-    l2_normalize(init::normal([rows, dim], 1.0, &mut rng, &Device::flex()))
+    l2_normalize(init::normal([rows, dim], 1.0, &mut rng, &device()))
 }
 
 /// Each loss over a bank, of unrelated unit vectors. The mean over 256 features
@@ -106,10 +119,10 @@ fn random_rows(rows: usize, dim: usize, position: u64) -> Tensor<2> {
 fn unrelated_vectors_give_the_chance_loss() {
     let (n, dim, images, m, t) = (256, 128, 3000, 1000, 0.1);
     let (v, rows) = (random_rows(n, dim, 3), random_rows(images, dim, 4));
-    let bank = Bank::new([images, dim], 0.5, 0, 0, &Device::flex());
+    let bank = Bank::new([images, dim], 0.5, 0, 0, &device());
     let owners: Vec<usize> = (0..n).collect();
     let scores = bank_scores(v.clone(), rows.clone(), bank.sample(&owners, m, 1, 0));
-    let z = Partition::new(&Device::flex()).z(&scores, t, images);
+    let z = Partition::new(&device()).z(&scores, t, images);
     let near = |loss: Tensor<1>, chance: f64| {
         let loss = f64::from(to_host(loss)[0]);
         let standard_error = 1.0 / (t * (dim as f64).sqrt() * (n as f64).sqrt());
@@ -166,6 +179,24 @@ fn trajectories_match_torch() {
     }
 }
 
+/// The configuration's weight times the squared distances is what the term adds, to the loss that is
+/// trained on and to the one that is expected.
+#[test]
+fn the_proximal_term_has_its_weight() {
+    let golden = Golden::open("instdisc_trajectory");
+    let loss = |weight: f64| {
+        let config = InstDiscConfig { proximal: weight, ..config(BankLoss::Softmax) };
+        let mut method = InstDisc::new(&config, &resnet18_w4(1), IMAGES, &device());
+        let loss = to_host(method.loss(&batch(&golden, 0), &at(0)).loss)[0];
+        [f64::from(loss), method.expectation().chance]
+    };
+    let [without, one, thirty] = [0.0, 1.0, 30.0].map(loss);
+    let distance = one[0] - without[0];
+    assert!((1.0..3.0).contains(&distance), "vectors of length about 1: {distance}");
+    assert!((thirty[0] - without[0] - 30.0 * distance).abs() < 1e-4 * thirty[0]);
+    assert!((thirty[1] - without[1] - 60.0).abs() < 1e-9);
+}
+
 /// The loss sees the bank as it was; afterwards only the rows of the batch have moved.
 #[test]
 fn the_bank_moves_after_the_update() {
@@ -196,7 +227,7 @@ fn a_step_writes_the_bank_in_place() {
             if let (Leaf::Buffer(rows), "bank.rows") = (leaf, name) {
                 let data = rows.take_flat().into_data(); // of the only handle, so no copy
                 address = data.as_bytes().as_ptr();
-                rows.set_flat(Tensor::from_data(data, &Device::flex()));
+                rows.set_flat(Tensor::from_data(data, &device()));
             }
         });
         address
@@ -224,7 +255,7 @@ fn parts_update_the_bank_once_with_all_rows() {
     let features = random_rows(BATCH, DIM, 5);
     let images = [3, 1, 4, 1, 5, 9];
     let bank = |size: usize| {
-        let mut bank = Bank::new([IMAGES, DIM], 0.5, 7, 0, &Device::flex());
+        let mut bank = Bank::new([IMAGES, DIM], 0.5, 7, 0, &device());
         for start in (0..BATCH).step_by(size) {
             let v = features.clone().slice([start..start + size, 0..DIM]);
             bank.collect(&images[start..start + size], v);

@@ -1,11 +1,11 @@
 //! InvaSpread against PyTorch, and its collapse and chance.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close, resnet18_w4, tensor};
 use crate::sgd_trajectory::{at, check_final, check_losses, encoder_name, set_initial, view};
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
 use moco::config::{InvaSpreadConfig, InvaSpreadGradient};
-use moco::device::Device;
 use moco::loss::{invaspread, invaspread_collapse, l2_normalize};
 use moco::methods::{InvaSpread, Method};
 use moco::nn::init;
@@ -70,10 +70,10 @@ fn identical_views_give_the_collapse_loss() {
 fn unrelated_vectors_give_the_chance_loss() {
     let (batch, dim) = (256, 128);
     let mut rng = stream(2, Purpose::Queue, 0);
-    let z = l2_normalize(init::normal([2 * batch, dim], 1.0, &mut rng, &Device::flex()));
+    let z = l2_normalize(init::normal([2 * batch, dim], 1.0, &mut rng, &device()));
     let loss = f64::from(to_host(invaspread(z, 0.1, true, 1.0).loss)[0]);
     let config = InvaSpreadConfig { dim, ..config(InvaSpreadGradient::Row) };
-    let method = InvaSpread::new(&config, &resnet18_w4(1), batch, &Device::flex());
+    let method = InvaSpread::new(&config, &resnet18_w4(1), batch, &device());
     let chance = method.expectation().chance;
     let standard_error = 1.0 / (0.1 * (dim as f64).sqrt() * (2.0 * batch as f64).sqrt());
     assert!((loss - chance).abs() < 4.0 * standard_error, "{loss} is not near {chance}");
@@ -84,7 +84,7 @@ fn config(gradient: InvaSpreadGradient) -> InvaSpreadConfig {
 }
 
 fn golden_method(golden: &Golden, gradient: InvaSpreadGradient) -> InvaSpread {
-    let mut method = InvaSpread::new(&config(gradient), &resnet18_w4(1), BATCH, &Device::flex());
+    let mut method = InvaSpread::new(&config(gradient), &resnet18_w4(1), BATCH, &device());
     set_initial(method.student(), golden, encoder_name);
     method
 }

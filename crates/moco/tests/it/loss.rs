@@ -1,9 +1,9 @@
 //! InfoNCE against torch and its closed forms.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close, tensor};
 use burn::tensor::Tensor;
 use moco::batch::to_host;
-use moco::device::Device;
 use moco::loss::{channel_std, info_nce, info_nce_chance, l2_normalize};
 use moco::nn::init;
 use moco::rng::{Purpose, stream};
@@ -29,7 +29,7 @@ fn loss_gradient_and_accuracy_match_torch() {
 
 fn unit_rows(rows: usize, dim: usize, position: u64) -> Tensor<2> {
     let mut rng = stream(7, Purpose::Queue, position);
-    l2_normalize(init::normal([rows, dim], 1.0, &mut rng, &Device::flex()))
+    l2_normalize(init::normal([rows, dim], 1.0, &mut rng, &device()))
 }
 
 /// Unrelated unit vectors. The mean over 256 queries of a loss whose positive term

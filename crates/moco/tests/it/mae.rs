@@ -3,11 +3,11 @@
 //! torch's own f32 is up to 3e-7 (tokens, predictions) and 2e-6 (gradients) away from its f64
 //! (golden/MANIFEST.json); ours sums in another order.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close, difference, set_params, stored_view, tensor};
 use burn::tensor::Tensor;
 use moco::batch::to_host;
 use moco::config::{DecayScope, MaeConfig, RuleConfig, kept_patches};
-use moco::device::Device;
 use moco::loss::hidden_error;
 use moco::methods::{Mae, Method};
 use moco::models::mae::{DecoderConfig, MaskedAutoencoder, Masking, pixel_targets};
@@ -41,7 +41,7 @@ fn published(name: &str) -> String {
 
 fn network(golden: &Golden) -> MaskedAutoencoder {
     let rng = &mut stream(0, Purpose::Weights, 0);
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let mut net = MaskedAutoencoder::new(&encoder(), &DECODER, rng, &device).unwrap();
     for_each_leaf(&mut net, |name, leaf| match leaf {
         Leaf::Param(param) => {
@@ -67,7 +67,7 @@ fn network_matches_torch_with_all_gradients() {
     assert_close(pred.clone(), &golden, "pred", TOLERANCE);
 
     let target = pixel_targets(x.clone(), 4, true);
-    let loss = hidden_error(pred, target, masking.hidden(&Device::flex()));
+    let loss = hidden_error(pred, target, masking.hidden(&device()));
     assert_close(loss.clone(), &golden, "loss", TOLERANCE);
     let gradients = loss.backward();
     for_each_param(&mut net, |name, param| {
@@ -94,7 +94,7 @@ fn trajectory_matches_torch() {
         decoder_heads: 2,
     };
     let network = NetworkSpec { architecture: Architecture::Vit(encoder()), seed: 0 };
-    let mut mae = Mae::new(&config, &network, &Device::flex());
+    let mut mae = Mae::new(&config, &network, &device());
     set_params(&mut mae, |name| {
         golden.f32(&format!("initial.mae.{}", published(name.trim_start_matches("network."))))
     });
@@ -132,7 +132,7 @@ fn masking_and_targets_match_torch() {
     assert_close(pixel_targets(x, 4, true), &golden, "target", TOLERANCE);
 
     let masking = Masking::from_noise(&golden.f32("noise"), 16, 0.75);
-    assert_close(masking.hidden(&Device::flex()), &golden, "mask", 0.0);
+    assert_close(masking.hidden(&device()), &golden, "mask", 0.0);
     let numbers = tensor((0..4 * 16).map(|i| (i % 16) as f32).collect(), [4, 16, 1]);
     assert_close(masking.visible(numbers.clone()), &golden, "ids_keep", 0.0);
     assert_close(masking.restore(numbers), &golden, "ids_restore", 0.0);
@@ -179,7 +179,7 @@ fn hidden_pixels_change_no_prediction() {
     let mut net = network(&golden);
     let masking = Masking::from_noise(&golden.f32("noise"), 16, 0.75);
     let x: Tensor<4> = golden.tensor("x");
-    let hidden = masking.hidden(&Device::flex()).reshape([4, 16, 1]);
+    let hidden = masking.hidden(&device()).reshape([4, 16, 1]);
     let inverted = patchify(x.clone(), 4) * (hidden * -2.0 + 1.0);
     let inverted = moco::models::vit::unpatchify(inverted, [4, 4], 4);
     let mut predict = |x| to_host(net.forward(x, &masking, Mode::Eval));
@@ -199,7 +199,7 @@ fn a_quarter_of_the_patches_is_visible() {
 fn what_cannot_be_built_is_named() {
     let new = |encoder: &VitConfig, decoder: &DecoderConfig| {
         let rng = &mut stream(0, Purpose::Weights, 0);
-        MaskedAutoencoder::new(encoder, decoder, rng, &Device::flex()).map(|_| ()).unwrap_err()
+        MaskedAutoencoder::new(encoder, decoder, rng, &device()).map(|_| ()).unwrap_err()
     };
     let pool = moco::models::vit::Pool::Mean;
     let no_token = VitConfig { class_token: false, pool, ..encoder() };

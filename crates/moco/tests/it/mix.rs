@@ -1,8 +1,8 @@
 //! Mixup, CutMix and their loss against timm.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close};
 use moco::batch::to_host;
-use moco::device::Device;
 use moco::eval::{Mix, soft_cross_entropy};
 
 const SMOOTHING: f64 = 0.1;
@@ -41,7 +41,7 @@ fn images_targets_and_loss_match_timm() {
                 assert_eq!(to_host(images), golden.f32(&name("images")), "{case} copies pixels");
             }
         }
-        let targets = mix.targets(&labels, classes, SMOOTHING, &Device::flex());
+        let targets = mix.targets(&labels, classes, SMOOTHING, &device());
         assert_close(targets.clone(), &golden, &name("targets"), ROUNDINGS);
 
         let logits = golden.tensor::<2>("logits").autodiff().require_grad();

@@ -1,12 +1,12 @@
 //! MoCo against PyTorch, ten steps from the same weights and views, and the method's invariants.
 
+use crate::device::device;
 use crate::golden::{
     Golden, assert_close, resnet18_w4, set_tensors, stored_batch, tensor, torch_name,
 };
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
 use moco::config::{DecayScope, FeatureKind, HeadKind, MocoConfig, RuleConfig};
-use moco::device::Device;
 use moco::methods::{Method, Moco, Step};
 use moco::nn::{Leaf, Mode, Module, for_each_leaf, for_each_param, tensors};
 use moco::optim::{NamedGradients, Optimizer};
@@ -47,7 +47,7 @@ impl Variant {
             shuffle_keys: self.groups > 1,
             mask_own_keys: false,
         };
-        Moco::new(&config, &resnet18_w4(self.groups), &Device::flex())
+        Moco::new(&config, &resnet18_w4(self.groups), &device())
     }
 
     fn mlp(&self) -> bool {
@@ -91,7 +91,7 @@ fn shuffles(golden: &Golden, variant: &Variant, step: usize) -> [KeyShuffle; 2] 
             golden.indices("perm")[at..at + BATCH].to_vec()
         };
         let known = variant.groups > 1 && direction < passes;
-        KeyShuffle::new(if known { stored() } else { identity() }, &Device::flex())
+        KeyShuffle::new(if known { stored() } else { identity() }, &device())
     })
 }
 
@@ -175,7 +175,7 @@ fn queue(moco: &mut Moco) -> Vec<f32> {
 /// METHODS test (c): shuffling and unshuffling changes no key while BatchNorm is in evaluation.
 #[test]
 fn shuffle_and_undo_are_inverse() {
-    let shuffle = KeyShuffle::draw(31, 5, 9, &Device::flex());
+    let shuffle = KeyShuffle::draw(31, 5, 9, &device());
     let rows = tensor((0..62).map(|v| v as f32).collect(), [31, 2]);
     let shuffled = shuffle.apply(rows.clone());
     assert_ne!(to_host(shuffled.clone()), to_host(rows.clone()));
@@ -184,7 +184,7 @@ fn shuffle_and_undo_are_inverse() {
     let golden = Golden::open("moco_trajectory_v1");
     let mut moco = V1.golden_method(&golden);
     let x = batch(&golden, 0).views.remove(0);
-    let shuffle = KeyShuffle::draw(BATCH, 5, 0, &Device::flex());
+    let shuffle = KeyShuffle::draw(BATCH, 5, 0, &device());
     let mut keys = |x| moco.encoder().embed(x, FeatureKind::Head, Mode::Eval);
     let plain = to_host(keys(x.clone()));
     let through = to_host(shuffle.undo(keys(shuffle.apply(x))));
@@ -271,7 +271,7 @@ fn loss_repeats_and_depends_on_the_step_through_the_shuffle_only() {
 #[test]
 fn queue_of_any_length_takes_batches_of_any_size() {
     for (length, batches) in [(7, [3, 5, 7]), (1, [1, 2, 3]), (20, [8, 8, 8])] {
-        let mut queue = Queue::new(length, 2, 0, &Device::flex());
+        let mut queue = Queue::new(length, 2, 0, &device());
         let mut model: Vec<f32> = to_host(queue.keys());
         let (mut pointer, mut next) = (0, 100.0);
         for n in batches {

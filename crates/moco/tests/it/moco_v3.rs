@@ -1,11 +1,11 @@
 //! MoCo v3 against PyTorch, its closed form and the order of its step.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close, resnet18_w4, tensor};
 use crate::trajectory::{self, BATCH, at, batch};
 use burn::tensor::Tensor;
 use moco::batch::to_host;
 use moco::config::{DecayScope, LarsFlavor, MocoV3Config, RuleConfig};
-use moco::device::Device;
 use moco::loss::{info_nce_in_batch, l2_normalize};
 use moco::methods::{Method, MocoV3};
 use moco::models::vit::{PatchStem, Positions};
@@ -18,7 +18,7 @@ fn config() -> MocoV3Config {
 }
 
 fn method(config: &MocoV3Config) -> MocoV3 {
-    MocoV3::new(config, &resnet18_w4(1), BATCH, &Device::flex())
+    MocoV3::new(config, &resnet18_w4(1), BATCH, &device())
 }
 
 /// A matrix product of unit vectors and a softmax in f32: torch's own f32 is within 1e-6.
@@ -89,7 +89,7 @@ fn vit_trajectory_matches_torch() {
     };
     let network = NetworkSpec { architecture: Architecture::Vit(vit), seed: 0 };
     let config = MocoV3Config { hidden: 20, temperature: 0.2, ..config() };
-    let mut method = MocoV3::new(&config, &network, BATCH, &Device::flex());
+    let mut method = MocoV3::new(&config, &network, BATCH, &device());
     let rule = RuleConfig::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-4 };
     let mut adamw = Optimizer::of_rule(rule, DecayScope::All, None, method.student());
     let absent = ["predictor.1.running_mean"];

@@ -2,16 +2,16 @@
 //!
 //! One layer of f32 arithmetic; torch's own f32 is within 1e-6 of its f64: tolerance 5e-6.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close};
 use burn::tensor::Tensor;
 use moco::batch::to_host;
-use moco::device::Device;
 use moco::nn::{BatchNorm, Buffer, Mode, Param};
 
 const TOLERANCE: f64 = 5e-6;
 
 fn layer(golden: &Golden, groups: usize) -> BatchNorm {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let mut norm = BatchNorm::new(5, groups, &device);
     norm.weight = Param::new(golden.tensor::<1>("gamma").autodiff());
     norm.bias = Param::new(golden.tensor::<1>("beta").autodiff());
@@ -68,7 +68,7 @@ fn groups_equal_separate_batch_norms() {
     let per_sample = together.len() / 16;
     for group in 0..4i32 {
         let rows: Vec<i32> = (0..4).map(|i| 4 * i + group).collect();
-        let index = Tensor::from_data(rows.as_slice(), &Device::flex());
+        let index = Tensor::from_data(rows.as_slice(), &device());
         let alone =
             to_host(layer(&golden, 1).forward_nchw(x.clone().select(0, index), Mode::Train));
         for (i, row) in rows.iter().enumerate() {

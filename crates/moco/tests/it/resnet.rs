@@ -4,13 +4,13 @@
 //! 3e-6 (outputs) and 2.4e-5 (gradients) away from its f64 (golden/MANIFEST.json). Ours sums in
 //! another order, and its Winograd convolutions round two to three times as much: 2e-5 and 1e-4.
 
+use crate::device::device;
 use crate::golden::{
     self, Golden, assert_close, check_digest, formula, set_tensors, tensor, torch_name,
 };
 use burn::tensor::Tensor;
 use moco::batch::to_host;
 use moco::config::StemKind;
-use moco::device::Device;
 use moco::models::{Architecture, Encoder, MlpSpec};
 use moco::nn::{Leaf, Mode, for_each_leaf, for_each_param};
 
@@ -19,7 +19,7 @@ const GRADIENT_TOLERANCE: f64 = 1e-4;
 
 fn encoder(backbone: &str, width: usize, stem: StemKind) -> Encoder {
     let network = golden::resnet(backbone, width, stem);
-    Encoder::new(&network, |_| MlpSpec::linear(8), &Device::flex().autodiff())
+    Encoder::new(&network, |_| MlpSpec::linear(8), &device().autodiff())
 }
 
 fn check_narrow(backbone: &str, stem: StemKind) {
@@ -139,7 +139,7 @@ fn zero_init_residual_makes_every_block_start_as_its_skip() {
     if let Architecture::ResNet(_, resnet) = &mut network.architecture {
         resnet.zero_init_residual = true;
     }
-    let mut net = Encoder::new(&network, |_| MlpSpec::linear(8), &Device::flex());
+    let mut net = Encoder::new(&network, |_| MlpSpec::linear(8), &device());
     let mut zeroed = 0;
     for_each_param(&mut net, |name, param| {
         let zero = to_host(param.flat()).iter().all(|v| *v == 0.0);

@@ -1,8 +1,8 @@
 //! Every method resumes to the bit: what it remembers is all in its checkpoint.
 
+use crate::device::device;
 use crate::runs::{Recorder, dataset, options, state};
 use moco::config::{self, DataFacts, RunConfig, load_recipe, resolve, set_value};
-use moco::device::Device;
 use moco::train::{RunDir, Trainer};
 use moco_data::Dataset;
 
@@ -11,19 +11,12 @@ type Case = (&'static str, &'static [&'static str]);
 
 const CASES: &[Case] = &[
     ("moco-v1-small", &[NARROW, "model.bn_groups=2", "method.dim=16", "method.queue=40"]),
+    ("moco-v2-small", &[NARROW, "method.dim=16", "method.queue=40", "method.symmetric=true"]),
     ("instdisc-small", &[NARROW, "method.dim=16", "method.loss=nce", "method.negatives=20", ONE]),
     ("instdisc-small", &[NARROW, "method.dim=16", "method.loss=softmax", ONE]),
     ("invaspread-small", &[NARROW, "method.dim=16"]),
-    (
-        "cmc-small",
-        &[
-            NARROW,
-            "method.dim=16",
-            "method.negatives=20",
-            "data.views=['crop(16, 0.2..1) flip lab normalize(lab)']",
-            "data.eval_view='resize(16) center(16) lab normalize(lab)'",
-        ],
-    ),
+    ("cmc-small", CMC),
+    ("cmc-small", &[CMC[0], CMC[1], CMC[2], CMC[3], CMC[4], "method.loss=nce"]),
     (
         "cpc-small",
         &[
@@ -37,6 +30,7 @@ const CASES: &[Case] = &[
     ),
     ("simclr-small", &[NARROW, "method.dim=16"]),
     ("simclr-v2-small", &[NARROW, "method.dim=16", "optim.optimizer=lars", "optim.flavor=inside"]),
+    ("simclr-v2-small", &[NARROW, "method.dim=16", "method.memory=40"]),
     ("byol-small", &[NARROW, "method.dim=16", "method.hidden=24"]),
     ("simsiam-small", &[NARROW, "method.dim=16", "method.hidden=8"]),
     (
@@ -63,6 +57,13 @@ const CASES: &[Case] = &[
     ("mae-small", &["method.decoder_width=16", "method.decoder_depth=1", ONE]),
 ];
 
+const CMC: &[&str] = &[
+    NARROW,
+    "method.dim=16",
+    "method.negatives=20",
+    "data.views=['crop(16, 0.2..1) flip lab normalize(lab)']",
+    "data.eval_view='resize(16) center(16) lab normalize(lab)'",
+];
 const NARROW: &str = "model.width=4";
 const DROP: &str = "model.drop_path=0.3";
 const ONE: &str = "data.views=['crop(16, 0.2..1) flip']";
@@ -89,7 +90,7 @@ fn config((recipe, overrides): &Case, dataset: &Dataset) -> RunConfig {
 
 #[test]
 fn every_method_resumes_exactly() {
-    let (data, device) = (dataset(64), Device::flex());
+    let (data, device) = (dataset(64), device());
     for case in CASES {
         let (name, config) = (case.0, config(case, &data));
         let new = || Trainer::new(&config, data.clone(), &device, options(1)).unwrap();

@@ -1,8 +1,8 @@
 //! Small runs from end to end: training, stopping, resuming, exporting.
 
+use crate::device::device;
 use moco::batch::to_host;
 use moco::config::{self, DataFacts, FeatureKind, RunConfig, load_recipe, resolve, set_value};
-use moco::device::Device;
 use moco::eval::{FrozenEncoder, features, knn};
 use moco::export::{Names, save_encoder};
 use moco::methods;
@@ -43,7 +43,7 @@ fn config(dataset: &Dataset, overrides: &[&str]) -> RunConfig {
 }
 
 fn untrained(config: &RunConfig) -> FrozenEncoder {
-    let device = Device::flex();
+    let device = device();
     FrozenEncoder::new(methods::encoder(config, &device), config, &device)
 }
 
@@ -105,7 +105,7 @@ pub fn state(trainer: &mut Trainer) -> Vec<(String, Vec<f32>)> {
 fn resume_is_exact_to_the_bit() {
     let data = dataset(64);
     let config = config(&data, &[]);
-    let device = Device::flex();
+    let device = device();
     let (straight_dir, broken_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
 
     let mut straight = Recorder::default();
@@ -141,7 +141,7 @@ fn another_seed_is_another_run() {
         let config = config(&data, &[seed, "train.max_steps=2", "monitor.knn_epochs=0"]);
         let mut recorder = Recorder::default();
         let dir = tempfile::tempdir().unwrap();
-        let mut trainer = Trainer::new(&config, data.clone(), &Device::flex(), options(1)).unwrap();
+        let mut trainer = Trainer::new(&config, data.clone(), &device(), options(1)).unwrap();
         recorder.train(&mut trainer, dir.path()).unwrap();
         recorder.losses()
     };
@@ -155,16 +155,16 @@ fn an_interrupted_write_is_ignored() {
     let data = dataset(64);
     let config = config(&data, &["train.max_steps=3", "monitor.knn_epochs=0"]);
     let dir = tempfile::tempdir().unwrap();
-    let mut trainer = Trainer::new(&config, data.clone(), &Device::flex(), options(1)).unwrap();
+    let mut trainer = Trainer::new(&config, data.clone(), &device(), options(1)).unwrap();
     Recorder::default().train(&mut trainer, dir.path()).unwrap();
     let run = RunDir::at(dir.path());
     let half = std::fs::read(run.checkpoint(3)).unwrap();
     std::fs::write(run.checkpoint(9).with_extension("tmp"), &half[..half.len() / 2]).unwrap();
-    let resumed = Trainer::resume(&run, data.clone(), &Device::flex(), options(1));
+    let resumed = Trainer::resume(&run, data.clone(), &device(), options(1));
     assert_eq!(resumed.unwrap().facts().first_step, 3);
 
     std::fs::write(run.checkpoint(9), &half[..half.len() / 2]).unwrap();
-    let error = Trainer::resume(&run, data, &Device::flex(), options(1)).err().unwrap();
+    let error = Trainer::resume(&run, data, &device(), options(1)).err().unwrap();
     let text = error.to_string();
     assert!(text.contains("step-00000009") && text.contains("delete it"), "{text}");
 }
@@ -174,10 +174,10 @@ fn a_changed_data_set_is_refused() {
     let data = dataset(64);
     let config = config(&data, &["train.max_steps=1", "monitor.knn_epochs=0"]);
     let dir = tempfile::tempdir().unwrap();
-    let mut trainer = Trainer::new(&config, data, &Device::flex(), options(1)).unwrap();
+    let mut trainer = Trainer::new(&config, data, &device(), options(1)).unwrap();
     Recorder::default().train(&mut trainer, dir.path()).unwrap();
     let other = dataset(80);
-    let error = Trainer::resume(&RunDir::at(dir.path()), other, &Device::flex(), options(1));
+    let error = Trainer::resume(&RunDir::at(dir.path()), other, &device(), options(1));
     assert!(matches!(error.err(), Some(TrainError::DataChanged(_))));
 }
 
@@ -189,7 +189,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_names_the_last_checkpoint() {
         &["optim.lr=1e30", "optim.schedule.kind=constant", "train.checkpoint_steps=1"],
     );
     let dir = tempfile::tempdir().unwrap();
-    let mut trainer = Trainer::new(&config, data, &Device::flex(), options(1)).unwrap();
+    let mut trainer = Trainer::new(&config, data, &device(), options(1)).unwrap();
     let error = Recorder::default().train(&mut trainer, dir.path()).unwrap_err();
     assert!(matches!(error, TrainError::NonFinite { .. }), "{error}");
     let newest = RunDir::at(dir.path()).list_checkpoints().pop().unwrap();
@@ -204,7 +204,7 @@ fn old_checkpoints_are_pruned() {
         &["train.checkpoint_steps=1", "train.keep_checkpoints=3", "monitor.knn_epochs=0"],
     );
     let dir = tempfile::tempdir().unwrap();
-    let mut trainer = Trainer::new(&config, data, &Device::flex(), options(1)).unwrap();
+    let mut trainer = Trainer::new(&config, data, &device(), options(1)).unwrap();
     Recorder::default().train(&mut trainer, dir.path()).unwrap();
     let run = RunDir::at(dir.path());
     let expected: Vec<_> = (10..=12).map(|step| run.checkpoint(step)).collect();
@@ -216,7 +216,7 @@ fn the_exported_encoder_gives_the_features_of_the_trained_one() {
     let data = dataset(64);
     let config = config(&data, &["train.max_steps=4"]);
     let dir = tempfile::tempdir().unwrap();
-    let device = Device::flex();
+    let device = device();
     let mut trainer = Trainer::new(&config, data.clone(), &device, options(1)).unwrap();
     let mut recorder = Recorder::default();
     recorder.train(&mut trainer, dir.path()).unwrap();

@@ -1,10 +1,10 @@
 //! SimSiam against PyTorch, its fixed rate, and the collapse without stop-gradient.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close, resnet18_w4};
 use crate::trajectory::{self, at, batch};
 use moco::batch::{Batch, to_host};
 use moco::config::{DecayScope, RuleConfig, SimSiamConfig};
-use moco::device::Device;
 use moco::loss::negative_cosine;
 use moco::methods::{Method, SimSiam};
 use moco::nn::{Leaf, for_each_leaf, init};
@@ -21,7 +21,7 @@ fn method(stop_gradient: bool) -> SimSiam {
         fixed_predictor_lr: true,
         stop_gradient,
     };
-    SimSiam::new(&config, &resnet18_w4(1), &Device::flex())
+    SimSiam::new(&config, &resnet18_w4(1), &device())
 }
 
 fn sgd(method: &mut SimSiam) -> Optimizer {
@@ -108,7 +108,7 @@ fn after_training_on_noise(stop_gradient: bool) -> (f64, f64) {
         fixed_predictor_lr: true,
         stop_gradient,
     };
-    let device = Device::flex();
+    let device = device();
     let mut method = SimSiam::new(&config, &resnet18_w4(1), &device);
     let mut sgd = sgd(&mut method);
     let rates = Rates { lr: 0.2, fixed_lr: 0.2, weight_decay: 1e-4 };

@@ -1,10 +1,10 @@
 //! SwAV against PyTorch, five steps from the same weights and views.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close, resnet18_w4, set_params, set_tensors, stored_batch};
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
 use moco::config::{DecayScope, LarsFlavor, RuleConfig, SwAvConfig};
-use moco::device::Device;
 use moco::loss::l2_normalize;
 use moco::methods::{Method, Step, SwAv};
 use moco::nn::{Leaf, for_each_leaf, for_each_param};
@@ -50,7 +50,7 @@ fn script_name(name: &str) -> String {
 #[test]
 fn trajectory_matches_torch() {
     let golden = Golden::open("swav_trajectory");
-    let mut swav = SwAv::new(&config(), &resnet18_w4(1), &Device::flex());
+    let mut swav = SwAv::new(&config(), &resnet18_w4(1), &device());
     set_params(&mut swav, |name| golden.f32(&format!("initial.{}", script_name(name))));
     let rule = RuleConfig::Lars { momentum: 0.9, trust: 0.001, flavor: LarsFlavor::Larc };
     let mut larc = Optimizer::of_rule(rule, DecayScope::All, None, swav.student());
@@ -86,7 +86,7 @@ fn trajectory_matches_torch() {
 
 /// A method with the prototypes of `swav_loss` and, if `queued`, its full queues.
 fn method_of_loss(golden: &Golden, queued: bool) -> SwAv {
-    let mut swav = SwAv::new(&config(), &resnet18_w4(1), &Device::flex());
+    let mut swav = SwAv::new(&config(), &resnet18_w4(1), &device());
     let queues = golden.f32("queue");
     let halves = queues.split_at(queues.len() / 2);
     set_tensors(&mut swav, |name| match name {
@@ -107,7 +107,7 @@ fn method_of_loss(golden: &Golden, queued: bool) -> SwAv {
 #[test]
 fn chance_is_the_logarithm_of_the_prototypes() {
     let blunt = SwAvConfig { temperature: 1e9, ..config() };
-    let mut swav = SwAv::new(&blunt, &resnet18_w4(1), &Device::flex());
+    let mut swav = SwAv::new(&blunt, &resnet18_w4(1), &device());
     let z: Tensor<2> = Golden::open("swav_loss").tensor::<3>("z").flatten(0, 1);
     let loss = swav.loss_with(l2_normalize(z).autodiff(), BATCH);
     let chance = swav.expectation().chance;
@@ -149,7 +149,7 @@ fn codes_loss_and_gradients_match_torch() {
 #[test]
 fn prototypes_rest_at_first() {
     let golden = Golden::open("swav_trajectory");
-    let swav = SwAv::new(&config(), &resnet18_w4(1), &Device::flex());
+    let swav = SwAv::new(&config(), &resnet18_w4(1), &device());
     assert_eq!(swav.treatment(&at(1)).rate("prototypes.weight", 0.1, 0.1), None);
     assert_eq!(swav.treatment(&at(2)).rate("prototypes.weight", 0.1, 0.1), Some(0.1));
     assert_eq!(swav.treatment(&at(0)).rate("encoder.head.0.weight", 0.1, 0.1), Some(0.1));

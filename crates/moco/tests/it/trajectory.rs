@@ -26,6 +26,7 @@ pub fn batch(golden: &Golden, step: usize) -> Batch {
 /// PyTorch's position in a row of Linear, BatchNorm, ReLU, Linear, ...
 pub fn golden_name(name: &str) -> String {
     let name = name
+        .replace("memory.", "")
         .replace("online.predictor.", "predictor.")
         .replace("query.predictor.", "predictor.")
         .replace("online.encoder.", "online.")

@@ -5,6 +5,7 @@
 //! as near, but for the stem's BatchNorm statistics and gradients (2e-6 and 9e-6 measured). The
 //! tolerances leave room for the rounding of other instruction sets.
 
+use crate::device::device;
 use crate::golden::{Golden, assert_close, check_digest, formula, set_tensors, tensor};
 use burn::tensor::{Gradients, Tensor};
 use moco::batch::to_host;
@@ -34,7 +35,7 @@ fn tiny() -> VitConfig {
 
 /// A network with the weights of a golden file, and the classifier that the file has after it.
 fn golden_network(config: &VitConfig, state: &Golden, prefix: &str) -> (Vit, Linear) {
-    let mut net = network(config, &Device::flex().autodiff());
+    let mut net = network(config, &device().autodiff());
     set_tensors(&mut net, |name| {
         let name = format!("{prefix}{}", name.replace("fc_norm", "norm"));
         state.names().contains(&name).then(|| state.f32(&name))
@@ -66,7 +67,7 @@ fn check_gradients(
 fn names_and_shapes_are_timms() {
     let state = Golden::open("vit_tiny_state");
     let mut names: Vec<String> = vec!["head.weight".into(), "head.bias".into()];
-    for_each_param(&mut network(&tiny(), &Device::flex()), |name, param| {
+    for_each_param(&mut network(&tiny(), &device()), |name, param| {
         assert_eq!(param.shape(), state.shape(name), "{name}");
         names.push(name.to_string());
     });
@@ -165,7 +166,7 @@ fn fixed_positions_match_both_published_orders() {
             let image = [2 * rows, 2 * columns];
             let config = VitConfig { positions, ..VitConfig::of_size([width, 1, 1], 2, image) };
             let mut seen = false;
-            for_each_leaf(&mut network(&config, &Device::flex().autodiff()), |name, leaf| {
+            for_each_leaf(&mut network(&config, &device().autodiff()), |name, leaf| {
                 if name == "pos_embed" {
                     let Leaf::Buffer(table) = leaf else { panic!("fixed positions are a buffer") };
                     // Computed in f64: nothing but the rounding to f32.
@@ -225,7 +226,7 @@ fn fill(module: &mut dyn Module, prefix: &str, first: u64) -> u64 {
 fn check_full_size(golden: &str, name: &str) {
     let golden = Golden::open(golden);
     let config = VitConfig { image: [64, 64], ..VitConfig::named(name).unwrap() };
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let mut net = network(&config, &device);
     let rng = &mut stream(0, Purpose::Weights, 1);
     let mut head = Linear::new(net.features(), 8, rng, &device);
@@ -260,6 +261,12 @@ fn full_vit_small_matches_timm_with_6_heads_and_with_12() {
     check_full_size("vit_s12_digest", "vit-small-moco");
 }
 
+#[test]
+fn full_vit_base_and_large_match_timm() {
+    check_full_size("vit_b_digest", "vit-base");
+    check_full_size("vit_l_digest", "vit-large");
+}
+
 /// timm's counts with `num_classes=0`. The depth is extrapolated: all blocks are alike.
 #[test]
 fn parameter_counts_are_the_published_ones() {
@@ -273,7 +280,7 @@ fn parameter_counts_are_the_published_ones() {
         let config = VitConfig::named(name).unwrap();
         let count = |depth| {
             let config = VitConfig { depth, ..config.clone() };
-            count_params(&mut network(&config, &Device::flex()))
+            count_params(&mut network(&config, &device()))
         };
         let (one, two) = (count(1), count(2));
         assert_eq!(one + (config.depth - 1) * (two - one), expected, "{name}");
@@ -288,7 +295,7 @@ fn parameter_counts_are_the_published_ones() {
 /// Largest magnitude and standard deviation of every tensor whose name ends with `name`.
 fn spread(config: &VitConfig, name: &str) -> (f64, f64) {
     let mut values = Vec::new();
-    for_each_leaf(&mut network(config, &Device::flex()), |found, leaf| {
+    for_each_leaf(&mut network(config, &device()), |found, leaf| {
         if let (Leaf::Param(tensor) | Leaf::Buffer(tensor), true) = (leaf, found.ends_with(name)) {
             values.extend(to_host(tensor.flat()).into_iter().map(f64::from));
         }
@@ -344,7 +351,7 @@ fn a_frozen_projection_is_a_buffer_and_everything_else_is_trained() {
         init: VitInit::MocoV3,
         ..tiny()
     };
-    let mut net = network(&config, &Device::flex().autodiff());
+    let mut net = network(&config, &device().autodiff());
     let x = Golden::open("vit_tiny_expected").tensor("x");
     // LayerNorm's outputs sum to the same whatever they are of; their cubes do not.
     let gradients = net.forward(x, Mode::Train).powi_scalar(3).sum().backward();
@@ -395,7 +402,7 @@ fn what_cannot_be_built_is_named() {
          of 4, or another patch size"
     );
     let broken = VitConfig { heads: 5, ..tiny() };
-    assert!(Vit::new(&broken, &mut stream(0, Purpose::Weights, 0), &Device::flex()).is_err());
+    assert!(Vit::new(&broken, &mut stream(0, Purpose::Weights, 0), &device()).is_err());
 }
 
 #[test]
@@ -403,7 +410,7 @@ fn an_encoder_takes_a_transformer() {
     let vit = VitConfig { class_token: false, pool: Pool::Mean, ..tiny() };
     let network = NetworkSpec { architecture: Architecture::Vit(vit), seed: 3 };
     let head = |features| MlpSpec::plain(vec![features], 8);
-    let mut encoder = Encoder::new(&network, head, &Device::flex());
+    let mut encoder = Encoder::new(&network, head, &device());
     assert_eq!(encoder.width(FeatureKind::Backbone), 24);
     let x: Tensor<4> = Golden::open("vit_tiny_expected").tensor("x");
     let features = encoder.embed(x.clone(), FeatureKind::Backbone, Mode::Eval);
@@ -421,13 +428,13 @@ fn drop_path_goes_on_where_a_checkpoint_was_written() {
     let path = folder.path().join("state.safetensors");
     let config = VitConfig { drop_path: 0.5, ..tiny() };
     let x: Tensor<4> = Golden::open("vit_tiny_expected").tensor("x");
-    let mut net = network(&config, &Device::flex());
+    let mut net = network(&config, &device());
     net.forward(x.clone(), Mode::Train);
     let meta = Meta { step: 1, epoch_loss: 0.0, config: String::new(), data_fingerprint: 0 };
     checkpoint::save(&path, &mut [("net", &mut net)], &meta).unwrap();
     let expected = to_host(net.forward(x.clone(), Mode::Train));
 
-    let mut resumed = network(&config, &Device::flex());
-    checkpoint::load(&path, &mut [("net", &mut resumed)], &Device::flex()).unwrap();
+    let mut resumed = network(&config, &device());
+    checkpoint::load(&path, &mut [("net", &mut resumed)], &device()).unwrap();
     assert_eq!(to_host(resumed.forward(x, Mode::Train)), expected);
 }

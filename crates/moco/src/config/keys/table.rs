@@ -41,8 +41,10 @@ const WIDE: Kind = Kind::Count(1, 1 << 24);
 const SHARE: Kind = Kind::Real(0.0, 1.0);
 
 const MOCO: When = When::Method(&["moco-v1", "moco-v2"]);
+const INSTDISC: When = When::Method(&["instdisc"]);
 const BANK: When = When::Method(&["instdisc", "cmc"]);
-const MOMENTUM: When = When::Method(&["moco-v1", "moco-v2", "moco-v3", "byol", "dino"]);
+const MOMENTUM: When =
+    When::Method(&["moco-v1", "moco-v2", "moco-v3", "simclr", "simclr-v2", "byol", "dino"]);
 const SIMCLR: When = When::Method(&["simclr", "simclr-v2"]);
 const CPC: When = When::Method(&["cpc"]);
 const INVASPREAD: When = When::Method(&["invaspread"]);
@@ -97,6 +99,7 @@ pub(super) const KEYS: &[Key] = &[
     when(BANK, "method.bank_momentum", SHARE),
     when(BANK, "method.loss", Kind::OneOf(&["softmax", "nce"])),
     when(BANK, "method.negatives", WIDE),
+    when(INSTDISC, "method.proximal", Kind::Real(0.0, f64::MAX)),
     when(INVASPREAD, "method.gradient", Kind::OneOf(&["both", "row"])),
     when(INVASPREAD, "method.negative_weight", Kind::Positive),
     when(CPC, "method.context_width", WIDE),
@@ -117,6 +120,7 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Count(1, 10),
     ),
     when(SIMCLR, "method.reduction", Kind::OneOf(&["mean", "sum"])),
+    when(SIMCLR, "method.memory", Kind::Count(0, 1 << 24)),
     when(SIMSIAM, "method.projector_hidden", WIDE),
     when(SIMSIAM, "method.fixed_predictor_lr", Kind::Flag),
     when(SIMSIAM, "method.stop_gradient", Kind::Flag),
@@ -189,7 +193,10 @@ pub(super) const KEYS: &[Key] = &[
     always("monitor.knn_epochs", Kind::Count(0, MANY)),
     always("monitor.knn_k", Kind::Count(1, MANY)),
     always("monitor.knn_temperature", Kind::Positive),
-    always("monitor.knn_feature", Kind::OneOf(&["backbone", "head", "last-blocks"])),
+    always(
+        "monitor.knn_feature",
+        Kind::OneOf(&["backbone", "head", "last-blocks", "class-and-patches"]),
+    ),
     optional("monitor.knn_test", Kind::Text),
 ];
 

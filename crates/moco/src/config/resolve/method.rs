@@ -94,6 +94,7 @@ impl Draft {
         };
         self.fill("method.loss", if many { "nce" } else { "softmax" }, Some(why));
         self.negatives(facts, 4096);
+        self.fill("method.proximal", 0.0, None);
     }
 
     /// Rows drawn from a bank: as published, but a quarter of the images at most.
@@ -151,6 +152,8 @@ impl Draft {
         self.fill("method.projector_layers", layers, None);
         self.fill("method.temperature", if sizes.small() { 0.5 } else { 0.1 }, None);
         self.fill("method.reduction", "sum", None);
+        self.fill("method.memory", 0, None);
+        self.fill("method.momentum", 0.999, None);
     }
 
     fn byol(&mut self, sizes: &Sizes) {

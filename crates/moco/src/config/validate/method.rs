@@ -76,10 +76,10 @@ impl RunConfig {
                 assigned * 8
             ));
         }
-        if !swav.queue.is_multiple_of(batch) {
+        if (1..batch).contains(&swav.queue) {
             return invalid(format!(
-                "method.queue = {}: must be a multiple of train.batch_size = {batch}, or 0 for \
-                 none",
+                "method.queue = {}: holds no whole batch, so set it to train.batch_size = {batch} \
+                 or more, or to 0 for none",
                 swav.queue
             ));
         }

@@ -95,11 +95,16 @@ impl RunConfig {
                 "{setting} = head: {} has no projection head, so set it to backbone",
                 self.method.name()
             )),
-            FeatureKind::LastBlocks if self.model.vit().is_none() => invalid(format!(
-                "{setting} = last-blocks: {} has no class tokens, which are a transformer's, so set \
-                 it to backbone",
-                self.model.backbone
-            )),
+            FeatureKind::LastBlocks | FeatureKind::ClassAndPatches
+                if self.model.vit().is_none() =>
+            {
+                invalid(format!(
+                    "{setting} = {}: {} has no class tokens, which are a transformer's, so set it \
+                     to backbone",
+                    feature.name(),
+                    self.model.backbone
+                ))
+            }
             _ => Ok(()),
         }
     }

@@ -137,6 +137,35 @@ impl Vit {
         Tensor::cat(blocks.into_iter().map(class_token).collect(), 1)
     }
 
+    /// The class token and the mean over the patches' tokens side by side, in evaluation mode: the
+    /// features of DINO's linear probe for ViT-B (Caron et al. 2021, arXiv 2104.14294, App. F.2).
+    ///
+    /// # Shapes
+    /// `[N, H, W, 3]` to `[N, 2 D]`.
+    ///
+    /// # Panics
+    /// As [`Vit::last_class_tokens`].
+    pub fn class_and_patches(&mut self, images: Tensor<4>) -> Tensor<2> {
+        assert!(self.config.class_token, "a network with a class token");
+        let tokens = self.forward_tokens(images, Mode::Eval);
+        Tensor::cat(vec![class_token(tokens.clone()), mean(tokens, 1)], 1)
+    }
+
+    /// From now on the feature is the mean over the patches' tokens under a new LayerNorm,
+    /// [`Pool::MeanBeforeNorm`], whatever was pre-trained: how MAE fine-tunes.
+    pub fn pool_patches_anew(&mut self) {
+        let device = self.norm.weight.val().device();
+        self.norm = LayerNorm::new(self.config.width, &device);
+        self.config.pool = Pool::MeanBeforeNorm;
+    }
+
+    /// Sets the probability that drop-path leaves out a branch of the last block, in [0, 1), and
+    /// the seed of what it leaves out.
+    pub fn set_drop_path(&mut self, rate: f64, seed: u64) {
+        self.drop_path = (rate > 0.0).then(|| DropPath::new(seed));
+        self.config.drop_path = rate;
+    }
+
     /// Tokens of the patches, with their positions.
     ///
     /// # Shapes

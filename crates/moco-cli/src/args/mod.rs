@@ -1,5 +1,12 @@
 //! The command line as typed. Nothing is resolved here.
 
+mod eval;
+
+pub use eval::{
+    EvalArgs, Feature, FinetuneArgs, KnnArgs, LabelledArgs, LinearArgs, Pool, Probe, ProbeRule,
+    Schedule, SgdArgs, Solver,
+};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -207,134 +214,6 @@ pub struct MachineArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct EvalArgs {
-    #[command(subcommand)]
-    pub probe: Probe,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Probe {
-    /// Classify each test image by its nearest training images
-    Knn(KnnArgs),
-    /// Classify by a linear layer trained on the frozen features
-    Linear(LinearArgs),
-    /// Train the whole network further with labels, all of them or a few
-    Finetune(FinetuneArgs),
-}
-
-/// What every evaluation needs.
-#[derive(Debug, Args)]
-pub struct LabelledArgs {
-    /// Folder of the run whose encoder is measured
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
-    /// Labelled training images: a folder or .tar with one folder per class
-    #[arg(long, value_name = "PATH")]
-    pub train: PathBuf,
-    /// Labelled test images, with the same classes
-    #[arg(long, value_name = "PATH")]
-    pub test: PathBuf,
-    /// Print one JSON object instead of words
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub machine: MachineArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct KnnArgs {
-    #[command(flatten)]
-    pub labelled: LabelledArgs,
-    /// Neighbours [default: the run's own]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub k: Option<u32>,
-    /// Temperature of the neighbours' weights [default: the run's own]
-    #[arg(long, value_name = "T", value_parser = positive)]
-    pub temperature: Option<f64>,
-    /// Which output is compared [default: the run's own]
-    #[arg(long, value_name = "NAME")]
-    pub feature: Option<Feature>,
-}
-
-#[derive(Debug, Args)]
-pub struct LinearArgs {
-    #[command(flatten)]
-    pub labelled: LabelledArgs,
-    /// How the layer is trained
-    #[arg(long, value_name = "NAME", default_value = "logistic")]
-    pub solver: Solver,
-    /// Which output of the encoder the layer sees
-    #[arg(long, value_name = "NAME", default_value = "backbone")]
-    pub feature: Feature,
-    /// Normalise features over the batch before the layer, as MAE's probe does; for sgd
-    #[arg(long)]
-    pub normalize: bool,
-    /// Passes over the training images, for sgd
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub epochs: u32,
-    /// Learning rate, for sgd; falls tenfold at 60 % and 80 % of the epochs
-    #[arg(long, value_name = "LR", default_value_t = 30.0, value_parser = positive)]
-    pub lr: f64,
-    /// Images per step, for sgd
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch_size: u32,
-    /// Seed of order, augmentation and first weights, for sgd
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-}
-
-#[derive(Debug, Args)]
-pub struct FinetuneArgs {
-    #[command(flatten)]
-    pub labelled: LabelledArgs,
-    /// Share of the labels that is used, of each class: 0.01 and 0.1 are customary
-    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
-    pub labels: f64,
-    /// Passes over the training images
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    pub epochs: u32,
-    /// Images per step
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch_size: u32,
-    /// Learning rate of the new layer [default: 0.0005 per 256 images]
-    #[arg(long, value_name = "LR", value_parser = positive)]
-    pub lr: Option<f64>,
-    /// Factor on the learning rate from each layer to the one below it
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.65, value_parser = share)]
-    pub layer_decay: f64,
-    /// Blend images in pairs: the parameter of mixup's Beta distribution, 0.8 in MAE's recipe; 0 is off
-    #[arg(long, value_name = "A", default_value_t = 0.0, value_parser = mixing, allow_negative_numbers = true)]
-    pub mixup: f64,
-    /// Paste boxes of one image into another: CutMix's parameter, 1 in MAE's recipe; with --mixup, a
-    /// coin decides between them at each step
-    #[arg(long, value_name = "A", default_value_t = 0.0, value_parser = mixing, allow_negative_numbers = true)]
-    pub cutmix: f64,
-    /// Seed of order, augmentation, mixing, first weights and the choice of labels
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-}
-
-/// An output of the encoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Feature {
-    /// The pooled output of the backbone
-    Backbone,
-    /// The output of the projection head
-    Head,
-    /// The class tokens of a transformer's last four blocks, side by side
-    LastBlocks,
-}
-
-/// How a linear layer is trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Solver {
-    /// Logistic regression on the features of the images as they are; takes seconds
-    Logistic,
-    /// The published protocol: SGD on augmented images, 100 epochs
-    Sgd,
-}
-
-#[derive(Debug, Args)]
 pub struct EmbedArgs {
     /// Folder of the run whose encoder is used
     #[arg(long, value_name = "DIR")]
@@ -462,21 +341,6 @@ pub enum RecipeKind {
     Cifar10,
     /// The -imagenet recipes
     Imagenet,
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
-        _ => Err("must be above 0 and at most 1".to_owned()),
-    }
-}
-
-/// Far above 100 a Beta distribution is 1/2 and nothing else; its draws overflow in the end.
-fn mixing(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if (0.0..=100.0).contains(&value) => Ok(value),
-        _ => Err("must be a number from 0, which turns it off, to 100".to_owned()),
-    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -1,0 +1,230 @@
+//! What `moco eval` is asked for.
+
+use super::{MachineArgs, positive};
+use clap::{Args, Subcommand, ValueEnum};
+use moco_data::View;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(subcommand)]
+    pub probe: Probe,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Probe {
+    /// Classify each test image by its nearest training images
+    Knn(KnnArgs),
+    /// Classify by a linear layer trained on the frozen features
+    Linear(LinearArgs),
+    /// Train the whole network further with labels, all of them or a few
+    Finetune(FinetuneArgs),
+}
+
+/// What every evaluation needs.
+#[derive(Debug, Args)]
+pub struct LabelledArgs {
+    /// Folder of the run whose encoder is measured
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Labelled training images: a folder or .tar with one folder per class
+    #[arg(long, value_name = "PATH")]
+    pub train: PathBuf,
+    /// Labelled test images, with the same classes
+    #[arg(long, value_name = "PATH")]
+    pub test: PathBuf,
+    /// Print one JSON object instead of words
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct KnnArgs {
+    #[command(flatten)]
+    pub labelled: LabelledArgs,
+    /// Neighbours [default: the run's own]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub k: Option<u32>,
+    /// Temperature of the neighbours' weights [default: the run's own]
+    #[arg(long, value_name = "T", value_parser = positive)]
+    pub temperature: Option<f64>,
+    /// Which output is compared [default: the run's own]
+    #[arg(long, value_name = "NAME")]
+    pub feature: Option<Feature>,
+}
+
+#[derive(Debug, Args)]
+pub struct LinearArgs {
+    #[command(flatten)]
+    pub labelled: LabelledArgs,
+    /// How the layer is trained
+    #[arg(long, value_name = "NAME", default_value = "logistic")]
+    pub solver: Solver,
+    /// Which output of the encoder the layer sees [default: for logistic the backbone, for sgd what
+    /// the method's paper probes]
+    #[arg(long, value_name = "NAME")]
+    pub feature: Option<Feature>,
+    #[command(flatten)]
+    pub sgd: SgdArgs,
+}
+
+/// The protocol of `--solver sgd`, where it is to differ from the method's paper.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of --solver sgd, by default as the method's paper has them")]
+pub struct SgdArgs {
+    /// What moves the layer
+    #[arg(long, value_name = "NAME")]
+    pub optimizer: Option<ProbeRule>,
+    /// Highest learning rate, as it is; the paper's may be quoted for 256 images
+    #[arg(long, value_name = "LR", value_parser = positive)]
+    pub lr: Option<f64>,
+    /// How the learning rate falls
+    #[arg(long, value_name = "NAME")]
+    pub schedule: Option<Schedule>,
+    /// Epochs over which the learning rate rises [default: the paper's share of the epochs]
+    #[arg(long, value_name = "N", value_parser = not_negative, allow_negative_numbers = true)]
+    pub warmup_epochs: Option<f64>,
+    /// Weight decay
+    #[arg(long, value_name = "W", value_parser = not_negative, allow_negative_numbers = true)]
+    pub weight_decay: Option<f64>,
+    /// Passes over the training images
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: Option<u32>,
+    /// Images per step, at most all; they are in memory at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: Option<u32>,
+    /// Normalise features over the batch before the layer, as MAE's probe does
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub normalize: Option<bool>,
+    /// Seed of order, augmentation and first weights
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct FinetuneArgs {
+    #[command(flatten)]
+    pub labelled: LabelledArgs,
+    /// Share of the labels that is used, of each class: 0.01 and 0.1 are customary
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
+    pub labels: f64,
+    /// Passes over the training images
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: u32,
+    /// Images per step
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: u32,
+    /// Learning rate of the new layer [default: 0.0005 per 256 images]
+    #[arg(long, value_name = "LR", value_parser = positive)]
+    pub lr: Option<f64>,
+    /// Factor on the learning rate from each layer to the one below it
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.65, value_parser = share)]
+    pub layer_decay: f64,
+    /// Augmentation of training images, in the words of `moco views` [default: a random crop and a flip]
+    #[arg(long, value_name = "VIEW")]
+    pub view: Option<View>,
+    /// What the new layer sees [default: mean for mae, projector for simclr-v2, own for others]
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<Pool>,
+    /// Chance of leaving out a residual branch of a transformer's last block, in proportion before
+    /// it [default: 0.1 for mae, 0 for others]
+    #[arg(long, value_name = "P", value_parser = below_one, allow_negative_numbers = true)]
+    pub drop_path: Option<f64>,
+    /// Blend images in pairs: the parameter of mixup's Beta distribution, 0.8 in MAE's recipe; 0 is off
+    #[arg(long, value_name = "A", default_value_t = 0.0, value_parser = mixing, allow_negative_numbers = true)]
+    pub mixup: f64,
+    /// Paste boxes of one image into another: CutMix's parameter, 1 in MAE's recipe; with --mixup, a
+    /// coin decides between them at each step
+    #[arg(long, value_name = "A", default_value_t = 0.0, value_parser = mixing, allow_negative_numbers = true)]
+    pub cutmix: f64,
+    /// Seed of order, augmentation, mixing, first weights and the choice of labels
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// An output of the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Feature {
+    /// The pooled output of the backbone
+    Backbone,
+    /// The output of the projection head
+    Head,
+    /// The class tokens of a transformer's last four blocks, side by side
+    LastBlocks,
+    /// A transformer's class token and the mean of its patch tokens, side by side
+    ClassAndPatches,
+}
+
+/// What moves the layer of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProbeRule {
+    /// SGD with a momentum of 0.9
+    Sgd,
+    /// SGD with Nesterov's momentum
+    Nesterov,
+    /// Layer-wise rates as MAE has them: not for the bias
+    Lars,
+    /// Layer-wise rates as in apex, which SimSiam uses
+    Larc,
+}
+
+/// How a learning rate falls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Schedule {
+    /// Tenfold, twice: at 60 % and 80 % of the epochs, or where the paper has it
+    Drops,
+    /// Along a cosine to 0
+    Cosine,
+}
+
+/// What the new layer of fine-tuning sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pool {
+    /// The backbone's feature, as it was pre-trained
+    Own,
+    /// The mean of a transformer's patch tokens, through a new LayerNorm
+    Mean,
+    /// The first layer of the projection head, which is trained too
+    Projector,
+}
+
+/// How a linear layer is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Solver {
+    /// Logistic regression on the features of the images as they are; takes seconds
+    Logistic,
+    /// The protocol of the method's paper: many epochs of augmented images
+    Sgd,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
+        _ => Err("must be above 0 and at most 1".to_owned()),
+    }
+}
+
+/// Far above 100 a Beta distribution is 1/2 and nothing else; its draws overflow in the end.
+fn mixing(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=100.0).contains(&value) => Ok(value),
+        _ => Err("must be a number from 0, which turns it off, to 100".to_owned()),
+    }
+}
+
+/// A chance that leaves something.
+fn below_one(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..1.0).contains(&value) => Ok(value),
+        _ => Err("must be at least 0 and below 1".to_owned()),
+    }
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
+        _ => Err("must be a number of at least 0".to_owned()),
+    }
+}

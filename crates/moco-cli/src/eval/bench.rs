@@ -1,0 +1,115 @@
+//! What every evaluation works with: an encoder, and labelled images.
+
+use crate::args::LabelledArgs;
+use crate::console::Stage;
+use crate::data;
+use crate::session::{Machine, load_encoder};
+use anyhow::{Context, bail};
+use moco::config::{FeatureKind, RunConfig};
+use moco::eval::{self, Features, FrozenEncoder};
+use moco_data::Dataset;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The published augmentation of the probe: what the evaluation view does, with its resizing
+/// replaced by a random crop and a flip.
+pub fn probe_view(encoder: &FrozenEncoder) -> anyhow::Result<moco_data::View> {
+    let text = encoder.view.to_string();
+    let center = text.split_once("center(").and_then(|(_, rest)| rest.split_once(')'));
+    let (size, rest) = match center {
+        Some((size, rest)) => (size.to_owned(), rest),
+        None => {
+            let [height, width] = encoder.view.size();
+            let rest = text.find("normalize").map_or("", |start| &text[start..]);
+            (format!("{height}x{width}"), rest)
+        }
+    };
+    format!("crop({size}, 0.08..1) flip {}", rest.trim())
+        .parse()
+        .context("cannot derive the probe's augmentation from data.eval_view")
+}
+
+/// An encoder and the labelled images it is measured on.
+pub struct Bench {
+    pub encoder: FrozenEncoder,
+    pub config: RunConfig,
+    pub machine: Machine,
+    pub train_images: Arc<Dataset>,
+    pub test_images: Dataset,
+    /// The training set's number of each of the test set's classes.
+    pub classes: Vec<u32>,
+}
+
+impl Bench {
+    pub fn open(args: &LabelledArgs) -> anyhow::Result<Bench> {
+        let machine = Machine::open(&args.machine)?;
+        let (encoder, config) = load_encoder(&args.run, &machine.device)?;
+        let train_images = Arc::new(labelled(&args.train)?);
+        let test_images = labelled(&args.test)?;
+        let classes = match_classes(&train_images, &test_images, &args.test)?;
+        Ok(Bench { encoder, config, machine, train_images, test_images, classes })
+    }
+
+    pub fn train(&mut self, feature: FeatureKind) -> anyhow::Result<Features> {
+        let threads = self.machine.options.threads;
+        encode(&mut self.encoder, &self.train_images, feature, threads, "training images")
+    }
+
+    /// Features of the test images, with the training set's class numbers.
+    pub fn test(&mut self, feature: FeatureKind) -> anyhow::Result<Features> {
+        let threads = self.machine.options.threads;
+        let mut features =
+            encode(&mut self.encoder, &self.test_images, feature, threads, "test images")?;
+        for label in &mut features.labels {
+            *label = self.classes[*label as usize];
+        }
+        Ok(features)
+    }
+}
+
+/// Opens images that have classes.
+pub fn labelled(path: &Path) -> anyhow::Result<Dataset> {
+    let dataset = data::open(path)?;
+    if dataset.class_names().is_empty() {
+        bail!("{} has no labels: put each class's images into a folder of its own", path.display());
+    }
+    Ok(dataset)
+}
+
+fn match_classes(train: &Dataset, test: &Dataset, test_path: &Path) -> anyhow::Result<Vec<u32>> {
+    let number = |class: &String| {
+        let found = train.class_names().iter().position(|known| known == class);
+        found.map(|number| number as u32).with_context(|| {
+            format!(
+                "{} has the class `{class}`, which no training image has: the class folders of \
+                 --train and --test must have the same names",
+                test_path.display()
+            )
+        })
+    };
+    test.class_names().iter().map(number).collect()
+}
+
+/// Features of all readable images, with a word on stderr about the others.
+pub fn encode(
+    encoder: &mut FrozenEncoder,
+    images: &Dataset,
+    feature: FeatureKind,
+    threads: usize,
+    stage_name: &str,
+) -> anyhow::Result<Features> {
+    let mut stage = Stage::new(stage_name);
+    let features = eval::features(encoder, images, feature, threads, &mut |done, total| {
+        stage.advance(stage_name, done, total);
+    });
+    drop(stage);
+    if let Some(first) = features.bad.first() {
+        let (bad, total) = (features.bad.len(), images.len());
+        let example = format!("for example {}: {}", first.name, first.reason);
+        if features.is_empty() {
+            bail!("none of the {total} {stage_name} can be read, {example}");
+        }
+        eprintln!("warning: left out {bad} of {total} {stage_name} that cannot be read, {example}");
+    }
+    Ok(features)
+}

@@ -1,0 +1,197 @@
+//! What each method's paper does with a pre-trained network: one row per method.
+//!
+//! Where paper and published code differ, this is the code. The images are augmented alike in all
+//! of them, by a random crop and a flip, and the layer starts alike.
+
+use super::rate::{Decay, RateSchedule};
+use super::refit::{Readout, Refit};
+use crate::config::{
+    DecayScope, FeatureKind, Granularity, LarsFlavor, MethodConfig, RuleConfig, RunConfig,
+};
+use crate::models::NetworkSpec;
+
+/// Of every probe.
+const MOMENTUM: f64 = 0.9;
+/// LARS's trust coefficient.
+const TRUST: f64 = 0.001;
+/// Width of DINO's ViT-B, from which on it probes another feature.
+const BASE_WIDTH: usize = 768;
+
+/// How a linear probe is trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Protocol {
+    /// What moves the layer.
+    pub optimizer: ProbeOptimizer,
+    /// Learning rate, for `lr_batch` images if that is given.
+    pub lr: f64,
+    /// Batch size that `lr` is quoted for; without one `lr` is the rate of any batch.
+    pub lr_batch: Option<usize>,
+    /// Shape of the rate over the run.
+    pub decay: Decay,
+    /// Whether the rate moves once per epoch or at every step.
+    pub granularity: Granularity,
+    /// Epochs of linear warm-up.
+    pub warmup_epochs: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images per step.
+    pub batch_size: usize,
+    /// Output of the encoder that the layer sees.
+    pub feature: FeatureKind,
+    /// BatchNorm without scale and shift before the layer.
+    pub normalize: bool,
+}
+
+/// What moves a probe's layer, at a momentum of 0.9.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeOptimizer {
+    /// Stochastic gradient descent.
+    Sgd,
+    /// The same with Nesterov's momentum.
+    Nesterov,
+    /// MAE's layer-wise rates, for the weights and not for the bias.
+    Lars,
+    /// apex's, without clipping, for both.
+    Larc,
+}
+
+impl ProbeOptimizer {
+    /// The rule, and what weight decay and adaptation apply to.
+    pub fn rule(self) -> (RuleConfig, DecayScope) {
+        let lars = |flavor| RuleConfig::Lars { momentum: MOMENTUM, trust: TRUST, flavor };
+        match self {
+            Self::Sgd => (RuleConfig::Sgd { momentum: MOMENTUM }, DecayScope::All),
+            Self::Nesterov => (RuleConfig::Nesterov { momentum: MOMENTUM }, DecayScope::All),
+            Self::Lars => (lars(LarsFlavor::Outside), DecayScope::Matrices),
+            Self::Larc => (lars(LarsFlavor::Larc), DecayScope::All),
+        }
+    }
+}
+
+/// MoCo's (He et al. 2020, arXiv 1911.05722, Sec. 4.1).
+const MOCO: Protocol = Protocol {
+    optimizer: ProbeOptimizer::Sgd,
+    lr: 30.0,
+    lr_batch: None,
+    decay: Decay::Drops([60, 80]),
+    granularity: Granularity::Step,
+    warmup_epochs: 0.0,
+    weight_decay: 0.0,
+    epochs: 100,
+    batch_size: 256,
+    feature: FeatureKind::Backbone,
+    normalize: false,
+};
+
+/// What most later ones share: a rate quoted for 256 images, and a cosine that moves per epoch.
+const COSINE: Protocol =
+    Protocol { lr_batch: Some(256), decay: Decay::Cosine, granularity: Granularity::Epoch, ..MOCO };
+
+impl Protocol {
+    /// The linear probe of a run's method.
+    ///
+    /// InstDisc and InvaSpread, measured by nearest neighbours, have MoCo's, and so has CMC, whose
+    /// code has the same rate for ResNets, on the features of both encoders side by side.
+    ///
+    /// # Panics
+    /// If the configuration was not validated.
+    pub fn of(config: &RunConfig) -> Self {
+        use ProbeOptimizer::{Larc, Lars, Nesterov};
+        let width = NetworkSpec::of(config).vit().map(|vit| vit.width);
+        match &config.method {
+            MethodConfig::InstDisc(_)
+            | MethodConfig::InvaSpread(_)
+            | MethodConfig::Cmc(_)
+            | MethodConfig::MocoV1(_)
+            | MethodConfig::MocoV2(_) => MOCO,
+            // Sec. 3.2: 50, 25 and 10 thousand steps of 2048 images, 136 epochs of ImageNet.
+            MethodConfig::Cpc(_) => {
+                let decay = Decay::Drops([59, 88]);
+                Self { lr: 0.1, decay, epochs: 136, batch_size: 2048, ..MOCO }
+            }
+            // github.com/facebookresearch/moco-v3, CONFIG.md: its own rate for transformers.
+            MethodConfig::MocoV3(_) => {
+                let lr = if width.is_some() { 3.0 } else { 0.1 };
+                Self { lr, epochs: 90, batch_size: 1024, ..COSINE }
+            }
+            // github.com/google-research/simclr, README, for CIFAR-10; ImageNet has 90 epochs of
+            // 4096 images at the same rate per image (arXiv 2002.05709, App. B.6).
+            MethodConfig::SimClr(_) | MethodConfig::SimClrV2(_) => Self {
+                optimizer: Nesterov,
+                lr: 0.1,
+                granularity: Granularity::Step,
+                batch_size: 512,
+                ..COSINE
+            },
+            // github.com/google-deepmind/deepmind-research, byol/configs/eval.py; arXiv 2006.07733,
+            // App. D.1, which picks the rate among five.
+            MethodConfig::Byol(_) => Self {
+                optimizer: Nesterov,
+                lr: 0.2,
+                granularity: Granularity::Step,
+                epochs: 80,
+                batch_size: 1024,
+                ..COSINE
+            },
+            // arXiv 2011.10566, App. A, and github.com/facebookresearch/simsiam, main_lincls.py.
+            MethodConfig::SimSiam(_) => {
+                Self { optimizer: Larc, lr: 0.1, epochs: 90, batch_size: 4096, ..COSINE }
+            }
+            // github.com/facebookresearch/swav, eval_linear.py: the rate does not follow the batch.
+            MethodConfig::SwAv(_) => Self { lr: 0.3, lr_batch: None, weight_decay: 1e-6, ..COSINE },
+            // github.com/facebookresearch/dino, eval_linear.py.
+            MethodConfig::Dino(_) => Self { lr: 0.001, feature: dino_feature(width), ..COSINE },
+            // arXiv 2111.06377, App. A.1, Table 10.
+            MethodConfig::Mae(_) => Self {
+                optimizer: Lars,
+                lr: 0.1,
+                granularity: Granularity::Step,
+                warmup_epochs: 10.0,
+                epochs: 90,
+                batch_size: 16_384,
+                normalize: true,
+                ..COSINE
+            },
+        }
+    }
+
+    /// The highest rate of a batch of `images`.
+    pub fn peak(&self, images: usize) -> f64 {
+        self.lr_batch.map_or(self.lr, |quoted| self.lr * images as f64 / quoted as f64)
+    }
+
+    /// The rates of a run in batches of `images`.
+    pub fn schedule(&self, images: usize) -> RateSchedule {
+        RateSchedule {
+            peak: self.peak(images),
+            warmup_epochs: self.warmup_epochs,
+            epochs: self.epochs,
+            decay: self.decay,
+            granularity: self.granularity,
+        }
+    }
+}
+
+/// DINO's feature (Caron et al. 2021, arXiv 2104.14294, App. F.2), by a transformer's width.
+fn dino_feature(width: Option<usize>) -> FeatureKind {
+    match width {
+        Some(BASE_WIDTH..) => FeatureKind::ClassAndPatches,
+        Some(_) => FeatureKind::LastBlocks,
+        None => FeatureKind::Backbone,
+    }
+}
+
+impl Refit {
+    /// How a method's paper fine-tunes: MAE (arXiv 2111.06377, App. A.1, Table 9, ViT-B), SimCLR v2
+    /// (arXiv 2006.10029, Sec. 2.1); the others as their networks are.
+    pub fn of(method: &MethodConfig) -> Self {
+        let (readout, drop_path) = match method {
+            MethodConfig::Mae(_) => (Readout::PatchMean, 0.1),
+            MethodConfig::SimClrV2(_) => (Readout::Projector, 0.0),
+            _ => (Readout::Own, 0.0),
+        };
+        Self { readout, drop_path }
+    }
+}
