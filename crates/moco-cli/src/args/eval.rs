@@ -92,7 +92,8 @@ pub struct SgdArgs {
     /// Passes over the training images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
-    /// Images per step, at most all; they are in memory at once
+    /// Images per step, at most all; they are in memory at once [default: the paper's, or a 64th of the
+    /// images where the rate follows the batch]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_size: Option<u32>,
     /// Normalise features over the batch before the layer, as MAE's probe does

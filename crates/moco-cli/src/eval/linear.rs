@@ -88,7 +88,10 @@ fn changed(
         warmup_epochs,
         weight_decay: args.weight_decay.unwrap_or(usual.weight_decay),
         epochs,
-        batch_size: args.batch_size.map_or(usual.batch_size, |n| n as usize).min(images),
+        batch_size: match args.batch_size {
+            Some(n) => (n as usize).min(images),
+            None => usual.batch_on(images),
+        },
         feature: feature.unwrap_or(usual.feature),
         normalize: args.normalize.unwrap_or(usual.normalize),
         ..usual
@@ -154,7 +157,7 @@ mod tests {
     use clap::Parser;
     use moco::config::{self, DataFacts, load_recipe, resolve};
 
-    /// What `flags` make of the protocol of a recipe's method, on 100 images.
+    /// What `flags` make of the protocol of a recipe's method, on 6,400 images.
     fn protocol(recipe: &str, flags: &str) -> anyhow::Result<Protocol> {
         let mut tree = load_recipe(recipe)?;
         config::set(&mut tree, "data.path", "images".into())?;
@@ -164,15 +167,23 @@ mod tests {
         let Command::Eval(eval) = cli.command else { unreachable!("an evaluation") };
         let Probe::Linear(args) = eval.probe else { unreachable!("a linear probe") };
         let usual = Protocol::of(&resolve(&tree, &facts)?.config);
-        changed(usual, args.feature.map(FeatureKind::from), &args.sgd, 100)
+        changed(usual, args.feature.map(FeatureKind::from), &args.sgd, 6_400)
     }
 
     #[test]
-    fn without_flags_a_probe_is_the_papers_in_a_batch_of_all_images_at_most() {
+    fn without_flags_a_probe_is_the_papers_in_batches_that_fit_the_images() {
         let mae = protocol("mae-small", "").unwrap();
         assert_eq!((mae.batch_size, mae.epochs, mae.normalize), (100, 90, true));
         assert!((mae.peak(mae.batch_size) - 0.1 * 100.0 / 256.0).abs() < 1e-15);
-        assert_eq!(protocol("simclr-small", "").unwrap().optimizer, ProbeOptimizer::Nesterov);
+        let simclr = protocol("simclr-small", "--batch-size 9000").unwrap();
+        assert_eq!((simclr.optimizer, simclr.batch_size), (ProbeOptimizer::Nesterov, 6400));
+        assert_eq!(protocol("moco-v1-small", "").unwrap().batch_size, 256);
+        assert_eq!([10, 100, 3_000, 4_000_000].map(|n| mae_on(n)), [10, 32, 46, 16_384]);
+    }
+
+    /// The batch of MAE's probe on so many images.
+    fn mae_on(images: usize) -> usize {
+        Protocol { batch_size: 16_384, ..protocol("mae-small", "").unwrap() }.batch_on(images)
     }
 
     #[test]

@@ -17,6 +17,11 @@ const TRUST: f64 = 0.001;
 /// Width of DINO's ViT-B, from which on it probes another feature.
 const BASE_WIDTH: usize = 768;
 
+/// Steps of an epoch that a batch in proportion to the images leaves: about MAE's on ImageNet.
+const STEPS: usize = 64;
+/// No batch is made smaller than this.
+const LEAST_BATCH: usize = 32;
+
 /// How a linear probe is trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Protocol {
@@ -155,6 +160,16 @@ impl Protocol {
                 ..COSINE
             },
         }
+    }
+
+    /// Images per step on a data set of so many: the paper's, but where the rate follows the batch
+    /// no more than a 64th of them, since a few steps an epoch teach a layer nothing.
+    pub fn batch_on(&self, images: usize) -> usize {
+        let fitting = match self.lr_batch {
+            Some(_) => (images / STEPS).max(LEAST_BATCH),
+            None => images,
+        };
+        self.batch_size.min(fitting).min(images)
     }
 
     /// The highest rate of a batch of `images`.
