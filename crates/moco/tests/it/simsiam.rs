@@ -127,11 +127,12 @@ fn after_training_on_noise(stop_gradient: bool) -> (f64, f64) {
 }
 
 /// Chen & He 2021, Sec. 4.1 and Fig. 2: without stop-gradient the loss runs to -1 and the spread
-/// of the outputs, 1 when they fill the sphere, falls.
+/// of the outputs, 1 when they fill the sphere, falls. Without: -0.86 and 0.47 (after four times the
+/// steps -0.91 and 0.40); with: -0.34 and 0.91 on a CPU, -0.51 and 0.84 on a GPU.
 #[test]
 fn without_stop_gradient_the_network_collapses() {
     let (loss, spread) = after_training_on_noise(false);
-    assert!(loss < -0.8 && spread < 0.6, "without: loss {loss:.3}, spread {spread:.3}");
+    assert!(loss < -0.8 && spread < 0.55, "without: loss {loss:.3}, spread {spread:.3}");
     let (loss, spread) = after_training_on_noise(true);
-    assert!(loss > -0.5 && spread > 0.8, "with: loss {loss:.3}, spread {spread:.3}");
+    assert!(loss > -0.6 && spread > 0.75, "with: loss {loss:.3}, spread {spread:.3}");
 }
