@@ -93,7 +93,7 @@ pub struct SgdArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: Option<u32>,
     /// Images per step, at most all; they are in memory at once [default: the paper's, or a 64th of the
-    /// images where the rate follows the batch]
+    /// images where its rate follows the batch; the rate is then that of the published batch]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_size: Option<u32>,
     /// Normalise features over the batch before the layer, as MAE's probe does

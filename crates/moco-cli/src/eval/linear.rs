@@ -72,6 +72,10 @@ fn changed(
     args: &SgdArgs,
     images: usize,
 ) -> anyhow::Result<Protocol> {
+    let usual = match args.batch_size {
+        Some(n) => Protocol { batch_size: (n as usize).min(images), ..usual },
+        None => usual.fitted(images),
+    };
     let epochs = args.epochs.map_or(usual.epochs, |epochs| epochs as usize);
     let in_proportion = usual.warmup_epochs * epochs as f64 / usual.epochs as f64;
     let warmup_epochs = args.warmup_epochs.unwrap_or(in_proportion);
@@ -88,10 +92,6 @@ fn changed(
         warmup_epochs,
         weight_decay: args.weight_decay.unwrap_or(usual.weight_decay),
         epochs,
-        batch_size: match args.batch_size {
-            Some(n) => (n as usize).min(images),
-            None => usual.batch_on(images),
-        },
         feature: feature.unwrap_or(usual.feature),
         normalize: args.normalize.unwrap_or(usual.normalize),
         ..usual
@@ -174,16 +174,12 @@ mod tests {
     fn without_flags_a_probe_is_the_papers_in_batches_that_fit_the_images() {
         let mae = protocol("mae-small", "").unwrap();
         assert_eq!((mae.batch_size, mae.epochs, mae.normalize), (100, 90, true));
-        assert!((mae.peak(mae.batch_size) - 0.1 * 100.0 / 256.0).abs() < 1e-15);
+        assert!((mae.peak(mae.batch_size) - 6.4).abs() < 1e-12, "the rate of the published batch");
+        let asked = protocol("mae-small", "--batch-size 512").unwrap();
+        assert!((asked.peak(asked.batch_size) - 0.2).abs() < 1e-15, "0.1 for 256 images");
         let simclr = protocol("simclr-small", "--batch-size 9000").unwrap();
         assert_eq!((simclr.optimizer, simclr.batch_size), (ProbeOptimizer::Nesterov, 6400));
         assert_eq!(protocol("moco-v1-small", "").unwrap().batch_size, 256);
-        assert_eq!([10, 100, 3_000, 4_000_000].map(|n| mae_on(n)), [10, 32, 46, 16_384]);
-    }
-
-    /// The batch of MAE's probe on so many images.
-    fn mae_on(images: usize) -> usize {
-        Protocol { batch_size: 16_384, ..protocol("mae-small", "").unwrap() }.batch_on(images)
     }
 
     #[test]

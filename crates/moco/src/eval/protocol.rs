@@ -162,14 +162,18 @@ impl Protocol {
         }
     }
 
-    /// Images per step on a data set of so many: the paper's, but where the rate follows the batch
-    /// no more than a 64th of them, since a few steps an epoch teach a layer nothing.
-    pub fn batch_on(&self, images: usize) -> usize {
-        let fitting = match self.lr_batch {
-            Some(_) => (images / STEPS).max(LEAST_BATCH),
-            None => images,
-        };
-        self.batch_size.min(fitting).min(images)
+    /// The same for a data set of so many images. Where the rate follows the batch, batches are a
+    /// 64th of the images at most, since a few steps an epoch teach a layer nothing; the rate stays
+    /// that of the published batch, since LARS moves by a share of the weights at each step.
+    pub fn fitted(self, images: usize) -> Self {
+        let fitting = (images / STEPS).max(LEAST_BATCH);
+        match self.lr_batch {
+            Some(_) if self.batch_size > fitting => {
+                let lr = self.peak(self.batch_size);
+                Self { batch_size: fitting.min(images), lr, lr_batch: None, ..self }
+            }
+            _ => Self { batch_size: self.batch_size.min(images), ..self },
+        }
     }
 
     /// The highest rate of a batch of `images`.

@@ -160,6 +160,22 @@ fn probes_are_the_published_ones() {
     }
 }
 
+/// A 64th of the images, at the rate of the published batch; no batch of fewer than 32 where there
+/// are so many, and none that is larger than published.
+#[test]
+fn batches_of_the_probes_fit_the_images() {
+    let mae = protocol("mae-imagenet");
+    for (images, batch) in [(10, 10), (100, 32), (3_000, 46), (50_000, 781), (4_000_000, 16_384)] {
+        let fitted = mae.clone().fitted(images);
+        assert_eq!(fitted.batch_size, batch);
+        assert!((fitted.peak(batch) - 6.4).abs() < 1e-12);
+    }
+    for (images, batch) in [(100, 100), (3_000, 256)] {
+        let fitted = protocol("moco-v2-imagenet").fitted(images);
+        assert_eq!((fitted.batch_size, fitted.peak(batch)), (batch, 30.0));
+    }
+}
+
 /// MAE's over ImageNet, 78 steps an epoch: the line, the peak, the middle of the cosine, its end.
 /// MoCo's at the epochs of its two drops.
 #[test]
