@@ -9,6 +9,7 @@ the paper only: a queue of a moving average's outputs, whose entries are further
 from copy import deepcopy
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightly.loss import NTXentLoss
@@ -113,17 +114,18 @@ def online(widths: list[int]) -> nn.Module:
     return stack(backbone=backbone(), projector=head)
 
 
-def trajectory(name: str, stream: int) -> GoldenFile:
-    """Five steps of LARS with the rate inside its buffer."""
-    rng = random(stream)
-    widths, loss_of = HEADS[name], nt_xent if name == "simclr" else nt_xent_sum
+def start(rng: np.random.Generator, widths: list[int]) -> tuple[dict, dict[str, Tensor]]:
+    """Weights of the network, and what a trajectory is given: those, the views and the rates."""
     params = {"online": random_parameters(online(widths), rng)}
     view1, view2 = views_of(rng, BATCH, [SIZE, SIZE])
-    inputs = initial(params) | {
-        "view1": view1,
-        "view2": view2,
-        "lr": table(LR * warm_cosine(t, STEPS, 2) for t in range(STEPS)),
-    }
+    rates = table(LR * warm_cosine(t, STEPS, 2) for t in range(STEPS))
+    return params, initial(params) | {"view1": view1, "view2": view2, "lr": rates}
+
+
+def trajectory(name: str, stream: int) -> GoldenFile:
+    """Five steps of LARS with the rate inside its buffer."""
+    widths, loss_of = HEADS[name], nt_xent if name == "simclr" else nt_xent_sum
+    params, inputs = start(random(stream), widths)
 
     def run(dtype: torch.dtype) -> dict[str, Tensor]:
         net = load(online(widths), params["online"], dtype)
@@ -156,12 +158,8 @@ def memory_trajectory(stream: int) -> GoldenFile:
     """Five steps of v1's network with a memory: 16 keys a step, 40 places."""
     rng, momentum, places = random(stream), 0.9, 40
     widths = HEADS["simclr"]
-    params = {"online": random_parameters(online(widths), rng)}
-    view1, view2 = views_of(rng, BATCH, [SIZE, SIZE])
-    inputs = initial(params) | {
-        "view1": view1,
-        "view2": view2,
-        "lr": table(LR * warm_cosine(t, STEPS, 2) for t in range(STEPS)),
+    params, inputs = start(rng, widths)
+    inputs |= {
         "initial.queue.keys": F.normalize(normal(rng, places, widths[-1])),
         "initial.queue.owners": torch.full((places,), -1.0),
     }

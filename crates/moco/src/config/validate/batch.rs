@@ -47,6 +47,7 @@ impl RunConfig {
         }
         Ok(())
     }
+
     /// The error of a batch whose parts are single images, and why they must not be.
     pub(super) fn refuse_single_images(&self, why: &str) -> Result<(), ConfigError> {
         let (batch, parts) = (self.train.batch_size, self.optim.accumulate);
