@@ -17,7 +17,7 @@
 use std::ops::Range;
 
 use super::shape::{Span, spans, units};
-use super::sink::{Channels, Sink};
+use super::sink::{Channels, Sink, put_tile};
 use super::window::{Panels, Window};
 use crate::Isa;
 use crate::gemm::{Dims, Fetch, Finish, Panel, Strided, multiply, multiply_into};
@@ -332,15 +332,9 @@ impl<S: Simd, K: Sink> Finish<S> for IntoSink<'_, S, K> {
             Some(states) => states,
             None => [0, N - 1].map(|j| self.sink.begin(s, self.at[j], sums[0][j])),
         };
-        for r in 0..R {
-            // SAFETY: the block has this row; the pixels are this job's own.
-            unsafe {
-                let pixel = *self.pixels.get_unchecked(row + r);
-                for j in 0..N {
-                    self.sink.put(s, &mut states[j], pixel, self.at[j], sums[r][j]);
-                }
-            }
-        }
+        let pixels = &self.pixels[row..row + R];
+        // SAFETY: the block has these rows; the pixels are this job's own.
+        unsafe { put_tile(s, self.sink, &mut states, pixels, &self.at, &sums) };
         self.states = Some(states);
     }
 }

@@ -66,8 +66,25 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_first(self, p: *mut f32, v: __m256, n: usize) {
-        // SAFETY: masked-off lanes are not accessed; the others are the caller's `n`.
-        unsafe { _mm256_maskstore_ps(p, mask(n), v) }
+        // Not `maskstore`: on Zen it is microcode, and takes as long as twelve whole stores.
+        // SAFETY: the parts that are written make up the caller's `n` floats.
+        unsafe {
+            let (mut low, mut at) = (_mm256_castps256_ps128(v), p);
+            if n & 8 != 0 {
+                return self.store(p, v);
+            }
+            if n & 4 != 0 {
+                _mm_storeu_ps(at, low);
+                (low, at) = (_mm256_extractf128_ps::<1>(v), at.add(4));
+            }
+            if n & 2 != 0 {
+                _mm_storel_pd(at.cast(), _mm_castps_pd(low));
+                (low, at) = (_mm_movehl_ps(low, low), at.add(2));
+            }
+            if n & 1 != 0 {
+                _mm_store_ss(at, low);
+            }
+        }
     }
     #[inline(always)]
     unsafe fn transpose(
