@@ -13,8 +13,8 @@ use std::ops::Range;
 
 use super::input::{Slabs, Source, input_tiles};
 use super::transform::{OneWay, both_ways};
-use super::weights::{Kernels, transform_weights};
-use super::{POINTS, Scheme, Tile, Tiles, phases, transform};
+use super::weights::{Kernels, transform_weights, weight_slabs};
+use super::{Scheme, Tile, Tiles, phases, transform};
 use crate::Isa;
 use crate::conv::pack::WeightView;
 use crate::conv::shape::{ConvShape, Span, spans};
@@ -46,7 +46,8 @@ pub(crate) struct WinogradForward<'a> {
     images: usize,
     tiles: Tiles,
     kernels: Kernels<'a>,
-    /// The transformed weights of the fused arrangement, `[panel][36][cin][output]`.
+    /// The transformed weights of the fused arrangement, panel by panel, each as [`weight_slabs`] has
+    /// them.
     transformed: Option<Kept>,
 }
 
@@ -86,13 +87,13 @@ impl<'a> WinogradForward<'a> {
     ) -> Self {
         let fused = source.channels <= fused_channels(kernels.scheme);
         let transformed = fused.then(|| {
-            let outputs = kernels.view.outputs.next_multiple_of(isa.lanes());
-            let depth = kernels.view.channels;
-            let mut out = Kept::new(POINTS * depth * outputs);
             let panel = isa.panel_width();
-            for_each_chunk(&mut out, POINTS * depth * panel, |i, out| {
-                let width = out.len() / (POINTS * depth);
-                isa.run(Weights { kernels, channels: 0..depth, first: i * panel, width, out });
+            let outputs = kernels.view.outputs.next_multiple_of(isa.lanes());
+            let slabs = weight_slabs(kernels.view.channels, panel);
+            let mut out = Kept::new(outputs.div_ceil(panel) * slabs.len());
+            for_each_chunk(&mut out, slabs.len(), |i, out| {
+                let outputs = (i * panel, panel.min(outputs - i * panel));
+                isa.run(Weights { kernels, outputs, slabs, out });
             });
             out
         });
@@ -178,12 +179,12 @@ fn fused_channels(scheme: Scheme) -> usize {
     }
 }
 
-/// Transforms some weights.
+/// Transforms the weights of one panel.
 struct Weights<'a> {
     kernels: Kernels<'a>,
-    channels: Range<usize>,
-    first: usize,
-    width: usize,
+    /// The first, and how many.
+    outputs: (usize, usize),
+    slabs: Slabs,
     out: &'a mut [f32],
 }
 
@@ -192,7 +193,8 @@ impl Kernel for Weights<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        transform_weights(s, self.kernels, self.channels, self.first, self.width, self.out);
+        let Weights { kernels, outputs, slabs, out } = self;
+        transform_weights(s, kernels, 0..kernels.view.channels, outputs, out, slabs);
     }
 }
 
@@ -229,12 +231,13 @@ impl<K: Sink> Kernel for FusedJob<'_, K> {
             input_tiles(s, conv.kernels.scheme, conv.source, conv.pad, tiles, zeros, block, slabs);
         }
         let outputs = conv.kernels.view.outputs;
-        for first in (0..outputs).step_by(panel) {
+        let kernels = weight_slabs(depth, panel);
+        for (first, weights) in (0..outputs).step_by(panel).zip(weights.chunks(kernels.len())) {
             let lanes = panel.min(outputs - first);
             let width = lanes.next_multiple_of(S::LANES);
-            let weights = &weights[first * POINTS * depth..][..width * POINTS * depth];
             let scheme = conv.kernels.scheme;
-            let layout = Layout { scheme, slabs, products, tiles: count, width, far: false };
+            let layout =
+                Layout { scheme, slabs, kernels, products, tiles: count, width, far: false };
             multiply_points(s, layout, (tiles, 0..depth), weights, sums);
             write_outputs(s, conv, span, first..first + lanes, (sums, products), job, sink);
         }
@@ -291,14 +294,17 @@ impl<K: Sink> Kernel for PanelJob<'_, K> {
         let width = outputs.len().next_multiple_of(S::LANES);
         let products = Slabs::new(conv.kernels.scheme.sums(), count, width);
         let depth = conv.source.channels;
-        let mut memory = Scratch::new(products.len() + LINE + POINTS * PHASED_DEPTH * width);
+        let kernels = weight_slabs(PHASED_DEPTH.min(depth), width);
+        let mut memory = Scratch::new(products.len() + LINE + kernels.len());
         let mut scratch = &mut *memory;
         let sums = cut(&mut scratch, products.len());
         for start in (0..depth).step_by(PHASED_DEPTH) {
             let channels = start..depth.min(start + PHASED_DEPTH);
-            transform_weights(s, conv.kernels, channels.clone(), outputs.start, width, scratch);
+            let panel = (outputs.start, width);
+            transform_weights(s, conv.kernels, channels.clone(), panel, scratch, kernels);
             let scheme = conv.kernels.scheme;
-            let layout = Layout { scheme, slabs, products, tiles: count, width, far: true };
+            let layout =
+                Layout { scheme, slabs, kernels, products, tiles: count, width, far: true };
             multiply_points(s, layout, (tiles, channels), scratch, sums);
         }
         write_outputs(s, conv, span, outputs, (sums, products), job, sink);
@@ -310,6 +316,7 @@ impl<K: Sink> Kernel for PanelJob<'_, K> {
 struct Layout {
     scheme: Scheme,
     slabs: Slabs,
+    kernels: Slabs,
     products: Slabs,
     tiles: usize,
     width: usize,
@@ -318,7 +325,7 @@ struct Layout {
 }
 
 /// The products of `tiles` (over `channels` of their depth) and `weights`
-/// (`[36][channels][width]`); sums are begun at channel 0 and added to afterwards.
+/// (as `layout.kernels` has them); sums are begun at channel 0 and added to afterwards.
 #[inline(always)]
 fn multiply_points<S: Simd>(
     s: S,
@@ -327,14 +334,13 @@ fn multiply_points<S: Simd>(
     weights: &[f32],
     sums: &mut [f32],
 ) {
-    let Layout { scheme, slabs, products, tiles: tiles_in_span, width, far } = layout;
+    let Layout { scheme, slabs, kernels, products, tiles: tiles_in_span, width, far } = layout;
     let depth = channels.len();
     for sum in 0..scheme.sums() {
         let sums = &mut sums[sum * products.slab..][..products.slab];
         for (term, (input, point)) in scheme.products_of_sum(sum).enumerate() {
             let begun = channels.start > 0 || term > 0;
-            let data = &weights[point * depth * width..][..depth * width];
-            let b = Panel { data, stride: width };
+            let b = Panel { data: &weights[point * kernels.slab..], stride: kernels.pitch };
             for (row, tiles) in (0..tiles_in_span).step_by(BLOCK).zip(tiles.chunks(slabs.len())) {
                 let rows = BLOCK.min(tiles_in_span - row);
                 let fetch = Fetch { columns: &[], rows: far.then_some(slabs.len()) };

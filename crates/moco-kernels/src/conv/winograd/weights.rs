@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::input::Slabs;
 use super::transform::both_ways;
 use super::{POINTS, Scheme, phases, transform};
 use crate::conv::pack::{WeightView, load_square};
@@ -16,6 +17,11 @@ pub(super) struct Kernels<'a> {
     pub scheme: Scheme,
 }
 
+/// How the transformed weights of one panel of outputs lie in memory, a row per channel: 36 slabs.
+pub(super) fn weight_slabs(channels: usize, panel_width: usize) -> Slabs {
+    Slabs::new(POINTS, channels, panel_width)
+}
+
 /// Writes `[36][channel][output]` for `channels` of the depth and `width` outputs from `first` on,
 /// a multiple of the vector length; outputs beyond the last are zeros.
 #[inline(always)]
@@ -23,15 +29,17 @@ pub(super) fn transform_weights<S: Simd>(
     s: S,
     kernels: Kernels,
     channels: Range<usize>,
-    first: usize,
-    width: usize,
+    outputs: (usize, usize),
     out: &mut [f32],
+    slabs: Slabs,
 ) {
-    let count = channels.len();
-    assert!(out.len() >= POINTS * count * width && width.is_multiple_of(S::LANES));
+    let (first, width) = outputs;
+    assert!(slabs.count == POINTS && out.len() >= slabs.len());
+    assert!(channels.len() * slabs.pitch <= slabs.slab);
+    assert!(width <= slabs.pitch && width.is_multiple_of(S::LANES));
     let mut squares = [[[0.0; 16]; 16]; 2];
-    for lane in (0..width).step_by(S::LANES) {
-        for (row, channel) in channels.clone().enumerate() {
+    for (row, channel) in channels.enumerate() {
+        for lane in (0..width).step_by(S::LANES) {
             let kernel = load_kernels(s, kernels, first + lane, channel, &mut squares);
             let transformed = match kernels.scheme {
                 Scheme::Stride1 => both_ways(s, transform::Weights, kernel),
@@ -39,9 +47,9 @@ pub(super) fn transform_weights<S: Simd>(
             };
             for y in 0..6 {
                 for x in 0..6 {
-                    let at = ((y * 6 + x) * count + row) * width + lane;
-                    // SAFETY: a point below 36, `row < count`, `lane + LANES <= width`: within the
-                    // asserted length.
+                    let at = (y * 6 + x) * slabs.slab + row * slabs.pitch + lane;
+                    // SAFETY: a point below 36, a row of its slab, `lane + LANES <= width`: within
+                    // the asserted lengths.
                     unsafe { s.store(out.as_mut_ptr().add(at), transformed[y][x]) };
                 }
             }
