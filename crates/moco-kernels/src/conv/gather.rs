@@ -60,11 +60,11 @@ impl Placement {
 
 /// Depth of a block: 256 rows of a 32-wide panel are 32 KiB, two thirds of a first-level cache.
 const DEPTH_BLOCK: usize = 256;
-/// Columns that are gathered at once.
-const WHOLE_DEPTH: usize = 1024;
-/// Floats of a job's gathered rows, or of a block of them and the sums: 384 KiB of a second-level
+/// Columns that are gathered at once: a 3x3 kernel over 256 channels.
+const WHOLE_DEPTH: usize = 2304;
+/// Floats of a job's gathered rows, or of a block of them and the sums: 256 KiB of a second-level
 /// cache.
-const JOB_FLOATS: usize = 96 << 10;
+const JOB_FLOATS: usize = 64 << 10;
 const MAX_ROWS: usize = 240;
 /// Jobs that a layer of few points is cut into, by its outputs: eleven like jobs are six for one of
 /// two threads and five for the other.

@@ -6,7 +6,7 @@ mod scalar;
 mod tests;
 
 use crate::Isa;
-use crate::threads::{filled, for_each_chunk};
+use crate::threads::{Disjoint, filled, for_each_chunk};
 use rows::{AverageImage, AverageSpread, MaxBackward, MaxRow};
 
 /// A square max-pool over NHWC maps, as `torch.nn.MaxPool2d` defines it (padding never wins, floor
@@ -64,30 +64,51 @@ impl PoolShape {
     }
 }
 
-/// The largest value of each window, and where in the window it is (`ky * k + kx`, the first of
-/// equals), which [`max_pool_backward`] needs. A NaN in a window wins, as in PyTorch.
+/// The largest value of each window. A NaN in a window wins, as in PyTorch.
+///
+/// # Shapes
+/// `x` `[n, h, w, c]`; returns `[n, out_h, out_w, c]`.
+///
+/// # Panics
+/// When `x` does not have its shape's length or the window is out of range.
+pub fn max_pool(isa: Isa, shape: &PoolShape, x: &[f32]) -> Vec<f32> {
+    max_rows::<false>(isa, shape, x, &mut [])
+}
+
+/// [`max_pool`], and where in its window each value is (`ky * k + kx`, the first of equals), which
+/// [`max_pool_backward`] needs.
 ///
 /// # Shapes
 /// `x` `[n, h, w, c]`; returns `[n, out_h, out_w, c]` twice.
 ///
 /// # Panics
-/// When `x` does not have its shape's length or the window is out of range.
+/// As [`max_pool`].
 pub fn max_pool_forward(isa: Isa, shape: &PoolShape, x: &[f32]) -> (Vec<f32>, Vec<u8>) {
+    let mut positions = vec![0; shape.out_len()];
+    (max_rows::<true>(isa, shape, x, &mut positions), positions)
+}
+
+/// `positions` has one place per output, or none.
+fn max_rows<const POSITIONS: bool>(
+    isa: Isa,
+    shape: &PoolShape,
+    x: &[f32],
+    positions: &mut [u8],
+) -> Vec<f32> {
     shape.check();
     assert_eq!(x.len(), shape.x_len(), "x is [n, h, w, c] of {shape:?}");
-    let mut positions = vec![0; shape.out_len()];
     let row = shape.out_w() * shape.c;
-    let shared = crate::threads::Disjoint::new(&mut positions);
+    let places = if POSITIONS { row } else { 0 };
+    let shared = Disjoint::new(positions);
     // SAFETY: a job writes one output row of both, and all rows have a job.
-    let out = unsafe {
+    unsafe {
         filled(shape.out_len(), |out| {
             for_each_chunk(out, row, |i, out| {
-                let positions = shared.slice(i * row..(i + 1) * row);
-                isa.run(MaxRow { shape, x, row: i, out, positions });
+                let positions = shared.slice(i * places..(i + 1) * places);
+                isa.run(MaxRow::<POSITIONS> { shape, x, row: i, out, positions });
             });
         })
-    };
-    (out, positions)
+    }
 }
 
 /// `dx` of [`max_pool_forward`] from `d_out` and the positions that it returned.

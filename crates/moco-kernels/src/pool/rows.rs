@@ -6,17 +6,18 @@ use std::ops::Range;
 use super::PoolShape;
 use crate::simd::{Kernel, Simd, load_n, store_n};
 
-/// One output row of a max-pool.
-pub(super) struct MaxRow<'a> {
+/// One output row of a max-pool, with or without the places of the maxima.
+pub(super) struct MaxRow<'a, const POSITIONS: bool> {
     pub shape: &'a PoolShape,
     pub x: &'a [f32],
     /// Among all output rows of the batch.
     pub row: usize,
     pub out: &'a mut [MaybeUninit<f32>],
+    /// As long as `out`, or empty.
     pub positions: &'a mut [u8],
 }
 
-impl Kernel for MaxRow<'_> {
+impl<const POSITIONS: bool> Kernel for MaxRow<'_, POSITIONS> {
     type Out = ();
 
     #[inline(always)]
@@ -42,7 +43,9 @@ impl Kernel for MaxRow<'_> {
                 let to = ox * c + first;
                 for i in 0..n {
                     out[to + i].write(best.values[i]);
-                    positions[to + i] = best.positions[i] as u8;
+                    if POSITIONS {
+                        positions[to + i] = best.positions[i] as u8;
+                    }
                 }
             }
         }

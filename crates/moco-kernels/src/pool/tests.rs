@@ -28,6 +28,7 @@ fn max_pool_is_the_definition_exactly() {
         for isa in isas() {
             let (out, got) = max_pool_forward(isa, &shape, &x);
             assert_eq!((&out, &got), (&expected, &positions), "{isa:?} {shape:?}");
+            assert_eq!(max_pool(isa, &shape, &x), expected, "{isa:?} {shape:?}");
             // At most nine gradients meet in one input.
             assert!(relative_error(&max_pool_backward(isa, &shape, &d_out, &got), &dx) < 1e-6);
         }

@@ -11,7 +11,8 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use moco_kernels::Isa;
 use moco_kernels::pool::{
-    PoolShape, average_pool_backward, average_pool_forward, max_pool_backward, max_pool_forward,
+    self, PoolShape, average_pool_backward, average_pool_forward, max_pool_backward,
+    max_pool_forward,
 };
 use std::sync::Arc;
 
@@ -33,7 +34,9 @@ trait PoolOps: Backend {
 
 impl PoolOps for Flex {
     fn max_pool(x: FlexTensor, isa: Isa) -> FlexTensor {
-        run(x, isa).0
+        let x = contiguous(x);
+        let shape = pool_shape(&x);
+        tensor(pool::max_pool(isa, &shape, slice(&x)), out_dims(&shape))
     }
 
     fn average_pool(x: FlexTensor, isa: Isa) -> FlexTensor {
@@ -57,11 +60,18 @@ impl<C: CheckpointStrategy> PoolOps for Autodiff<Flex, C> {
 
 fn run(x: FlexTensor, isa: Isa) -> (FlexTensor, Saved) {
     let x = contiguous(x);
-    let [n, h, w, c] = x.layout().shape().dims();
-    let shape = PoolShape { n, h, w, c, k: 3, stride: 2, pad: 1 };
+    let shape = pool_shape(&x);
     let (out, positions) = max_pool_forward(isa, &shape, slice(&x));
-    let out = tensor(out, [n, shape.out_h(), shape.out_w(), c]);
-    (out, Saved { shape, positions: Arc::new(positions), isa })
+    (tensor(out, out_dims(&shape)), Saved { shape, positions: Arc::new(positions), isa })
+}
+
+fn pool_shape(x: &FlexTensor) -> PoolShape {
+    let [n, h, w, c] = x.layout().shape().dims();
+    PoolShape { n, h, w, c, k: 3, stride: 2, pad: 1 }
+}
+
+fn out_dims(shape: &PoolShape) -> [usize; 4] {
+    [shape.n, shape.out_h(), shape.out_w(), shape.c]
 }
 
 /// The backward pass.
