@@ -13,6 +13,81 @@ pub fn peak_rate(optim: &OptimConfig, train: &TrainConfig) -> f64 {
     optim.lr * train.batch_size as f64 / optim.lr_batch as f64
 }
 
+/// A learning rate over a run: a line from 0 to the peak, then its shape over what is left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RateSchedule {
+    /// The highest rate.
+    pub peak: f64,
+    /// Epochs of linear warm-up, fewer than `epochs`.
+    pub warmup_epochs: f64,
+    /// Epochs of the run.
+    pub epochs: usize,
+    /// What follows the warm-up.
+    pub decay: Decay,
+    /// Whether the rate moves at every step, or holds what it was at its epoch's start.
+    pub granularity: Granularity,
+}
+
+/// How a rate falls after its warm-up.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decay {
+    /// It does not.
+    Constant,
+    /// Along half a cosine to this rate.
+    Cosine(f64),
+    /// From each of these epochs on, ascending and counted from the begin of the run, a share of the
+    /// peak: (epoch, share).
+    Steps(Vec<(f64, f64)>),
+}
+
+impl RateSchedule {
+    /// That of a pre-training run.
+    pub fn of(optim: &OptimConfig, train: &TrainConfig) -> Self {
+        let decay = match &optim.schedule {
+            ScheduleConfig::Constant => Decay::Constant,
+            ScheduleConfig::Cosine { end } => Decay::Cosine(*end),
+            ScheduleConfig::Step { milestones, gamma } => {
+                Decay::drops(milestones.iter().map(|&epoch| epoch as f64), *gamma)
+            }
+            ScheduleConfig::Factors { milestones, factors } => {
+                let epochs = milestones.iter().map(|&epoch| epoch as f64);
+                Decay::Steps(epochs.zip(factors.iter().copied()).collect())
+            }
+        };
+        Self {
+            peak: peak_rate(optim, train),
+            warmup_epochs: optim.warmup_epochs,
+            epochs: train.epochs,
+            decay,
+            granularity: optim.granularity,
+        }
+    }
+
+    /// The rate of step `step`, from 0, in a run of `per_epoch` steps an epoch.
+    pub fn at(&self, step: usize, per_epoch: usize) -> f64 {
+        let at = position(self.granularity, step, per_epoch);
+        let (peak, warmup) = (self.peak, self.warmup_epochs);
+        if at < warmup {
+            return peak * at / warmup;
+        }
+        match &self.decay {
+            Decay::Constant => peak,
+            Decay::Cosine(end) => cosine(peak, *end, (at - warmup) / (self.epochs as f64 - warmup)),
+            Decay::Steps(steps) => {
+                let last = steps.iter().rev().find(|(epoch, _)| at >= *epoch);
+                last.map_or(peak, |(_, share)| peak * share)
+            }
+        }
+    }
+}
+
+impl Decay {
+    /// Multiplied by `factor` at each of the epochs.
+    pub fn drops(epochs: impl Iterator<Item = f64>, factor: f64) -> Self {
+        Self::Steps((1..).zip(epochs).map(|(i, epoch)| (epoch, factor.powi(i))).collect())
+    }
+}
+
 /// The learning rate of a step.
 ///
 /// The peak is `lr * batch_size / lr_batch`. With W warm-up epochs the rate first rises linearly
@@ -24,21 +99,7 @@ pub fn learning_rate(
     step: usize,
     steps_per_epoch: usize,
 ) -> f64 {
-    let peak = peak_rate(optim, train);
-    let at = position(optim, step, steps_per_epoch);
-    let (warmup, epochs) = (optim.warmup_epochs, train.epochs as f64);
-    if at < warmup {
-        return peak * at / warmup;
-    }
-    let passed = |milestones: &[usize]| milestones.iter().filter(|&&m| at >= m as f64).count();
-    match &optim.schedule {
-        ScheduleConfig::Constant => peak,
-        ScheduleConfig::Cosine { end } => cosine(peak, *end, (at - warmup) / (epochs - warmup)),
-        ScheduleConfig::Step { milestones, gamma } => peak * gamma.powi(passed(milestones) as i32),
-        ScheduleConfig::Factors { milestones, factors } => {
-            peak * passed(milestones).checked_sub(1).map_or(1.0, |last| factors[last])
-        }
-    }
+    RateSchedule::of(optim, train).at(step, steps_per_epoch)
 }
 
 /// The weight decay of a step: the same throughout, or along a cosine to its end.
@@ -48,16 +109,39 @@ pub fn weight_decay(
     step: usize,
     steps_per_epoch: usize,
 ) -> f64 {
-    let progress = position(optim, step, steps_per_epoch) / train.epochs as f64;
+    let progress = position(optim.granularity, step, steps_per_epoch) / train.epochs as f64;
     optim
         .weight_decay_end
         .map_or(optim.weight_decay, |end| cosine(optim.weight_decay, end, progress))
 }
 
 /// Epochs done, in whole ones if the schedule moves once per epoch.
-fn position(optim: &OptimConfig, step: usize, steps_per_epoch: usize) -> f64 {
-    match optim.granularity {
+fn position(granularity: Granularity, step: usize, steps_per_epoch: usize) -> f64 {
+    match granularity {
         Granularity::Epoch => (step / steps_per_epoch) as f64,
         Granularity::Step => step as f64 / steps_per_epoch as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_held_within_an_epoch_where_they_are_to_be() {
+        let steps = RateSchedule {
+            peak: 2.0,
+            warmup_epochs: 1.0,
+            epochs: 5,
+            decay: Decay::Cosine(0.0),
+            granularity: Granularity::Step,
+        };
+        let epochs = RateSchedule { granularity: Granularity::Epoch, ..steps.clone() };
+        for step in 0..50 {
+            assert_eq!(epochs.at(step, 10), steps.at(step / 10 * 10, 10), "step {step}");
+        }
+        assert_eq!([0, 5, 10].map(|step| steps.at(step, 10)), [0.0, 1.0, 2.0]);
+        // Halfway between the warm-up and the end: half the peak.
+        assert!((steps.at(30, 10) - 1.0).abs() < 1e-15);
     }
 }

@@ -6,7 +6,7 @@ use crate::args::{LinearArgs, ProbeRule, Schedule, SgdArgs, Solver};
 use crate::console::Stage;
 use anyhow::ensure;
 use moco::config::FeatureKind;
-use moco::eval::{self, Accuracy, Decay, LinearProbe, Logistic, ProbeOptimizer, Protocol};
+use moco::eval::{self, Accuracy, LinearProbe, Logistic, ProbeDecay, ProbeOptimizer, Protocol};
 use serde_json::{Value, json};
 
 const STAGE: &str = "linear probe: steps";
@@ -98,12 +98,12 @@ fn changed(
     })
 }
 
-fn decay(usual: Decay, asked: Option<Schedule>) -> Decay {
+fn decay(usual: ProbeDecay, asked: Option<Schedule>) -> ProbeDecay {
     match (asked, usual) {
         (None, usual) => usual,
-        (Some(Schedule::Cosine), _) => Decay::Cosine,
-        (Some(Schedule::Drops), Decay::Drops(percentages)) => Decay::Drops(percentages),
-        (Some(Schedule::Drops), Decay::Cosine) => Decay::Drops([60, 80]),
+        (Some(Schedule::Cosine), _) => ProbeDecay::Cosine,
+        (Some(Schedule::Drops), ProbeDecay::Drops(percentages)) => ProbeDecay::Drops(percentages),
+        (Some(Schedule::Drops), ProbeDecay::Cosine) => ProbeDecay::Drops([60, 80]),
     }
 }
 
@@ -118,8 +118,8 @@ fn described(probe: &LinearProbe) -> Value {
         "optimizer": name(protocol.optimizer),
         "lr": protocol.peak(protocol.batch_size),
         "schedule": match protocol.decay {
-            Decay::Cosine => "cosine".to_owned(),
-            Decay::Drops([first, second]) => format!("drops at {first} % and {second} %"),
+            ProbeDecay::Cosine => "cosine".to_owned(),
+            ProbeDecay::Drops([first, second]) => format!("drops at {first} % and {second} %"),
         },
         "warmup_epochs": protocol.warmup_epochs,
         "weight_decay": protocol.weight_decay,
@@ -189,12 +189,12 @@ mod tests {
         let changed = protocol("mae-small", flags).unwrap();
         assert_eq!(changed.optimizer, ProbeOptimizer::Sgd);
         assert_eq!(changed.peak(changed.batch_size), 0.5, "the rate as it is");
-        assert_eq!(changed.decay, Decay::Drops([60, 80]));
+        assert_eq!(changed.decay, ProbeDecay::Drops([60, 80]));
         assert_eq!((changed.warmup_epochs, changed.weight_decay), (0.0, 0.01));
         assert_eq!((changed.epochs, changed.batch_size, changed.normalize), (9, 32, false));
         assert_eq!(changed.feature, FeatureKind::LastBlocks);
         let cpc = protocol("cpc-small", "--schedule drops --normalize").unwrap();
-        assert_eq!((cpc.decay, cpc.normalize), (Decay::Drops([59, 88]), true));
+        assert_eq!((cpc.decay, cpc.normalize), (ProbeDecay::Drops([59, 88]), true));
     }
 
     #[test]

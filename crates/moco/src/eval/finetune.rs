@@ -5,12 +5,13 @@
 //! arXiv 2106.08254), as MAE does. With few labels this is what tells encoders apart.
 
 use super::classifier::{Classifier, cross_entropy, soft_cross_entropy, training_images};
-use super::{Accuracy, Decay, FrozenEncoder, Mix, Mixing, RateSchedule, Refit};
+use super::{Accuracy, FrozenEncoder, Mix, Mixing, Refit};
 use crate::batch::{Batch, pixels_to_tensor, to_host};
 use crate::config::{DecayScope, Granularity, RuleConfig};
 use crate::models::Encode;
 use crate::nn::Mode;
 use crate::optim::{NamedGradients, Optimizer};
+use crate::schedule::{Decay, RateSchedule};
 use burn::tensor::{Device, Tensor};
 use moco_data::{DataError, Dataset, View, for_each_batch};
 use std::ops::ControlFlow;
@@ -81,7 +82,7 @@ impl FineTune {
             peak: self.lr,
             warmup_epochs: self.warmup_epochs,
             epochs: self.epochs,
-            decay: Decay::Cosine,
+            decay: Decay::Cosine(0.0),
             granularity: Granularity::Step,
         }
     }

@@ -9,7 +9,6 @@ mod linear;
 mod logistic;
 mod mix;
 mod protocol;
-mod rate;
 mod refit;
 
 pub use classifier::{Classifier, cross_entropy, soft_cross_entropy};
@@ -19,8 +18,7 @@ pub use knn::knn;
 pub use linear::{LinearProbe, ProbeLayer, linear_sgd};
 pub use logistic::{Logistic, logistic};
 pub use mix::{Mix, Mixing};
-pub use protocol::{ProbeOptimizer, Protocol};
-pub use rate::{Decay, RateSchedule};
+pub use protocol::{ProbeDecay, ProbeOptimizer, Protocol};
 pub use refit::{Readout, Refit};
 
 /// Share of test images classified rightly.

@@ -3,12 +3,12 @@
 //! Where paper and published code differ, this is the code. The images are augmented alike in all
 //! of them, by a random crop and a flip, and the layer starts alike.
 
-use super::rate::{Decay, RateSchedule};
 use super::refit::{Readout, Refit};
 use crate::config::{
     DecayScope, FeatureKind, Granularity, LarsFlavor, MethodConfig, RuleConfig, RunConfig,
 };
 use crate::models::NetworkSpec;
+use crate::schedule::{Decay, RateSchedule};
 
 /// Of every probe.
 const MOMENTUM: f64 = 0.9;
@@ -32,7 +32,7 @@ pub struct Protocol {
     /// Batch size that `lr` is quoted for; without one `lr` is the rate of any batch.
     pub lr_batch: Option<usize>,
     /// Shape of the rate over the run.
-    pub decay: Decay,
+    pub decay: ProbeDecay,
     /// Whether the rate moves once per epoch or at every step.
     pub granularity: Granularity,
     /// Epochs of linear warm-up.
@@ -47,6 +47,28 @@ pub struct Protocol {
     pub feature: FeatureKind,
     /// BatchNorm without scale and shift before the layer.
     pub normalize: bool,
+}
+
+/// How a probe's rate falls after its warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeDecay {
+    /// Along half a cosine to 0.
+    Cosine,
+    /// To a tenth after each of these percentages of the epochs, warm-up included.
+    Drops([usize; 2]),
+}
+
+impl ProbeDecay {
+    /// In a run of so many epochs.
+    fn over(self, epochs: usize) -> Decay {
+        match self {
+            Self::Cosine => Decay::Cosine(0.0),
+            Self::Drops(shares) => {
+                let epoch = |share: usize| (share * epochs) as f64 / 100.0;
+                Decay::drops(shares.into_iter().map(epoch), 0.1)
+            }
+        }
+    }
 }
 
 /// What moves a probe's layer, at a momentum of 0.9.
@@ -80,7 +102,7 @@ const MOCO: Protocol = Protocol {
     optimizer: ProbeOptimizer::Sgd,
     lr: 30.0,
     lr_batch: None,
-    decay: Decay::Drops([60, 80]),
+    decay: ProbeDecay::Drops([60, 80]),
     granularity: Granularity::Step,
     warmup_epochs: 0.0,
     weight_decay: 0.0,
@@ -91,8 +113,12 @@ const MOCO: Protocol = Protocol {
 };
 
 /// What most later ones share: a rate quoted for 256 images, and a cosine that moves per epoch.
-const COSINE: Protocol =
-    Protocol { lr_batch: Some(256), decay: Decay::Cosine, granularity: Granularity::Epoch, ..MOCO };
+const COSINE: Protocol = Protocol {
+    lr_batch: Some(256),
+    decay: ProbeDecay::Cosine,
+    granularity: Granularity::Epoch,
+    ..MOCO
+};
 
 impl Protocol {
     /// The linear probe of a run's method.
@@ -113,7 +139,7 @@ impl Protocol {
             | MethodConfig::MocoV2(_) => MOCO,
             // Sec. 3.2: 50, 25 and 10 thousand steps of 2048 images, 136 epochs of ImageNet.
             MethodConfig::Cpc(_) => {
-                let decay = Decay::Drops([59, 88]);
+                let decay = ProbeDecay::Drops([59, 88]);
                 Self { lr: 0.1, decay, epochs: 136, batch_size: 2048, ..MOCO }
             }
             // github.com/facebookresearch/moco-v3, CONFIG.md: its own rate for transformers.
@@ -187,7 +213,7 @@ impl Protocol {
             peak: self.peak(images),
             warmup_epochs: self.warmup_epochs,
             epochs: self.epochs,
-            decay: self.decay,
+            decay: self.decay.over(self.epochs),
             granularity: self.granularity,
         }
     }
@@ -212,5 +238,23 @@ impl Refit {
             _ => (Readout::Own, 0.0),
         };
         Self { readout, drop_path }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_fall_where_a_share_of_the_run_is_over() {
+        let rates = Protocol { epochs: 2, ..MOCO }.schedule(256);
+        let factor = |step: usize| match step {
+            0..6 => 1.0,
+            6..8 => 0.1,
+            _ => 0.01,
+        };
+        for step in 0..10 {
+            assert!((rates.at(step, 5) / 30.0 - factor(step)).abs() < 1e-15, "step {step}");
+        }
     }
 }

@@ -28,8 +28,6 @@ pub struct Moco {
     queue: Queue,
     config: MocoConfig,
     device: Device,
-    /// Keys of the current batch, between the loss and [`Method::after_update`].
-    fresh_keys: Vec<(Tensor<2>, Vec<usize>)>,
 }
 
 crate::module!(Moco { query, key, queue });
@@ -43,7 +41,7 @@ impl Moco {
         copy_tensors(&mut query, &mut key);
         let queue = Queue::new(config.queue, config.dim, network.seed, device);
         let (config, device) = (config.clone(), device.clone());
-        Self { query, key, queue, config, device, fresh_keys: Vec::new() }
+        Self { query, key, queue, config, device }
     }
 
     /// An encoder with the configured head, without BatchNorm and with biases throughout.
@@ -117,7 +115,7 @@ impl Moco {
             (forth.contrast.loss, forth.k)
         };
         let images = batch.indices.iter().copied().cycle().take(keys.dims()[0]).collect();
-        self.fresh_keys.push((keys, images));
+        self.queue.hold(keys, images);
         let own_keys = Tensor::from_data([own.len() as f32 / n as f32], &self.device);
         StepOutput {
             loss,
@@ -152,9 +150,7 @@ impl Method for Moco {
     }
 
     fn after_update(&mut self, _: &Step) {
-        for (keys, images) in self.fresh_keys.drain(..) {
-            self.queue.enqueue(keys, &images);
-        }
+        self.queue.enqueue_held();
     }
 
     fn encoder(&mut self) -> &mut dyn Encode {

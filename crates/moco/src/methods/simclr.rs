@@ -39,8 +39,6 @@ crate::module!(SimClr { encoder, memory });
 struct Memory {
     key: Encoder,
     queue: Queue,
-    /// Keys of the current batch and their images, between the loss and [`Method::after_update`].
-    fresh: Vec<(Tensor<2>, Vec<usize>)>,
 }
 
 crate::module!(Memory { key, queue });
@@ -58,7 +56,7 @@ impl SimClr {
             let mut key = Self::new_encoder(config, network, device);
             copy_tensors(&mut encoder, &mut key);
             let queue = Queue::new(config.memory, config.dim, network.seed, device);
-            Memory { key, queue, fresh: Vec::new() }
+            Memory { key, queue }
         });
         Self { encoder, memory, config: config.clone(), images }
     }
@@ -77,12 +75,12 @@ impl SimClr {
 
     /// The negatives of past batches, while this batch's keys are made.
     fn remember(&mut self, x: &Tensor<4>, images: &[usize], step: &Step) -> Option<Tensor<2>> {
-        let Memory { key, queue, fresh } = self.memory.as_mut()?;
+        let Memory { key, queue } = self.memory.as_mut()?;
         if step.is_first_part() {
             ema::update(key, &mut self.encoder, self.config.momentum);
         }
         let keys = l2_normalize(key.forward(x.clone(), Mode::Train)); // [2N, D], no gradient
-        fresh.push((keys, [images, images].concat()));
+        queue.hold(keys, [images, images].concat());
         Some(queue.keys())
     }
 
@@ -113,9 +111,8 @@ impl Method for SimClr {
     }
 
     fn after_update(&mut self, _: &Step) {
-        let Some(Memory { queue, fresh, .. }) = &mut self.memory else { return };
-        for (keys, images) in fresh.drain(..) {
-            queue.enqueue(keys, &images);
+        if let Some(memory) = &mut self.memory {
+            memory.queue.enqueue_held();
         }
     }
 

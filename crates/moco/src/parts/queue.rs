@@ -20,6 +20,8 @@ pub struct Queue {
     /// Exact in f32 up to 2^24 images, beyond which an image stands for a few.
     owners: Buffer<1>,
     pointer: u64,
+    /// Keys of the current batch and their images.
+    held: Vec<(Tensor<2>, Vec<usize>)>,
 }
 
 crate::module!(Queue { keys, owners, pointer });
@@ -35,7 +37,7 @@ impl Queue {
         let keys = init::normal([length, dim], 1.0, &mut rng, device);
         let owners = Tensor::full([length], NOBODY, device);
         let keys = Buffer::new(crate::loss::l2_normalize(keys));
-        Self { keys, owners: Buffer::new(owners), pointer: 0 }
+        Self { keys, owners: Buffer::new(owners), pointer: 0, held: Vec::new() }
     }
 
     /// The keys, `[K, D]`, in no particular order, outside autodiff.
@@ -60,6 +62,19 @@ impl Queue {
         }
         own.sort_unstable();
         own
+    }
+
+    /// Keeps keys until [`Self::enqueue_held`], after the update: a batch, whatever its parts, meets
+    /// none of its own keys in the queue.
+    pub fn hold(&mut self, new: Tensor<2>, images: Vec<usize>) {
+        self.held.push((new, images));
+    }
+
+    /// Enqueues what was held, in its order.
+    pub fn enqueue_held(&mut self) {
+        for (keys, images) in std::mem::take(&mut self.held) {
+            self.enqueue(keys, &images);
+        }
     }
 
     /// Replaces the oldest keys by those of `images`.
@@ -118,7 +133,10 @@ mod tests {
         queue.enqueue(rows(10..13), &(10..13).collect::<Vec<_>>());
         queue.enqueue(rows(20..23), &(20..23).collect::<Vec<_>>());
         assert_eq!(first_column(&queue), [22.0, 11.0, 12.0, 20.0, 21.0]);
-        queue.enqueue(rows(30..34), &(30..34).collect::<Vec<_>>());
+        queue.hold(rows(30..31), vec![30]);
+        queue.hold(rows(31..34), vec![31, 32, 33]);
+        assert_eq!(first_column(&queue), [22.0, 11.0, 12.0, 20.0, 21.0], "held, not written");
+        queue.enqueue_held();
         assert_eq!(first_column(&queue), [22.0, 30.0, 31.0, 32.0, 33.0]);
         assert_eq!(queue.pointer, 0);
     }
