@@ -104,8 +104,16 @@ pub(crate) fn pack_strip<S: Simd>(
                     copy(s, from.add(k * k_stride), to.add(k * stride), count);
                 }
             } else {
+                let [rows, depths] = squares::<S>(k_stride == 1, [count, end - start]);
+                for i in (0..rows).step_by(S::LANES) {
+                    for k in (start..start + depths).step_by(S::LANES) {
+                        let square = from.add(i * row_stride + k);
+                        s.transpose(square, row_stride, to.add(k * stride + i), stride);
+                    }
+                }
                 for i in 0..count {
-                    for k in start..end {
+                    let left = if i < rows { start + depths } else { start };
+                    for k in left..end {
                         *to.add(k * stride + i) = *from.add(i * row_stride + k * k_stride);
                     }
                 }
@@ -117,6 +125,13 @@ pub(crate) fn pack_strip<S: Simd>(
             }
         }
     }
+}
+
+/// Rows and depth that whole squares of vectors cover, where rows are `contiguous`.
+#[inline(always)]
+fn squares<S: Simd>(contiguous: bool, sides: [usize; 2]) -> [usize; 2] {
+    let whole = |side: usize| if contiguous { side / S::LANES * S::LANES } else { 0 };
+    [whole(sides[0]), whole(sides[1])]
 }
 
 /// # Safety
