@@ -1,16 +1,16 @@
 //! `C = A B` for matrices of any size, on the crate's threads.
 //!
-//! `B` is packed once, in panels of one tile's width. A job takes a block of rows, packs it for
-//! itself, and multiplies it with each panel; what leaves the registers goes through a small block
-//! of `C` that stays in L1, where the caller's [`Epilogue`] takes it.
+//! `B` is packed once, in panels of one tile's width. A job takes a block of rows and some panels.
+//! Where the depth is small it packs its rows once, and sums go from the registers to the caller's
+//! [`Epilogue`]; else it takes the depth in parts, and keeps its block of `C` between them.
 
 use std::ops::Range;
 
-use super::pack::{Panels, pack_strip};
-use super::{Dims, Panel, Strided, multiply};
+use super::pack::{Panels, Strips};
+use super::{Dims, Finish, Panel, Strided, multiply_into};
 use crate::Isa;
 use crate::simd::{Kernel, Simd};
-use crate::threads::{LINE, Scratch, cut, for_each};
+use crate::threads::{Scratch, for_each};
 
 /// Takes finished elements of `C`.
 pub(crate) trait Epilogue: Sync {
@@ -22,17 +22,15 @@ pub(crate) trait Epilogue: Sync {
 }
 
 /// Rows per job: a multiple of every tile's height.
-const ROWS: usize = 96;
-/// Depth between two visits to `C`: a panel of that depth fits L1.
-const DEPTH: usize = 256;
-/// Depth for which a job packs `A` at once: 576 KiB, which fits L2.
-const PACKED_DEPTH: usize = 1536;
+const ROWS: usize = 48;
+/// Depth that is taken at once: a job's rows of that depth are 96 KiB.
+const DEPTH: usize = 512;
 /// Jobs that a product is cut into where its rows alone give fewer.
 const JOBS: usize = 16;
 /// Panels per job, at least, when columns are cut: each job packs its rows again.
 const LEAST_PANELS: usize = 4;
-/// Panels per job, at most, where the sums of all of them must be kept.
-const MOST_PANELS: usize = 16;
+/// Panels per job, at most, where its block of `C` is kept: 96 KiB with 16 columns each.
+const MOST_PANELS: usize = 32;
 
 /// Hands every element of `C[row][col] = Σ_k a(row, k) b(col, k)` to `finish`.
 ///
@@ -62,7 +60,7 @@ pub(crate) fn product(
 
 fn column_groups(rows: usize, depth: usize, panels: usize) -> usize {
     let wanted = JOBS.div_ceil(rows.div_ceil(ROWS)).min(panels.div_ceil(LEAST_PANELS));
-    let needed = if depth > PACKED_DEPTH { panels.div_ceil(MOST_PANELS) } else { 1 };
+    let needed = if depth > DEPTH { panels.div_ceil(MOST_PANELS) } else { 1 };
     wanted.max(needed)
 }
 
@@ -84,104 +82,94 @@ impl<F: Epilogue> Kernel for Block<'_, F> {
     fn run<S: Simd>(self, s: S) {
         let Block { rows, range, depth, cols, a, panels, finish } = self;
         let width = S::LANES * S::TILE_VECTORS;
-        let packed_rows = rows.len().next_multiple_of(S::TILE_ROWS);
-        let packed_depth = depth.min(PACKED_DEPTH);
-        // Depths that are not packed at once revisit all sums, others finish panel by panel.
-        let kept = if depth > PACKED_DEPTH { range.len() } else { 1 };
-        let sums_len = rows.len() * width;
-        let mut scratch =
-            Scratch::new((packed_rows * packed_depth).next_multiple_of(LINE) + kept * sums_len);
-        let mut rest = &mut scratch[..];
-        let packed = cut(&mut rest, packed_rows * packed_depth);
-        let sums = rest;
-        if depth == 0 {
-            sums.fill(0.0);
-        }
-        for start in (0..depth.max(1)).step_by(PACKED_DEPTH) {
-            let part = start..depth.min(start + PACKED_DEPTH);
-            pack_rows(s, a, &rows, &part, packed);
-            for (i, panel) in range.clone().enumerate() {
-                let vectors = panels.vectors(panel);
-                let stride = vectors * S::LANES;
-                let sums = &mut sums[i % kept * sums_len..][..sums_len];
-                let b = &panels.panel(panel)[part.start * stride..part.end * stride];
-                multiply_panel(s, (rows.len(), vectors), packed, b, sums, start > 0);
-                if part.end == depth {
-                    // SAFETY: the block is this job's, inside `C`, and complete.
-                    unsafe {
-                        hand_over(s, finish, (rows.start, panel * width), sums, stride, cols);
-                    }
-                }
+        let parts = depth.div_ceil(DEPTH).max(1);
+        let part = depth.div_ceil(parts);
+        let sums_len = if parts > 1 { rows.len() * width } else { 0 };
+        let mut scratch = Scratch::new(Strips::len::<S>(rows.len(), part) + range.len() * sums_len);
+        let (strips, sums) = scratch.split_at_mut(Strips::len::<S>(rows.len(), part));
+        for i in 0..parts {
+            let ks = i * part..depth.min((i + 1) * part);
+            let strips = Strips::pack(s, a, &rows, &ks, strips);
+            for (j, panel) in range.clone().enumerate() {
+                let stride = panels.vectors(panel) * S::LANES;
+                let data = &panels.panel(panel)[ks.start * stride..ks.end * stride];
+                let visit = Visit {
+                    first: i == 0,
+                    last: i + 1 == parts,
+                    sums: sums[j * sums_len..].as_mut_ptr(),
+                    finish,
+                    at: [rows.start, panel * width],
+                    cols,
+                };
+                multiply_strips(s, &strips, Panel { data, stride }, visit);
             }
         }
     }
 }
 
-/// `A`'s rows in strips of one tile's height, each `[depth, TILE_ROWS]`.
+/// All strips times one panel of the same depth.
 #[inline(always)]
-fn pack_rows<S: Simd>(
-    s: S,
-    a: Strided,
-    rows: &Range<usize>,
-    part: &Range<usize>,
-    packed: &mut [f32],
-) {
-    if part.is_empty() {
-        return;
-    }
-    let shifted = Strided { data: &a.data[part.start * a.k_stride..], ..a };
-    let strip = S::TILE_ROWS * part.len();
-    for (i, out) in packed.chunks_mut(strip).take(rows.len().div_ceil(S::TILE_ROWS)).enumerate() {
-        let first = rows.start + i * S::TILE_ROWS;
-        let count = S::TILE_ROWS.min(rows.end - first);
-        pack_strip(s, shifted, (first, count), part.len(), out, S::TILE_ROWS);
+fn multiply_strips<S: Simd>(s: S, strips: &Strips, b: Panel, mut visit: Visit<impl Epilogue>) {
+    for (count, data) in strips.each::<S>() {
+        let a = Strided { data, row_stride: 1, k_stride: S::TILE_ROWS };
+        let dims = Dims::new(count, strips.depth, b.stride / S::LANES);
+        multiply_into(s, dims, a, b, &mut visit);
+        visit.at[0] += count;
+        visit.sums = visit.sums.wrapping_add(count * b.stride);
     }
 }
 
-/// `sums (+)= A B` for one panel `b`, all of `packed`'s depth.
-#[inline(always)]
-fn multiply_panel<S: Simd>(
-    s: S,
-    (rows, vectors): (usize, usize),
-    packed: &[f32],
-    b: &[f32],
-    sums: &mut [f32],
-    accumulate: bool,
-) {
-    let stride = vectors * S::LANES;
-    let depth = b.len() / stride;
-    for start in (0..depth).step_by(DEPTH) {
-        let part = DEPTH.min(depth - start);
-        let b = &b[start * stride..][..part * stride];
-        for first in (0..rows).step_by(S::TILE_ROWS) {
-            let data = &packed[first * depth + start * S::TILE_ROWS..][..part * S::TILE_ROWS];
-            let a = Strided { data, row_stride: 1, k_stride: S::TILE_ROWS };
-            let dims = Dims::new(S::TILE_ROWS.min(rows - first), part, vectors);
-            let c = (&mut sums[first * stride..], stride);
-            let b = Panel { data: b, stride };
-            multiply(s, dims, a, b, c, accumulate || start > 0);
-        }
-    }
-}
-
-/// # Safety
-/// The block of `C` at `(row, col)` is complete in `sums` and handed over once.
-#[inline(always)]
-unsafe fn hand_over<S: Simd>(
-    s: S,
-    finish: &impl Epilogue,
-    (row, col): (usize, usize),
-    sums: &[f32],
-    stride: usize,
+/// A visit to some rows of one panel's columns of `C`.
+struct Visit<'a, F> {
+    /// Whether sums begin here; else they go on from `sums`.
+    first: bool,
+    /// Whether they are complete afterwards; else they are left in `sums`.
+    last: bool,
+    /// One row after the other, as wide as the panel.
+    sums: *mut f32,
+    finish: &'a F,
+    /// The first row and column in `C`.
+    at: [usize; 2],
     cols: usize,
-) {
-    let used = sums.len() / (S::LANES * S::TILE_VECTORS) * stride;
-    for (i, sums) in sums[..used].chunks_exact(stride).enumerate() {
-        for at in (0..stride).step_by(S::LANES) {
-            let lanes = S::LANES.min(cols - col - at);
-            // SAFETY: `at + LANES <= stride`; the caller's promise for the rest.
-            unsafe {
-                finish.put(s, row + i, col + at, s.load(sums.as_ptr().add(at)), lanes);
+}
+
+impl<S: Simd, F: Epilogue> Finish<S> for Visit<'_, F> {
+    #[inline(always)]
+    unsafe fn tile<const R: usize, const N: usize>(
+        &mut self,
+        s: S,
+        row: usize,
+        sums: &[[S::V; N]; R],
+    ) {
+        let mut sums = *sums;
+        let [first_row, col] = self.at;
+        let kept = self.sums.wrapping_add(row * N * S::LANES);
+        for r in 0..R {
+            for j in 0..N {
+                // SAFETY: where a sum is kept between visits, there is room for all rows.
+                unsafe {
+                    let p = kept.wrapping_add((r * N + j) * S::LANES);
+                    if !self.first {
+                        sums[r][j] = s.add(s.load(p), sums[r][j]);
+                    }
+                    if !self.last {
+                        s.store(p, sums[r][j]);
+                    }
+                }
+            }
+        }
+        if !self.last {
+            return;
+        }
+        // Asked once, that whole vectors are the rule.
+        let whole = col + N * S::LANES <= self.cols;
+        for r in 0..R {
+            for j in 0..N {
+                let (row, col) = (first_row + row + r, col + j * S::LANES);
+                let lanes = if whole { S::LANES } else { S::LANES.min(self.cols - col) };
+                // SAFETY: a panel has a column of `C` in each of its vectors, and this is the last
+                // visit.
+                unsafe { self.finish.put(s, row, col, sums[r][j], lanes) };
             }
         }
     }

@@ -49,7 +49,7 @@ pub(crate) fn multiply<S: Simd>(
     multiply_into(s, dims, a, b, &mut store);
 }
 
-/// `A B` for one panel of `B`, tile by tile into `finish`; nothing where there is no depth.
+/// `A B` for one panel of `B`, tile by tile into `finish`; zeros where there is no depth.
 ///
 /// # Panics
 /// When an operand is shorter than the shapes say.
@@ -62,17 +62,19 @@ pub(crate) fn multiply_into<S: Simd, F: Finish<S>>(
     finish: &mut F,
 ) {
     let Dims { rows, depth, vectors, fetch } = dims;
-    if rows == 0 || depth == 0 {
+    if rows == 0 {
         return;
     }
-    assert!((rows - 1) * a.row_stride + (depth - 1) * a.k_stride < a.data.len());
-    assert!((depth - 1) * b.stride + vectors * S::LANES <= b.data.len());
+    if depth > 0 {
+        assert!((rows - 1) * a.row_stride + (depth - 1) * a.k_stride < a.data.len());
+        assert!((depth - 1) * b.stride + vectors * S::LANES <= b.data.len());
+    }
     let mut row = 0;
     while row < rows {
         let count = tile_rows::<S>(rows - row);
         let args = TileArgs {
             depth,
-            a: a.data[row * a.row_stride..].as_ptr(),
+            a: a.data.as_ptr().wrapping_add(row * a.row_stride),
             a_row: a.row_stride,
             a_k: a.k_stride,
             b: b.data.as_ptr(),

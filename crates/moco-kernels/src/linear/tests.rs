@@ -2,7 +2,7 @@ use super::*;
 use crate::gelu::scalar::gelu as truth;
 use crate::testing::{Rng, isas, relative_error};
 
-/// Odd sizes, one row, and sizes beyond every block: 96 rows, 256 and 1536 deep, 32 columns.
+/// Odd sizes, one row, and sizes beyond every block: 48 rows, 512 deep, 32 columns.
 fn shapes(rng: &mut Rng) -> Vec<LinearShape> {
     let mut shapes = vec![
         LinearShape { rows: 0, inputs: 3, outputs: 5 },

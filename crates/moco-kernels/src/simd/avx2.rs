@@ -115,12 +115,15 @@ impl Simd for Avx2 {
                 }
             }
         }
-        for i in 0..4 {
-            // SAFETY: see above; the stores by the caller's promise.
+        for i in 0..8 {
+            let (a, b) = (quads[i % 4], quads[i % 4 + 4]);
+            // SAFETY: see above; the store by the caller's promise.
             unsafe {
-                let (a, b) = (quads[i], quads[i + 4]);
-                self.store(to.add(i * to_stride), _mm256_permute2f128_ps::<0x20>(a, b));
-                self.store(to.add((i + 4) * to_stride), _mm256_permute2f128_ps::<0x31>(a, b));
+                let column = match i {
+                    0..4 => _mm256_permute2f128_ps::<0x20>(a, b),
+                    _ => _mm256_permute2f128_ps::<0x31>(a, b),
+                };
+                self.store(to.add(i * to_stride), column);
             }
         }
     }

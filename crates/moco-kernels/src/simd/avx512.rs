@@ -99,19 +99,19 @@ impl Simd for Avx512 {
                 }
             }
         }
-        for i in 0..4 {
-            let [a, b, c, d] = [quads[i], quads[i + 4], quads[i + 8], quads[i + 12]];
-            // SAFETY: see above; the stores by the caller's promise.
+        for i in 0..16 {
+            let [a, b, c, d] = [0, 4, 8, 12].map(|quad| quads[quad + i % 4]);
+            // SAFETY: see above; the store by the caller's promise.
             unsafe {
-                let (ab_even, ab_odd) =
-                    (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
-                let (cd_even, cd_odd) =
-                    (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
-                let store = |column: usize, v| self.store(to.add(column * to_stride), v);
-                store(i, _mm512_shuffle_f32x4::<0x88>(ab_even, cd_even));
-                store(i + 4, _mm512_shuffle_f32x4::<0x88>(ab_odd, cd_odd));
-                store(i + 8, _mm512_shuffle_f32x4::<0xdd>(ab_even, cd_even));
-                store(i + 12, _mm512_shuffle_f32x4::<0xdd>(ab_odd, cd_odd));
+                let (ab, cd) = match i / 4 % 2 {
+                    0 => (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d)),
+                    _ => (_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(c, d)),
+                };
+                let column = match i / 8 {
+                    0 => _mm512_shuffle_f32x4::<0x88>(ab, cd),
+                    _ => _mm512_shuffle_f32x4::<0xdd>(ab, cd),
+                };
+                self.store(to.add(i * to_stride), column);
             }
         }
     }

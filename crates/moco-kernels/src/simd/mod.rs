@@ -64,10 +64,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn store_first(self, p: *mut f32, v: Self::V, n: usize);
 
     /// Turns a square of `LANES` rows, `from_stride` floats apart, into its columns, `to_stride`
-    /// floats apart.
+    /// floats apart. Columns are written in order: where they overlap, the later one stays.
     ///
     /// # Safety
-    /// The rows are readable, the columns writable; they do not overlap.
+    /// The rows are readable, the columns writable; rows and columns do not overlap.
     #[inline(always)]
     unsafe fn transpose(
         self,
@@ -76,8 +76,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         to: *mut f32,
         to_stride: usize,
     ) {
-        for row in 0..Self::LANES {
-            for column in 0..Self::LANES {
+        for column in 0..Self::LANES {
+            for row in 0..Self::LANES {
                 // SAFETY: the caller's promise.
                 unsafe {
                     *to.add(column * to_stride + row) = *from.add(row * from_stride + column)
