@@ -50,4 +50,10 @@ impl Columns {
     pub(crate) fn fetch(&self) -> Fetch<'_> {
         Fetch { columns: &self.columns[..self.count], rows: None }
     }
+    /// Column `i` alone, if there is one, and no rows.
+    #[inline(always)]
+    pub(crate) fn one(&self, i: usize) -> Fetch<'_> {
+        let columns = self.columns[..self.count].get(i..=i).unwrap_or_default();
+        Fetch { columns, rows: None }
+    }
 }

@@ -162,9 +162,9 @@ impl<'a> Strips<'a> {
     pub(crate) fn each<S: Simd>(&self) -> impl Iterator<Item = (usize, &'a [f32])> {
         let (rows, len) = (self.rows, self.depth * S::TILE_ROWS);
         let strips = self.data.chunks_exact(Self::strip::<S>(self.depth));
-        strips.zip((0..rows).step_by(S::TILE_ROWS)).map(move |(strip, first)| {
-            (S::TILE_ROWS.min(rows - first), &strip[..len])
-        })
+        strips
+            .zip((0..rows).step_by(S::TILE_ROWS))
+            .map(move |(strip, first)| (S::TILE_ROWS.min(rows - first), &strip[..len]))
     }
 }
 

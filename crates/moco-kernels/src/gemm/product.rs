@@ -7,18 +7,24 @@
 use std::ops::Range;
 
 use super::pack::{Panels, Strips};
-use super::{Dims, Finish, Panel, Strided, multiply_into};
+use super::{Columns, Dims, Finish, Panel, Strided, multiply_into};
 use crate::Isa;
 use crate::simd::{Kernel, Simd};
-use crate::threads::{Scratch, for_each};
+use crate::threads::{LINE, Scratch, for_each};
 
 /// Takes finished elements of `C`.
 pub(crate) trait Epilogue: Sync {
-    /// `sums` are the first `lanes` elements from `C[row][col]` on.
+    /// `sums` are those of `C` from row and column `at` on; those beyond its last column are not
+    /// meant.
     ///
     /// # Safety
-    /// They lie in `C`, and are handed over once.
-    unsafe fn put<S: Simd>(&self, s: S, row: usize, col: usize, sums: S::V, lanes: usize);
+    /// The rows and the first column lie in `C`, and elements are handed over once.
+    unsafe fn put<S: Simd, const R: usize, const N: usize>(
+        &self,
+        s: S,
+        at: [usize; 2],
+        sums: &[[S::V; N]; R],
+    );
 }
 
 /// Rows per job: a multiple of every tile's height.
@@ -54,7 +60,7 @@ pub(crate) fn product(
         let rows = block * ROWS..rows.min((block + 1) * ROWS);
         let share = |i: usize| i * panels.count() / groups;
         let range = share(group)..share(group + 1);
-        isa.run(Block { rows, range, depth, cols, a, panels, finish });
+        isa.run(Block { rows, range, depth, a, panels, finish });
     });
 }
 
@@ -69,7 +75,6 @@ struct Block<'a, F> {
     /// Panels.
     range: Range<usize>,
     depth: usize,
-    cols: usize,
     a: Strided<'a>,
     panels: &'a Panels,
     finish: &'a F,
@@ -80,7 +85,7 @@ impl<F: Epilogue> Kernel for Block<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Block { rows, range, depth, cols, a, panels, finish } = self;
+        let Block { rows, range, depth, a, panels, finish } = self;
         let width = S::LANES * S::TILE_VECTORS;
         let parts = depth.div_ceil(DEPTH).max(1);
         let part = depth.div_ceil(parts);
@@ -93,15 +98,25 @@ impl<F: Epilogue> Kernel for Block<'_, F> {
             for (j, panel) in range.clone().enumerate() {
                 let stride = panels.vectors(panel) * S::LANES;
                 let data = &panels.panel(panel)[ks.start * stride..ks.end * stride];
+                // What is needed next, on its way to L2 meanwhile.
+                let mut next = Columns::new();
+                next.add(data.as_ptr().wrapping_add(depth * stride), stride, stride.div_ceil(LINE));
+                if j == 0 && a.row_stride == 1 {
+                    let at = ks.end * a.k_stride + rows.start;
+                    next.add(
+                        a.data.as_ptr().wrapping_add(at),
+                        a.k_stride,
+                        rows.len().div_ceil(LINE) + 1,
+                    );
+                }
                 let visit = Visit {
                     first: i == 0,
                     last: i + 1 == parts,
                     sums: sums[j * sums_len..].as_mut_ptr(),
                     finish,
                     at: [rows.start, panel * width],
-                    cols,
                 };
-                multiply_strips(s, &strips, Panel { data, stride }, visit);
+                multiply_strips(s, &strips, Panel { data, stride }, &next, visit);
             }
         }
     }
@@ -109,10 +124,17 @@ impl<F: Epilogue> Kernel for Block<'_, F> {
 
 /// All strips times one panel of the same depth.
 #[inline(always)]
-fn multiply_strips<S: Simd>(s: S, strips: &Strips, b: Panel, mut visit: Visit<impl Epilogue>) {
-    for (count, data) in strips.each::<S>() {
+fn multiply_strips<S: Simd>(
+    s: S,
+    strips: &Strips,
+    b: Panel,
+    next: &Columns,
+    mut visit: Visit<impl Epilogue>,
+) {
+    for (i, (count, data)) in strips.each::<S>().enumerate() {
         let a = Strided { data, row_stride: 1, k_stride: S::TILE_ROWS };
-        let dims = Dims::new(count, strips.depth, b.stride / S::LANES);
+        let vectors = b.stride / S::LANES;
+        let dims = Dims { rows: count, depth: strips.depth, vectors, fetch: next.one(i) };
         multiply_into(s, dims, a, b, &mut visit);
         visit.at[0] += count;
         visit.sums = visit.sums.wrapping_add(count * b.stride);
@@ -130,7 +152,6 @@ struct Visit<'a, F> {
     finish: &'a F,
     /// The first row and column in `C`.
     at: [usize; 2],
-    cols: usize,
 }
 
 impl<S: Simd, F: Epilogue> Finish<S> for Visit<'_, F> {
@@ -158,19 +179,9 @@ impl<S: Simd, F: Epilogue> Finish<S> for Visit<'_, F> {
                 }
             }
         }
-        if !self.last {
-            return;
-        }
-        // Asked once, that whole vectors are the rule.
-        let whole = col + N * S::LANES <= self.cols;
-        for r in 0..R {
-            for j in 0..N {
-                let (row, col) = (first_row + row + r, col + j * S::LANES);
-                let lanes = if whole { S::LANES } else { S::LANES.min(self.cols - col) };
-                // SAFETY: a panel has a column of `C` in each of its vectors, and this is the last
-                // visit.
-                unsafe { self.finish.put(s, row, col, sums[r][j], lanes) };
-            }
+        if self.last {
+            // SAFETY: a panel's rows and columns lie in `C`, and this is the last visit.
+            unsafe { self.finish.put(s, [first_row + row, col], &sums) };
         }
     }
 }

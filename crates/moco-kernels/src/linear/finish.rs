@@ -37,22 +37,62 @@ impl<'a> Layer<'a> {
 
 impl Epilogue for Layer<'_> {
     #[inline(always)]
-    unsafe fn put<S: Simd>(&self, s: S, row: usize, col: usize, sums: S::V, lanes: usize) {
+    unsafe fn put<S: Simd, const R: usize, const N: usize>(
+        &self,
+        s: S,
+        [row, col]: [usize; 2],
+        sums: &[[S::V; N]; R],
+    ) {
         let at = row * self.cols + col;
-        // SAFETY: the element lies in the product, hence in `out` and `pre`, and its column in the
-        // bias.
+        // Asked once: whole vectors are the rule.
+        let left = self.cols - col;
+        // SAFETY: the caller's promise; beyond the last column there are no lanes.
         unsafe {
-            let mut y = sums;
-            if let Some(bias) = self.bias {
-                y = s.add(y, load_n(s, bias.as_ptr().add(col), lanes));
+            if left >= N * S::LANES {
+                self.put_lanes(s, at, sums, |_| S::LANES);
+            } else {
+                self.put_lanes(s, at, sums, |j| S::LANES.min(left - j * S::LANES));
             }
-            if let Some(gelu) = self.gelu {
-                if let Some(pre) = self.pre {
-                    store_n(s, pre.add(at), y, lanes);
+        }
+    }
+}
+
+impl Layer<'_> {
+    /// Takes the first `lanes(j)` of each row's vector `j`; the first row is at `at` in `out`.
+    ///
+    /// # Safety
+    /// These lanes lie in the product, hence in `out` and `pre`, and their columns in the bias.
+    #[inline(always)]
+    unsafe fn put_lanes<S: Simd, const R: usize, const N: usize>(
+        &self,
+        s: S,
+        at: usize,
+        sums: &[[S::V; N]; R],
+        lanes: impl Fn(usize) -> usize,
+    ) {
+        let mut bias = [s.splat(0.0); N];
+        if let Some(values) = self.bias {
+            for j in 0..N {
+                let p = values.as_ptr().wrapping_add(at % self.cols + j * S::LANES);
+                // SAFETY: the caller's promise.
+                bias[j] = unsafe { load_n(s, p, lanes(j)) };
+            }
+        }
+        for r in 0..R {
+            for j in 0..N {
+                let (at, lanes) = (at + r * self.cols + j * S::LANES, lanes(j));
+                let mut y = s.add(sums[r][j], bias[j]);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    if let Some(gelu) = self.gelu {
+                        if let Some(pre) = self.pre {
+                            store_n(s, pre.add(at), y, lanes);
+                        }
+                        y = value(s, gelu, y);
+                    }
+                    store_n(s, self.out.add(at), y, lanes);
                 }
-                y = value(s, gelu, y);
             }
-            store_n(s, self.out.add(at), y, lanes);
         }
     }
 }
