@@ -110,7 +110,8 @@ fn layer_norm(isa: Isa, rows: usize, channels: usize) {
 
 fn attention(isa: Isa, batch: usize, width: usize) {
     let head_dim = 64;
-    let shape = &AttentionShape { batch, tokens: TOKENS, heads: width / head_dim, head_dim };
+    let heads = width / head_dim;
+    let shape = &AttentionShape { batch, tokens: TOKENS, queries: TOKENS, heads, head_dim };
     let (qkv, d) = (ramp(shape.qkv_len()), ramp(shape.out_len()));
     let AttentionOutput { out, log_sums } = attention_forward(isa, shape, &qkv);
     row(

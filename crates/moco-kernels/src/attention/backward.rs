@@ -25,7 +25,7 @@ impl Kernel for BackwardHead<'_> {
     fn run<S: Simd>(self, s: S) {
         let BackwardHead { shape, qkv, out, log_sums, d_out, job, d_qkv } = self;
         let layout = Layout::new::<S>(shape);
-        let tokens = layout.tokens;
+        let Layout { tokens, queries: asking, .. } = layout;
         let (whole, part) = (layout.along(tokens), layout.along(layout.block));
         let lens = [
             [layout.across(), layout.across(), whole, whole, whole],
@@ -44,8 +44,8 @@ impl Kernel for BackwardHead<'_> {
         v.transpose(s, &layout, values_across);
         k.copy(s, &layout, (0, tokens), 1.0, keys);
         let (scale, stride) = (shape.scale(), layout.score_stride);
-        for first in (0..tokens).step_by(layout.block) {
-            let rows = layout.block.min(tokens - first);
+        for first in (0..asking).step_by(layout.block) {
+            let rows = layout.block.min(asking - first);
             q.copy(s, &layout, (first, rows), scale, queries);
             d_o.copy(s, &layout, (first, rows), 1.0, d_rows);
             let by_row = |data, row_stride| Strided { data, row_stride, k_stride: 1 };
@@ -53,7 +53,7 @@ impl Kernel for BackwardHead<'_> {
             times_across(s, &layout, by_row(d_rows, layout.deep), rows, values_across, d_scores);
             for row in 0..rows {
                 let at = row * stride;
-                let log_sum = log_sums[job * tokens + first + row];
+                let log_sum = log_sums[job * asking + first + row];
                 let mean = dot(s, layout.head_dim, &o, &d_o, first + row);
                 let (p, d) = (&mut probs[at..at + layout.wide], &mut d_scores[at..]);
                 score_gradient(s, p, &mut d[..layout.wide], log_sum, mean);
@@ -69,6 +69,13 @@ impl Kernel for BackwardHead<'_> {
                 let to = d_qkv.add(shape.qkv_start(job, 0) + first * shape.qkv_stride());
                 let from = &d_queries[..layout.along(rows)];
                 write_rows(s, &layout, from, Factors::All(scale), to, shape.qkv_stride());
+            }
+        }
+        for token in asking..tokens {
+            // SAFETY: this head's part of `d_qkv` is this job's.
+            unsafe {
+                let to = d_qkv.add(shape.qkv_start(job, 0) + token * shape.qkv_stride());
+                to.write_bytes(0, shape.head_dim);
             }
         }
         for (part, from) in [(1, d_keys), (2, d_values)] {

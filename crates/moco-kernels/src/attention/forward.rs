@@ -13,7 +13,7 @@ pub(super) struct ForwardHead<'a> {
     pub job: usize,
     /// The head's first float; its rows are writable.
     pub out: *mut f32,
-    /// `[T]`
+    /// `[Q]`
     pub log_sums: &'a mut [f32],
 }
 
@@ -38,8 +38,8 @@ impl Kernel for ForwardHead<'_> {
             lens.map(|len| cut(&mut rest, len));
         Head::of_qkv(shape, qkv, job, 1).transpose(s, &layout, keys);
         Head::of_qkv(shape, qkv, job, 2).copy(s, &layout, (0, layout.tokens), 1.0, values);
-        for first in (0..layout.tokens).step_by(layout.block) {
-            let rows = layout.block.min(layout.tokens - first);
+        for first in (0..layout.queries).step_by(layout.block) {
+            let rows = layout.block.min(layout.queries - first);
             let head = Head::of_qkv(shape, qkv, job, 0);
             head.copy(s, &layout, (first, rows), shape.scale(), queries);
             let a = Strided { data: queries, row_stride: layout.deep, k_stride: 1 };

@@ -9,6 +9,7 @@ use crate::threads::odd_lines;
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
     pub tokens: usize,
+    pub queries: usize,
     pub head_dim: usize,
     /// Tokens rounded to whole vectors.
     pub wide: usize,
@@ -26,17 +27,18 @@ const SCORES: usize = 24 << 10;
 
 impl Layout {
     pub(super) fn new<S: Simd>(shape: &AttentionShape) -> Layout {
-        let AttentionShape { tokens, head_dim, .. } = *shape;
+        let AttentionShape { tokens, queries, head_dim, .. } = *shape;
         let wide = tokens.next_multiple_of(S::LANES);
         let score_stride = odd_lines(wide);
         let block = (SCORES / score_stride / S::TILE_ROWS).clamp(1, 8) * S::TILE_ROWS;
         Layout {
             tokens,
+            queries,
             head_dim,
             wide,
             deep: head_dim.next_multiple_of(S::LANES),
             score_stride,
-            block: block.min(tokens),
+            block: block.min(queries),
         }
     }
 

@@ -3,22 +3,22 @@
 
 use super::AttentionShape;
 
-/// The output `[B, T, H d]` and `d_qkv`.
+/// The output `[B, Q, H d]` and `d_qkv`.
 pub(crate) fn attention(
     shape: &AttentionShape,
     qkv: &[f64],
     d_out: &[f32],
 ) -> (Vec<f64>, Vec<f64>) {
-    let AttentionShape { batch, tokens, heads, head_dim } = *shape;
+    let AttentionShape { batch, tokens, queries, heads, head_dim } = *shape;
     let (mut out, mut d_qkv) = (vec![0.0; shape.out_len()], vec![0.0; shape.qkv_len()]);
     let scale = 1.0 / (head_dim as f64).sqrt();
     for (b, h) in (0..batch).flat_map(|b| (0..heads).map(move |h| (b, h))) {
         let at = |t: usize, part: usize, i: usize| {
             (((b * tokens + t) * 3 + part) * heads + h) * head_dim + i
         };
-        let out_at = |t: usize, i: usize| ((b * tokens + t) * heads + h) * head_dim + i;
+        let out_at = |t: usize, i: usize| ((b * queries + t) * heads + h) * head_dim + i;
         let dims = || 0..head_dim;
-        for t in 0..tokens {
+        for t in 0..queries {
             let scores: Vec<f64> = (0..tokens)
                 .map(|j| scale * dims().map(|i| qkv[at(t, 0, i)] * qkv[at(j, 1, i)]).sum::<f64>())
                 .collect();

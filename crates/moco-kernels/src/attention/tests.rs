@@ -2,21 +2,28 @@ use super::*;
 use crate::testing::{Rng, isas, relative_error, to_f64};
 
 fn shapes(rng: &mut Rng) -> Vec<AttentionShape> {
-    let shape = |batch, tokens, heads, head_dim| AttentionShape { batch, tokens, heads, head_dim };
+    let shape = |batch, [queries, tokens]: [usize; 2], heads, head_dim| AttentionShape {
+        batch,
+        tokens,
+        queries,
+        heads,
+        head_dim,
+    };
     let mut shapes = vec![
-        shape(1, 1, 1, 1),
-        shape(2, 197, 2, 64),
-        shape(1, 400, 1, 128),
-        shape(1, 33, 3, 80),
-        shape(0, 4, 2, 8),
+        shape(1, [1, 1], 1, 1),
+        shape(2, [197, 197], 2, 64),
+        shape(2, [1, 197], 2, 64),
+        shape(1, [400, 400], 1, 128),
+        shape(1, [33, 33], 3, 80),
+        shape(0, [4, 4], 2, 8),
+        shape(2, [0, 4], 2, 8),
     ];
     for _ in 0..15 {
-        shapes.push(shape(
-            1 + rng.below(3),
-            1 + rng.below(70),
-            1 + rng.below(3),
-            1 + rng.below(70),
-        ));
+        let [batch, heads] = [1 + rng.below(3), 1 + rng.below(3)];
+        let tokens = 1 + rng.below(70);
+        // Half of the time, some tokens do not ask.
+        let queries = [tokens, 1 + rng.below(tokens)][rng.below(2)];
+        shapes.push(shape(batch, [queries, tokens], heads, 1 + rng.below(70)));
     }
     shapes
 }
@@ -41,7 +48,7 @@ fn every_shape_agrees_with_f64() {
 #[test]
 fn the_definition_is_the_slope() {
     let mut rng = Rng::new(91);
-    let shape = AttentionShape { batch: 1, tokens: 4, heads: 2, head_dim: 3 };
+    let shape = AttentionShape { batch: 1, tokens: 4, queries: 3, heads: 2, head_dim: 3 };
     let (qkv, d_out) = (to_f64(&rng.normals(shape.qkv_len())), rng.normals(shape.out_len()));
     let loss = |qkv: &[f64]| {
         let (out, _) = scalar::attention(&shape, qkv, &d_out);
@@ -57,7 +64,7 @@ fn the_definition_is_the_slope() {
 
 #[test]
 fn large_scores_do_not_overflow() {
-    let shape = AttentionShape { batch: 1, tokens: 2, heads: 1, head_dim: 1 };
+    let shape = AttentionShape { batch: 1, tokens: 2, queries: 2, heads: 1, head_dim: 1 };
     // Token 0 scores 400 and 0, token 1 scores 0 twice: softmax (1, 0) and (1/2, 1/2).
     let qkv = [20.0, 20.0, 1.0, 0.0, 0.0, 3.0];
     for isa in isas() {

@@ -45,7 +45,7 @@ fn block_step() -> Vec<Vec<f32>> {
     let (gamma, beta) = (values(200, 7), values(200, 8));
     let norm = layer_norm_forward(isa, &x, &gamma, &beta, 1e-6);
     let grads = layer_norm_backward(isa, &x, &gamma, &norm.saved, &d, true);
-    let shape = AttentionShape { batch: 3, tokens: 130, heads: 2, head_dim: 20 };
+    let shape = AttentionShape { batch: 3, tokens: 130, queries: 130, heads: 2, head_dim: 20 };
     let (qkv, d_out) = (values(shape.qkv_len(), 9), values(shape.out_len(), 10));
     let attention = attention_forward(isa, &shape, &qkv);
     let d_qkv = attention_backward(isa, &shape, &qkv, &attention.out, &attention.log_sums, &d_out);

@@ -21,25 +21,27 @@ impl Attention {
         Self { qkv, proj, heads }
     }
 
+    /// What the first `queries` tokens gather from all tokens.
+    ///
     /// # Shapes
-    /// `[N, T, D]` to the same.
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.proj.forward(attention(self.qkv.forward(x), self.heads))
+    /// `[N, T, D]` to `[N, queries, D]`.
+    pub fn forward(&self, x: Tensor<3>, queries: usize) -> Tensor<3> {
+        self.proj.forward(attention(self.qkv.forward(x), self.heads, queries))
     }
 }
 
-/// `softmax(q kᵀ / sqrt(d)) v` (Eq. 1) for every head, of width d.
+/// `softmax(q kᵀ / sqrt(d)) v` (Eq. 1) for every head, of width d, and the first `queries` tokens.
 ///
 /// # Shapes
-/// `[N, T, 3 H d]`, packed as (q | k | v), each head by head, to `[N, T, H d]`.
-pub fn attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
+/// `[N, T, 3 H d]`, packed as (q | k | v), each head by head, to `[N, queries, H d]`.
+pub fn attention(qkv: Tensor<3>, heads: usize, queries: usize) -> Tensor<3> {
     match fused::isa(&qkv.device()) {
-        Some(isa) => fused_vit::attention(qkv, heads, isa),
-        None => compose(qkv, heads),
+        Some(isa) => fused_vit::attention(qkv, heads, queries, isa),
+        None => compose(qkv, heads, queries),
     }
 }
 
-pub(super) fn compose(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
+pub(super) fn compose(qkv: Tensor<3>, heads: usize, queries: usize) -> Tensor<3> {
     let [n, t, packed] = qkv.dims();
     let width = packed / 3;
     let d = width / heads;
@@ -47,9 +49,9 @@ pub(super) fn compose(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
         let part = qkv.clone().narrow(2, i * width, width);
         part.reshape([n, t, heads, d]).swap_dims(1, 2) // [N, H, T, d]
     });
-    let q = q * (d as f64).powf(-0.5); // cheaper than to scale the T x T scores
-    let weights = softmax(q.matmul(k.transpose()), 3); // [N, H, T, T]
-    weights.matmul(v).swap_dims(1, 2).reshape([n, t, width])
+    let q = q.narrow(2, 0, queries) * (d as f64).powf(-0.5); // cheaper than to scale the scores
+    let weights = softmax(q.matmul(k.transpose()), 3); // [N, H, queries, T]
+    weights.matmul(v).swap_dims(1, 2).reshape([n, queries, width])
 }
 
 #[cfg(test)]
@@ -61,11 +63,12 @@ mod tests {
     use crate::rng::{Purpose, stream};
 
     /// Eq. 1 by loops, in f64.
-    fn by_loops(qkv: &[f32], [n, t, heads, d]: [usize; 4]) -> Vec<f64> {
+    fn by_loops(qkv: &[f32], [n, t, queries, heads, d]: [usize; 5]) -> Vec<f64> {
         let width = heads * d;
-        let mut out = vec![0.0; n * t * width];
-        for index in 0..n * heads * t {
-            let (i, h, row) = (index / (heads * t), index / t % heads, index % t);
+        let mut out = vec![0.0; n * queries * width];
+        for index in 0..n * heads * queries {
+            let (i, h) = (index / (heads * queries), index / queries % heads);
+            let row = index % queries;
             let at = |token: usize, part: usize, c: usize| {
                 f64::from(qkv[((i * t + token) * 3 + part) * width + h * d + c])
             };
@@ -74,7 +77,7 @@ mod tests {
             let total: f64 = weights.iter().sum();
             for c in 0..d {
                 let mixed: f64 = (0..t).map(|k| weights[k] / total * at(k, 2, c)).sum();
-                out[(i * t + row) * width + h * d + c] = mixed;
+                out[(i * queries + row) * width + h * d + c] = mixed;
             }
         }
         out
@@ -82,11 +85,11 @@ mod tests {
 
     #[test]
     fn every_head_attends_as_equation_1_says() {
-        for [n, t, heads, d] in [[2, 5, 3, 4], [1, 1, 1, 7], [3, 17, 2, 8]] {
+        for [n, t, queries, heads, d] in [[2, 5, 5, 3, 4], [1, 1, 1, 1, 7], [3, 17, 1, 2, 8]] {
             let rng = &mut stream(5, Purpose::Weights, t as u64);
             let qkv = init::normal([n, t, 3 * heads * d], 1.0, rng, &Device::flex());
-            let expected = by_loops(&to_host(qkv.clone()), [n, t, heads, d]);
-            for (found, expected) in to_host(attention(qkv, heads)).iter().zip(expected) {
+            let expected = by_loops(&to_host(qkv.clone()), [n, t, queries, heads, d]);
+            for (found, expected) in to_host(attention(qkv, heads, queries)).iter().zip(expected) {
                 // A mean of normal values: the error of an f32 exponent, 1e-7 of a score near 10.
                 assert!((f64::from(*found) - expected).abs() < 5e-6, "{found} {expected}");
             }

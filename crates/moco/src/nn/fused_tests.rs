@@ -115,13 +115,15 @@ fn layer_norm_equals_its_composition() {
 
 #[test]
 fn attention_equals_its_composition() {
-    for [n, t, heads, d] in [[1, 1, 1, 1], [2, 5, 3, 4], [1, 65, 2, 32], [3, 17, 2, 9]] {
+    let shapes =
+        [[1, 1, 1, 1, 1], [2, 5, 5, 3, 4], [1, 65, 65, 2, 32], [1, 65, 1, 2, 32], [3, 17, 6, 2, 9]];
+    for [n, t, queries, heads, d] in shapes {
         let qkv = |v: &[Tensor<1>]| v[0].clone().reshape([n, t, 3 * heads * d]);
         check(
-            &format!("attention {:?}", [n, t, heads, d]),
+            &format!("attention {:?}", [n, t, queries, heads, d]),
             &[n * t * 3 * heads * d],
-            &|v, isa| fused_vit::attention(qkv(v), heads, isa).flatten(0, 2),
-            &|v| attention::compose(qkv(v), heads).flatten(0, 2),
+            &|v, isa| fused_vit::attention(qkv(v), heads, queries, isa).flatten(0, 2),
+            &|v| attention::compose(qkv(v), heads, queries).flatten(0, 2),
         );
     }
 }
@@ -160,8 +162,8 @@ fn inputs_need_not_be_contiguous() {
     check(
         "attention of a view",
         &[2 * 3 * 12],
-        &|v, isa| out(fused_vit::attention(qkv(&v[0]), 2, isa)),
-        &|v| out(attention::compose(qkv(&v[0]), 2)),
+        &|v, isa| out(fused_vit::attention(qkv(&v[0]), 2, 3, isa)),
+        &|v| out(attention::compose(qkv(&v[0]), 2, 3)),
     );
 }
 

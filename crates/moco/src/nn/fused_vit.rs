@@ -36,9 +36,9 @@ pub(super) fn layer_norm<const D: usize>(
     Tensor::from_dispatch(<Dispatch as VitOps>::layer_norm(x, weight, bias, epsilon, isa))
 }
 
-/// Softmax attention of every head; `[N, T, 3 H d]` to `[N, T, H d]`.
-pub(super) fn attention(qkv: Tensor<3>, heads: usize, isa: Isa) -> Tensor<3> {
-    Tensor::from_dispatch(<Dispatch as VitOps>::attention(qkv.into_dispatch(), heads, isa))
+/// Softmax attention of every head for the first `queries` tokens; `[N, T, 3 H d]` to `[N, Q, H d]`.
+pub(super) fn attention(qkv: Tensor<3>, heads: usize, queries: usize, isa: Isa) -> Tensor<3> {
+    Tensor::from_dispatch(<Dispatch as VitOps>::attention(qkv.into_dispatch(), heads, queries, isa))
 }
 
 #[backend_extension(Flex, Autodiff)]
@@ -53,7 +53,12 @@ trait VitOps: Backend {
         isa: Isa,
     ) -> FloatTensor<Self>;
 
-    fn attention(qkv: FloatTensor<Self>, heads: usize, isa: Isa) -> FloatTensor<Self>;
+    fn attention(
+        qkv: FloatTensor<Self>,
+        heads: usize,
+        queries: usize,
+        isa: Isa,
+    ) -> FloatTensor<Self>;
 }
 
 impl VitOps for Flex {
@@ -71,8 +76,8 @@ impl VitOps for Flex {
         NormSaved::run(x, weight, bias, epsilon, isa).1
     }
 
-    fn attention(qkv: FlexTensor, heads: usize, isa: Isa) -> FlexTensor {
-        AttentionSaved::run(qkv, heads, isa).out
+    fn attention(qkv: FlexTensor, heads: usize, queries: usize, isa: Isa) -> FlexTensor {
+        AttentionSaved::run(qkv, heads, queries, isa).out
     }
 }
 
@@ -98,9 +103,14 @@ impl<C: CheckpointStrategy> VitOps for Autodiff<Flex, C> {
         record(prepared.compute_bound().stateful(), saved, out)
     }
 
-    fn attention(qkv: FloatTensor<Self>, heads: usize, isa: Isa) -> FloatTensor<Self> {
+    fn attention(
+        qkv: FloatTensor<Self>,
+        heads: usize,
+        queries: usize,
+        isa: Isa,
+    ) -> FloatTensor<Self> {
         let (qkv, node) = qkv.into_parts();
-        let saved = AttentionSaved::run(qkv, heads, isa);
+        let saved = AttentionSaved::run(qkv, heads, queries, isa);
         let out = saved.out.clone();
         record(AttentionNode.prepare::<C>([node]).compute_bound().stateful(), saved, out)
     }
@@ -203,12 +213,13 @@ struct AttentionSaved {
 }
 
 impl AttentionSaved {
-    fn run(qkv: FlexTensor, heads: usize, isa: Isa) -> Self {
+    fn run(qkv: FlexTensor, heads: usize, queries: usize, isa: Isa) -> Self {
         let qkv = contiguous(qkv);
         let [batch, tokens, packed] = qkv.layout().shape().dims();
-        let shape = AttentionShape { batch, tokens, heads, head_dim: packed / 3 / heads };
+        let head_dim = packed / 3 / heads;
+        let shape = AttentionShape { batch, tokens, queries, heads, head_dim };
         let AttentionOutput { out, log_sums } = attention_forward(isa, &shape, slice(&qkv));
-        let out = tensor(out, [batch, tokens, packed / 3]);
+        let out = tensor(out, [batch, queries, packed / 3]);
         Self { qkv, out, log_sums: Arc::new(log_sums), shape, isa }
     }
 }

@@ -61,10 +61,26 @@ impl Block {
     pub(crate) fn forward(
         &self,
         x: Tensor<3>,
+        branch: impl FnMut(Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let tokens = x.dims()[1];
+        self.forward_first(x, tokens, branch)
+    }
+
+    /// The output's first `count` tokens. For the others nothing is computed but what those ask of
+    /// them, their keys and values: with a `count` of 1 that saves three quarters of the work in
+    /// linear layers.
+    ///
+    /// # Shapes
+    /// `[N, T, D]` to `[N, count, D]`.
+    pub(crate) fn forward_first(
+        &self,
+        x: Tensor<3>,
+        count: usize,
         mut branch: impl FnMut(Tensor<3>) -> Tensor<3>,
     ) -> Tensor<3> {
-        let attended = self.attn.forward(self.norm1.forward(x.clone()));
-        let x = x + branch(attended); // Eq. 2
+        let attended = self.attn.forward(self.norm1.forward(x.clone()), count);
+        let x = x.narrow(1, 0, count) + branch(attended); // Eq. 2
         let mixed = self.mlp.forward(self.norm2.forward(x.clone()));
         x + branch(mixed) // Eq. 3
     }

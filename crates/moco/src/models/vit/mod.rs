@@ -82,7 +82,8 @@ impl Vit {
     /// If the patch size does not divide H and W; see [`VitConfig::check_image`].
     pub fn forward(&mut self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
         let patches = self.embed(images, mode);
-        let x = self.run(patches, mode, |_, _| ());
+        let read = if self.config.pool == Pool::Class { Read::ClassToken } else { Read::AllTokens };
+        let x = self.run(patches, mode, read, |_, _| ());
         let first = usize::from(self.config.class_token);
         match self.config.pool {
             Pool::Class => class_token(self.norm.forward(x)),
@@ -115,7 +116,7 @@ impl Vit {
         let patches = self.embed(images, mode);
         let first = self.blocks.len().saturating_sub(n);
         let mut outputs = Vec::with_capacity(n);
-        self.run(patches, mode, |block, x| {
+        self.run(patches, mode, Read::AllTokens, |block, x| {
             if block >= first {
                 outputs.push(x.clone());
             }
@@ -182,30 +183,33 @@ impl Vit {
     /// # Shapes
     /// `[N, L, D]` to `[N, T, D]`.
     pub(super) fn encode(&mut self, patches: Tensor<3>, mode: Mode) -> Tensor<3> {
-        let x = self.run(patches, mode, |_, _| ());
+        let x = self.run(patches, mode, Read::AllTokens, |_, _| ());
         self.norm.forward(x)
     }
 
-    /// Class token and blocks; shows every block's index and output to `after`.
+    /// Class token and blocks, the last one as far as it is read; shows every block's index and
+    /// output to `after`.
     fn run(
         &mut self,
         patches: Tensor<3>,
         mode: Mode,
+        read: Read,
         after: impl FnMut(usize, &Tensor<3>),
     ) -> Tensor<3> {
         let dropping = self.drop_path.as_mut().filter(|_| mode == Mode::Train);
         let Some(mut rng) = dropping.map(DropPath::next_pass) else {
-            return self.run_blocks(patches, |_, branch| branch, after);
+            return self.run_blocks(patches, read, |_, branch| branch, after);
         };
         let VitConfig { drop_path: rate, depth, .. } = self.config;
         let dropped = |i, branch| drop_path(branch, block_rate(rate, i, depth), &mut rng);
-        self.run_blocks(patches, dropped, after)
+        self.run_blocks(patches, read, dropped, after)
     }
 
     /// As [`Vit::run`]; what block `i` adds to its input goes through `branch(i, _)`.
     fn run_blocks(
         &self,
         patches: Tensor<3>,
+        read: Read,
         mut branch: impl FnMut(usize, Tensor<3>) -> Tensor<3>,
         mut after: impl FnMut(usize, &Tensor<3>),
     ) -> Tensor<3> {
@@ -218,11 +222,22 @@ impl Vit {
             None => patches,
         };
         for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x, |added| branch(i, added));
+            let count = match read {
+                Read::ClassToken if i + 1 == self.blocks.len() => 1,
+                _ => x.dims()[1],
+            };
+            x = block.forward_first(x, count, |added| branch(i, added));
             after(i, &x);
         }
         x
     }
+}
+
+/// What is read of the last block's output.
+#[derive(Clone, Copy)]
+enum Read {
+    AllTokens,
+    ClassToken,
 }
 
 impl Module for Vit {

@@ -70,7 +70,7 @@ fn dropped_branches_give_timms_output_and_gradients() {
         let scale = TensorData::new(branches.next().unwrap().to_vec(), [5, 1, 1]);
         branch * Tensor::<3>::from_data(scale, &Device::flex())
     };
-    let tokens = net.norm.forward(net.run_blocks(patches, scaled, |_, _| ()));
+    let tokens = net.norm.forward(net.run_blocks(patches, Read::ClassToken, scaled, |_, _| ()));
     let weight = golden.tensor("state.head.weight", [8, 16]);
     let out = linear(class_token(tokens), weight, Some(golden.tensor("state.head.bias", [8])));
     let gradients = (out.clone() * golden.tensor("cotangent", [5, 8])).sum().backward();
@@ -95,4 +95,14 @@ fn training_drops_and_evaluation_does_not() {
     let dropped = run(Mode::Train);
     assert_ne!(dropped, still);
     assert_ne!(run(Mode::Train), dropped, "the next pass draws anew");
+}
+
+#[test]
+fn the_class_token_alone_is_the_one_among_all_tokens() {
+    let config = VitConfig::of_size([16, DEPTH, 2], 4, [8, 8]);
+    let rng = &mut stream(2, Purpose::Weights, 0);
+    let mut net = Vit::new(&config, rng, &Device::flex()).unwrap();
+    let x = crate::nn::init::normal([3, 8, 8, 3], 1.0, rng, &Device::flex());
+    let all = to_host(class_token(net.forward_tokens(x.clone(), Mode::Eval)));
+    assert_close(to_host(net.forward(x, Mode::Eval)), &all, "class token");
 }
