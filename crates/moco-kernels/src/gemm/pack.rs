@@ -137,8 +137,9 @@ impl<'a> Strips<'a> {
             let source = Strided { data: &a.data[k * a.k_stride..], ..a };
             let part = together.min(ks.end - k);
             if a.row_stride == 1 {
-                for k in k + part..k + 2 * part {
-                    let row = a.data.as_ptr().wrapping_add(k * a.k_stride);
+                // The depths after these: too few lines of each for the hardware to foresee.
+                for next in k + part..k + 2 * part {
+                    let row = a.data.as_ptr().wrapping_add(next * a.k_stride);
                     for at in rows.clone().step_by(LINE) {
                         s.prefetch(row.wrapping_add(at));
                     }

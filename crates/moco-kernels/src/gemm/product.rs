@@ -102,12 +102,8 @@ impl<F: Epilogue> Kernel for Block<'_, F> {
                 let mut next = Columns::new();
                 next.add(data.as_ptr().wrapping_add(depth * stride), stride, stride.div_ceil(LINE));
                 if j == 0 && a.row_stride == 1 {
-                    let at = ks.end * a.k_stride + rows.start;
-                    next.add(
-                        a.data.as_ptr().wrapping_add(at),
-                        a.k_stride,
-                        rows.len().div_ceil(LINE) + 1,
-                    );
+                    let start = a.data.as_ptr().wrapping_add(ks.end * a.k_stride + rows.start);
+                    next.add(start, a.k_stride, rows.len().div_ceil(LINE) + 1);
                 }
                 let visit = Visit {
                     first: i == 0,
