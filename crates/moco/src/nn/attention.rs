@@ -49,7 +49,8 @@ pub(super) fn compose(qkv: Tensor<3>, heads: usize, queries: usize) -> Tensor<3>
         let part = qkv.clone().narrow(2, i * width, width);
         part.reshape([n, t, heads, d]).swap_dims(1, 2) // [N, H, T, d]
     });
-    let q = q.narrow(2, 0, queries) * (d as f64).powf(-0.5); // cheaper than to scale the scores
+    let q = if queries < t { q.narrow(2, 0, queries) } else { q };
+    let q = q * (d as f64).powf(-0.5); // cheaper than to scale the scores
     let weights = softmax(q.matmul(k.transpose()), 3); // [N, H, queries, T]
     weights.matmul(v).swap_dims(1, 2).reshape([n, queries, width])
 }

@@ -80,7 +80,8 @@ impl Block {
         mut branch: impl FnMut(Tensor<3>) -> Tensor<3>,
     ) -> Tensor<3> {
         let attended = self.attn.forward(self.norm1.forward(x.clone()), count);
-        let x = x.narrow(1, 0, count) + branch(attended); // Eq. 2
+        let x = if count < x.dims()[1] { x.narrow(1, 0, count) } else { x };
+        let x = x + branch(attended); // Eq. 2
         let mixed = self.mlp.forward(self.norm2.forward(x.clone()));
         x + branch(mixed) // Eq. 3
     }
