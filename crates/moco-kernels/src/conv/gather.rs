@@ -20,7 +20,7 @@ use super::shape::{Span, spans, units};
 use super::sink::{Channels, Sink, put_tile};
 use super::window::{Panels, Window};
 use crate::Isa;
-use crate::gemm::{Dims, Fetch, Finish, Panel, Strided, multiply, multiply_into};
+use crate::gemm::{Dims, Fetch, Finish, Panel, Strided, add_begun, multiply, multiply_into};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{LINE, Scratch, cut, for_each, odd_lines};
 
@@ -238,7 +238,6 @@ impl<K: Sink> Job<'_, K> {
         if columns.end < depth {
             return multiply(s, dims, a, b, (sums, pitch), columns.start > 0);
         }
-        assert!((points.count - 1) * pitch + width <= sums.len());
         let mut at = [Channels { first, lanes: 0 }; 2];
         for j in 0..vectors {
             let skipped = j * S::LANES;
@@ -320,13 +319,7 @@ impl<S: Simd, K: Sink> Finish<S> for IntoSink<'_, S, K> {
     ) {
         let mut sums = *sums;
         if let Some((begun, pitch)) = self.begun {
-            for r in 0..R {
-                for j in 0..N {
-                    let at = (row + r) * pitch + j * S::LANES;
-                    // SAFETY: asserted before the product began.
-                    sums[r][j] = s.add(unsafe { s.load(begun.as_ptr().add(at)) }, sums[r][j]);
-                }
-            }
+            add_begun(s, &mut sums, &begun[row * pitch..], pitch);
         }
         let mut states = match self.states {
             Some(states) => states,

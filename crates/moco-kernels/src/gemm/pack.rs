@@ -158,14 +158,13 @@ impl<'a> Strips<'a> {
         Strips { data: out, rows: rows.len(), depth }
     }
 
-    /// The strips and the rows in each.
+    /// Each strip's first row, the number of its rows, and its floats.
     #[inline(always)]
-    pub(crate) fn each<S: Simd>(&self) -> impl Iterator<Item = (usize, &'a [f32])> {
+    pub(crate) fn each<S: Simd>(&self) -> impl Iterator<Item = (usize, usize, &'a [f32])> {
         let (rows, len) = (self.rows, self.depth * S::TILE_ROWS);
         let strips = self.data.chunks_exact(Self::strip::<S>(self.depth));
-        strips
-            .zip((0..rows).step_by(S::TILE_ROWS))
-            .map(move |(strip, first)| (S::TILE_ROWS.min(rows - first), &strip[..len]))
+        let firsts = (0..rows).step_by(S::TILE_ROWS);
+        firsts.zip(strips).map(move |(i, strip)| (i, S::TILE_ROWS.min(rows - i), &strip[..len]))
     }
 }
 

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::pack::{Panels, Strips};
-use super::{Columns, Dims, Finish, Panel, Strided, multiply_into};
+use super::{Columns, Dims, Finish, Panel, Strided, add_begun, multiply, multiply_into};
 use crate::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads::{LINE, Scratch, for_each};
@@ -106,9 +106,9 @@ impl<F: Epilogue> Kernel for Block<'_, F> {
                     next.add(start, a.k_stride, rows.len().div_ceil(LINE) + 1);
                 }
                 let visit = Visit {
-                    first: i == 0,
+                    begun: i > 0,
                     last: i + 1 == parts,
-                    sums: sums[j * sums_len..].as_mut_ptr(),
+                    sums: &mut sums[j * sums_len..][..sums_len],
                     finish,
                     at: [rows.start, panel * width],
                 };
@@ -118,6 +118,19 @@ impl<F: Epilogue> Kernel for Block<'_, F> {
     }
 }
 
+/// A visit to a job's rows of one panel's columns of `C`.
+struct Visit<'a, F> {
+    /// Whether sums go on from `sums`; else they begin here.
+    begun: bool,
+    /// Whether they are complete afterwards, and go to `finish`; else they are left in `sums`.
+    last: bool,
+    /// One row after the other, as wide as the panel.
+    sums: &'a mut [f32],
+    finish: &'a F,
+    /// The first row and column in `C`.
+    at: [usize; 2],
+}
+
 /// All strips times one panel of the same depth.
 #[inline(always)]
 fn multiply_strips<S: Simd>(
@@ -125,32 +138,32 @@ fn multiply_strips<S: Simd>(
     strips: &Strips,
     b: Panel,
     next: &Columns,
-    mut visit: Visit<impl Epilogue>,
+    visit: Visit<impl Epilogue>,
 ) {
-    for (i, (count, data)) in strips.each::<S>().enumerate() {
+    let Visit { begun, last, sums, finish, at: [row, col] } = visit;
+    for (i, (first, rows, data)) in strips.each::<S>().enumerate() {
         let a = Strided { data, row_stride: 1, k_stride: S::TILE_ROWS };
         let vectors = b.stride / S::LANES;
-        let dims = Dims { rows: count, depth: strips.depth, vectors, fetch: next.one(i) };
-        multiply_into(s, dims, a, b, &mut visit);
-        visit.at[0] += count;
-        visit.sums = visit.sums.wrapping_add(count * b.stride);
+        let dims = Dims { rows, depth: strips.depth, vectors, fetch: next.one(i) };
+        if last {
+            let begun = if begun { Some(&sums[first * b.stride..]) } else { None };
+            let mut complete = Complete { begun, finish, at: [row + first, col] };
+            multiply_into(s, dims, a, b, &mut complete);
+        } else {
+            multiply(s, dims, a, b, (&mut sums[first * b.stride..], b.stride), begun);
+        }
     }
 }
 
-/// A visit to some rows of one panel's columns of `C`.
-struct Visit<'a, F> {
-    /// Whether sums begin here; else they go on from `sums`.
-    first: bool,
-    /// Whether they are complete afterwards; else they are left in `sums`.
-    last: bool,
-    /// One row after the other, as wide as the panel.
-    sums: *mut f32,
+/// Adds what was summed before and hands over.
+struct Complete<'a, F> {
+    begun: Option<&'a [f32]>,
     finish: &'a F,
     /// The first row and column in `C`.
     at: [usize; 2],
 }
 
-impl<S: Simd, F: Epilogue> Finish<S> for Visit<'_, F> {
+impl<S: Simd, F: Epilogue> Finish<S> for Complete<'_, F> {
     #[inline(always)]
     unsafe fn tile<const R: usize, const N: usize>(
         &mut self,
@@ -159,25 +172,12 @@ impl<S: Simd, F: Epilogue> Finish<S> for Visit<'_, F> {
         sums: &[[S::V; N]; R],
     ) {
         let mut sums = *sums;
-        let [first_row, col] = self.at;
-        let kept = self.sums.wrapping_add(row * N * S::LANES);
-        for r in 0..R {
-            for j in 0..N {
-                // SAFETY: where a sum is kept between visits, there is room for all rows.
-                unsafe {
-                    let p = kept.wrapping_add((r * N + j) * S::LANES);
-                    if !self.first {
-                        sums[r][j] = s.add(s.load(p), sums[r][j]);
-                    }
-                    if !self.last {
-                        s.store(p, sums[r][j]);
-                    }
-                }
-            }
+        if let Some(begun) = self.begun {
+            let stride = N * S::LANES;
+            add_begun(s, &mut sums, &begun[row * stride..], stride);
         }
-        if self.last {
-            // SAFETY: a panel's rows and columns lie in `C`, and this is the last visit.
-            unsafe { self.finish.put(s, [first_row + row, col], &sums) };
-        }
+        let [first, col] = self.at;
+        // SAFETY: a panel's rows and columns lie in `C`, and are complete once.
+        unsafe { self.finish.put(s, [first + row, col], &sums) };
     }
 }

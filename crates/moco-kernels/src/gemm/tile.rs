@@ -208,6 +208,27 @@ unsafe fn step<S: Simd, const R: usize, const N: usize>(
     }
 }
 
+/// Adds to a tile's sums what was summed before, in rows of `pitch` floats.
+///
+/// # Panics
+/// When `begun` is shorter than that.
+#[inline(always)]
+pub(crate) fn add_begun<S: Simd, const R: usize, const N: usize>(
+    s: S,
+    sums: &mut [[S::V; N]; R],
+    begun: &[f32],
+    pitch: usize,
+) {
+    assert!((R - 1) * pitch + N * S::LANES <= begun.len());
+    for r in 0..R {
+        for j in 0..N {
+            // SAFETY: asserted above.
+            let before = unsafe { s.load(begun.as_ptr().add(r * pitch + j * S::LANES)) };
+            sums[r][j] = s.add(before, sums[r][j]);
+        }
+    }
+}
+
 /// Writes the sums to memory.
 struct Store {
     c: *mut f32,
