@@ -114,8 +114,8 @@ pub struct AttentionOutput {
 /// `softmax(Q Kᵀ / √d) V` for each head.
 ///
 /// # Shapes
-/// `qkv` `[B, T, 3, H, d]`, as a linear layer with `3 H d` outputs writes it; queries beyond the first `Q`
-/// tokens are not read.
+/// `qkv` `[B, T, 3, H, d]`, as a linear layer with `3 H d` outputs writes it; queries beyond the first
+/// `Q` tokens are not read.
 ///
 /// # Panics
 /// When `qkv` does not have its shape's length, or there are more queries than tokens.

@@ -50,6 +50,7 @@ impl Columns {
     pub(crate) fn fetch(&self) -> Fetch<'_> {
         Fetch { columns: &self.columns[..self.count], rows: None }
     }
+
     /// Column `i` alone, if there is one, and no rows.
     #[inline(always)]
     pub(crate) fn one(&self, i: usize) -> Fetch<'_> {
