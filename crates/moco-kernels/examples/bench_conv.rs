@@ -113,7 +113,7 @@ fn measure(isa: Isa, shape: &ConvShape, chosen: [bool; COLUMNS.len()]) -> [f64; 
     let (gamma, beta) = (vec![1.0; shape.cout], vec![0.0; shape.cout]);
     let norm = Norm::Batch { groups: 1 };
     let bn = BnParams { gamma: &gamma, beta: &beta, eps: 1e-5, norm };
-    let layer = |keep| conv_bn_act_forward(isa, shape, &x, &w, &bn, None, true, keep);
+    let layer = |keep| conv_bn_act_forward(isa, shape, &x, (&w).into(), &bn, None, true, keep);
     let forward = layer(true);
     let saved = forward.saved.expect("asked to keep it");
     let needs = BnActNeeds { x: shape.cin > 3, weight: true, affine: true, skip: false };

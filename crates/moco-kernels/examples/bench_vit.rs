@@ -62,7 +62,7 @@ fn linear(isa: Isa, rows: usize, width: usize) {
         let needs = LinearNeeds::default();
         let grads = |needs| best_of(|| linear_backward(isa, shape, x, w, d, needs));
         let ms = [
-            best_of(|| linear_forward(isa, shape, x, w, Some(b))),
+            best_of(|| linear_forward(isa, shape, x, w.into(), Some(b))),
             grads(LinearNeeds { x: true, ..needs }),
             grads(LinearNeeds { weight: true, ..needs }),
         ];
@@ -79,7 +79,7 @@ fn linear(isa: Isa, rows: usize, width: usize) {
     row(
         "linear + GELU, same size",
         [
-            best_of(|| linear_gelu_forward(isa, shape, &x, &w, Some(&b), gelu, true)),
+            best_of(|| linear_gelu_forward(isa, shape, &x, (&w).into(), Some(&b), gelu, true)),
             best_of(|| linear_gelu_backward(isa, shape, &x, &w, (gelu, &pre), &d, needs)),
         ],
     );

@@ -34,7 +34,7 @@
 //! let norm = Norm::Batch { groups: 1 };
 //! let bn = BnParams { gamma: &[1.0; 16], beta: &[0.0; 16], eps: 1e-5, norm };
 //! let isa = Isa::best();
-//! let forward = conv_bn_act_forward(isa, &shape, &x, &weight, &bn, None, true, true);
+//! let forward = conv_bn_act_forward(isa, &shape, &x, (&weight).into(), &bn, None, true, true);
 //! let (saved, d_out) = (forward.saved.unwrap(), vec![1.0; shape.out_len()]);
 //! let needs = BnActNeeds { weight: true, affine: true, ..Default::default() };
 //! let out = &forward.out;
@@ -63,8 +63,10 @@ mod team;
 #[cfg(test)]
 mod testing;
 mod threads;
+mod weights;
 
 #[cfg(feature = "allocator")]
 pub use allocator::Allocator;
 pub use cpu::Isa;
 pub use threads::kept_bytes;
+pub use weights::Weights;

@@ -120,7 +120,12 @@ static KEPT: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
 
 /// A large buffer that several threads use, returned to the process-wide store when dropped. Old
 /// contents.
-pub(crate) struct Kept(Buffer);
+#[derive(Debug)]
+pub(crate) struct Kept {
+    buffer: Buffer,
+    /// Whether it stays out of the store.
+    apart: bool,
+}
 
 impl Kept {
     /// `len` floats, aligned to a cache line: the smallest kept buffer that is large enough, else
@@ -133,19 +138,31 @@ impl Kept {
         });
         let memory = best.map(|i| kept.swap_remove(i)).unwrap_or_default();
         drop(kept);
-        Kept(Buffer::new(memory, len))
+        Kept { buffer: Buffer::new(memory, len), apart: false }
+    }
+
+    /// The same floats in memory of their own, which is freed when dropped: for what outlives the
+    /// call that made it.
+    pub(crate) fn apart(self) -> Kept {
+        let mut kept = Kept { buffer: Buffer::new(Vec::new(), self.len()), apart: true };
+        kept.copy_from_slice(&self);
+        kept
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
+        if self.apart {
+            return;
+        }
         if let Ok(mut kept) = KEPT.lock() {
-            kept.push(std::mem::take(&mut self.0.memory));
+            kept.push(std::mem::take(&mut self.buffer.memory));
         }
     }
 }
 
 /// The aligned part of some memory.
+#[derive(Debug)]
 struct Buffer {
     memory: Vec<f32>,
     start: usize,
@@ -165,26 +182,28 @@ impl Buffer {
 }
 
 macro_rules! deref_to_buffer {
-    ($name:ty) => {
+    ($name:ty, $buffer:tt) => {
         impl Deref for $name {
             type Target = [f32];
             #[inline]
             fn deref(&self) -> &[f32] {
-                &self.0.memory[self.0.start..][..self.0.len]
+                let Buffer { memory, start, len } = &self.$buffer;
+                &memory[*start..][..*len]
             }
         }
 
         impl DerefMut for $name {
             #[inline]
             fn deref_mut(&mut self) -> &mut [f32] {
-                &mut self.0.memory[self.0.start..][..self.0.len]
+                let Buffer { memory, start, len } = &mut self.$buffer;
+                &mut memory[*start..][..*len]
             }
         }
     };
 }
 
-deref_to_buffer!(Scratch);
-deref_to_buffer!(Kept);
+deref_to_buffer!(Scratch, 0);
+deref_to_buffer!(Kept, buffer);
 
 /// Bytes that the kernels hold between calls in buffers shared by threads. It reaches a maximum
 /// with the first training step and stays there; each thread's own scratch, a few MiB, comes on

@@ -8,7 +8,7 @@ use moco::device::Device;
 use moco::eval::{Classifier, cross_entropy};
 use moco::methods::{self, Method, Step};
 use moco::models::Encode;
-use moco::nn::Mode;
+use moco::nn::{Mode, freeze};
 use moco::optim::{NamedGradients, Optimizer};
 use moco::train::{NotFinite, Rates, learn};
 use moco_data::View;
@@ -125,7 +125,9 @@ struct Encoding {
 
 impl Encoding {
     fn new(config: &RunConfig, batch: Batch, device: &Device) -> Self {
-        Self { encoder: methods::encoder(config, device), batch }
+        let mut encoder = methods::encoder(config, device);
+        freeze(encoder.as_mut());
+        Self { encoder, batch }
     }
 }
 

@@ -2,47 +2,29 @@
 
 use super::gather::{Gather, Placement};
 use super::pack::{WeightView, pack, packed_len};
-use super::shape::{ConvShape, Span};
+use super::shape::ConvShape;
 use super::sink::Sink;
 use super::source::Input;
 use super::window::{Run, Window};
 use crate::Isa;
 use crate::threads::Kept;
 
-/// The forward convolution, weights packed, ready to run.
-pub(crate) struct DirectForward<'a> {
-    gather: Gather<'a>,
-    packed: Kept,
+/// The forward convolution, which takes weights as [`forward_weights`] packs them.
+pub(crate) fn forward<'a>(shape: &ConvShape, groups: usize, x: Input<'a>) -> Gather<'a> {
+    let [rows, cols] = [shape.out_h(), shape.out_w()];
+    Gather {
+        window: Window::forward(shape, x),
+        images: shape.n,
+        groups,
+        points: [rows, cols],
+        outputs: shape.cout,
+        dst: Placement { rows, cols, step: 1, first_y: 0, first_x: 0 },
+    }
 }
 
-impl<'a> DirectForward<'a> {
-    pub(crate) fn new(isa: Isa, shape: &ConvShape, groups: usize, x: Input<'a>, w: &[f32]) -> Self {
-        let taps: Vec<usize> = (0..shape.k * shape.k).collect();
-        let gather = Gather {
-            window: Window::forward(shape, x),
-            images: shape.n,
-            groups,
-            points: [shape.out_h(), shape.out_w()],
-            outputs: shape.cout,
-            dst: Placement {
-                rows: shape.out_h(),
-                cols: shape.out_w(),
-                step: 1,
-                first_y: 0,
-                first_x: 0,
-            },
-        };
-        let view = WeightView::forward(w, shape.cout, shape.cin, taps.len());
-        DirectForward { gather, packed: packed(isa, view, &taps) }
-    }
-
-    pub(crate) fn spans(&self) -> Vec<Span> {
-        self.gather.spans()
-    }
-
-    pub(crate) fn run(&self, isa: Isa, spans: &[Span], sink: &impl Sink) {
-        self.gather.run(isa, &self.packed, spans, sink);
-    }
+pub(crate) fn forward_weights(isa: Isa, shape: &ConvShape, w: &[f32]) -> Kept {
+    let taps: Vec<usize> = (0..shape.k * shape.k).collect();
+    packed(isa, WeightView::forward(w, shape.cout, shape.cin, taps.len()), &taps)
 }
 
 /// Puts `dx`, all of it, one class of input pixels after another.

@@ -20,7 +20,9 @@ use super::shape::{Span, spans, units};
 use super::sink::{Channels, Sink, put_tile};
 use super::window::{Panels, Window};
 use crate::Isa;
-use crate::gemm::{Dims, Fetch, Finish, Panel, Strided, add_begun, multiply, multiply_into};
+use crate::gemm::{
+    Columns, Dims, Fetch, Finish, Panel, Strided, add_begun, multiply, multiply_into,
+};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{LINE, Scratch, cut, for_each, odd_lines};
 
@@ -84,7 +86,7 @@ impl Gather<'_> {
         };
         let by_jobs = (self.images * per_image).div_ceil(16);
         let rows = (JOB_FLOATS / per_row).min(by_jobs).next_multiple_of(24).clamp(24, MAX_ROWS);
-        spans(self.images, self.groups, per_image, rows)
+        spans(self.images, self.groups, per_image, [rows; 2])
     }
 
     /// Runs all jobs. `packed` comes from [`super::pack::pack`] with the same taps.
@@ -233,7 +235,12 @@ impl<K: Sink> Job<'_, K> {
         let width = vectors * S::LANES;
         let data = &self.packed[first * depth + columns.start * width..];
         let b = Panel { data, stride: width };
-        let fetch = Fetch { columns: &[], rows: far.then_some(0) };
+        // The next block or panel lies behind this one.
+        let block = [columns.len(), width];
+        let tiles = points.count.div_ceil(S::TILE_ROWS);
+        let behind = data.as_ptr().wrapping_add(block[0] * width);
+        let next = Columns::panel(behind, block, tiles);
+        let fetch = Fetch { rows: far.then_some(0), ..next.fetch() };
         let dims = Dims { rows: points.count, depth: columns.len(), vectors, fetch };
         if columns.end < depth {
             return multiply(s, dims, a, b, (sums, pitch), columns.start > 0);
@@ -283,10 +290,10 @@ fn gather_rows<S: Simd>(
     (rows, pitch): (&mut [f32], usize),
 ) {
     assert!(columns.len() <= pitch && points.count * pitch <= rows.len());
-    let panels = Panels { width: usize::MAX, panel_stride: 0 };
+    let panels = Panels { width: pitch, panel_stride: 0 };
     let pieces = window.pieces(columns);
     for (row, rows) in points.places[..points.count].iter().zip(rows.chunks_mut(pitch)) {
-        // SAFETY: the image is one of the batch's; a row has room for all columns.
+        // SAFETY: the image is one of the batch's; a row is as long as its only panel is wide.
         unsafe { window.copy_row(s, *row, &pieces, rows.as_mut_ptr(), panels) };
     }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //!   x ──► conv ──► y ──► BatchNorm ──► (+ skip) ──► (ReLU) ──► out
 //!          │              │ sums gathered while y leaves the registers
-//!          └ weights packed per call
+//!          └ weights packed, per call or once
 //! ```
 //! Any kernel side, stride, padding, map size, channel count and batch is exact: `gather` and
 //! `weight` take every shape, `winograd` takes 3x3 at strides 1 and 2 where it is faster. The result
@@ -19,6 +19,7 @@ mod bn_act;
 mod direct;
 mod gather;
 mod pack;
+mod prepared;
 pub(crate) mod scalar;
 pub(crate) mod shape;
 pub(crate) mod sink;
@@ -37,14 +38,16 @@ pub use bn_act::{
     BnActGrads, BnActNeeds, BnActOutput, BnActSaved, BnParams, Norm, conv_bn_act_backward,
     conv_bn_act_forward,
 };
+pub use prepared::PreparedConv;
 pub use shape::ConvShape;
 
 use crate::Isa;
 use crate::threads::filled;
-use direct::DirectForward;
+use gather::Gather;
+use prepared::{Algorithm, prepared};
 use sink::{Affine, Plain, Sink, Target};
 use source::Input;
-use winograd::{Pass, Scheme, WinogradForward};
+use winograd::{Kernels, Pass, WinogradForward};
 
 /// `y = conv(x) + bias`.
 ///
@@ -62,7 +65,8 @@ pub fn conv_forward(
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let isa = isa.for_channels(shape.cout);
-    let forward = Forward::new(isa, shape, 1, x.into(), weight);
+    let prepared = prepared(isa, shape, weight.into());
+    let forward = Forward::new(shape, 1, x.into(), weight, &prepared);
     // SAFETY: a forward puts every pixel and channel of the output.
     unsafe {
         filled(shape.out_len(), |out| {
@@ -106,7 +110,9 @@ fn put_data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], weight: &[f32], sink: 
     match Algorithm::of(shape, Pass::DataGrad) {
         Algorithm::Direct => direct::data_grad(isa, shape, dy, weight, sink),
         Algorithm::Winograd(_) => {
-            let forward = WinogradForward::data_grad(isa, shape, dy, weight);
+            let kernels = Kernels::data_grad(shape, weight);
+            let transformed = kernels.transformed(isa);
+            let forward = WinogradForward::data_grad(shape, dy, kernels, transformed.as_deref());
             forward.run(isa, &forward.spans(), sink);
         }
     }
@@ -134,34 +140,30 @@ fn weight_grad(isa: Isa, shape: &ConvShape, x: Input, dy: &[f32]) -> Vec<f32> {
     }
 }
 
-/// How a shape is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Algorithm {
-    Direct,
-    Winograd(Scheme),
-}
-
-impl Algorithm {
-    fn of(shape: &ConvShape, pass: Pass) -> Algorithm {
-        winograd::pays(shape, pass).map_or(Algorithm::Direct, Algorithm::Winograd)
-    }
-}
-
 /// A forward convolution with its weights prepared: what is left is to say where the sums go.
 enum Forward<'a> {
-    Direct(DirectForward<'a>),
+    Direct(Gather<'a>, &'a [f32]),
     Winograd(WinogradForward<'a>),
 }
 
 impl<'a> Forward<'a> {
-    fn new(isa: Isa, shape: &ConvShape, groups: usize, x: Input<'a>, weight: &'a [f32]) -> Self {
-        shape.check();
+    fn new(
+        shape: &ConvShape,
+        groups: usize,
+        x: Input<'a>,
+        weight: &'a [f32],
+        prepared: &'a PreparedConv,
+    ) -> Self {
         assert_eq!(x.data.len(), shape.x_len(), "x is [n, h, w, cin] of {shape:?}");
         assert_eq!(weight.len(), shape.weight_len(), "weight is [cout, cin, k, k] of {shape:?}");
-        match Algorithm::of(shape, Pass::Forward) {
-            Algorithm::Direct => Forward::Direct(DirectForward::new(isa, shape, groups, x, weight)),
+        let data = prepared.data.as_deref();
+        match prepared.algorithm {
+            Algorithm::Direct => {
+                Forward::Direct(direct::forward(shape, groups, x), data.unwrap_or_default())
+            }
             Algorithm::Winograd(scheme) => {
-                Forward::Winograd(WinogradForward::new(isa, scheme, shape, groups, x, weight))
+                let kernels = Kernels::forward(scheme, shape, weight);
+                Forward::Winograd(WinogradForward::new(shape, groups, x, kernels, data))
             }
         }
     }
@@ -169,14 +171,14 @@ impl<'a> Forward<'a> {
     /// The output pixels of each job, by number.
     fn spans(&self) -> Vec<shape::Span> {
         match self {
-            Forward::Direct(forward) => forward.spans(),
+            Forward::Direct(gather, _) => gather.spans(),
             Forward::Winograd(forward) => forward.spans(),
         }
     }
 
     fn run(&self, isa: Isa, spans: &[shape::Span], sink: &impl Sink) {
         match self {
-            Forward::Direct(forward) => forward.run(isa, spans, sink),
+            Forward::Direct(gather, packed) => gather.run(isa, packed, spans, sink),
             Forward::Winograd(forward) => forward.run(isa, spans, sink),
         }
     }

@@ -85,18 +85,27 @@ pub(crate) struct Span {
 }
 
 /// Cuts `n` images of `per_image` units (pixels; where units are tiles, the caller sets `pixels`)
-/// into spans of at most `size` units, group by group.
+/// into spans of at most `most` units, group by group.
+///
+/// Towards a group's end spans become shorter, in multiples of `least`: threads that share out the
+/// jobs then end at about the same time.
 ///
 /// Group `g` holds the images `g, g + groups, g + 2 groups, ...`; a span never crosses groups, so
 /// that its statistics belong to one of them. The cut depends on the shape alone, never on the
 /// number of threads.
-pub(crate) fn spans(n: usize, groups: usize, per_image: usize, size: usize) -> Vec<Span> {
+pub(crate) fn spans(
+    n: usize,
+    groups: usize,
+    per_image: usize,
+    [most, least]: [usize; 2],
+) -> Vec<Span> {
     let mut spans = Vec::new();
     for group in 0..groups {
         let units = (n + groups - 1 - group) / groups * per_image;
         let mut start = 0;
         while start < units {
-            let end = units.min(start + size);
+            let share = ((units - start) / 4).next_multiple_of(least).clamp(least, most);
+            let end = units.min(start + share);
             spans.push(Span { group, start, end, pixels: end - start });
             start = end;
         }
@@ -128,12 +137,16 @@ mod tests {
 
     #[test]
     fn spans_visit_every_unit_once_in_its_group() {
-        for (n, groups, per_image, size) in
-            [(7, 3, 5, 4), (4, 1, 1, 10), (8, 4, 9, 100), (1, 1, 1, 1)]
-        {
+        for (n, groups, per_image, [most, least]) in [
+            (7, 3, 5, [4, 2]),
+            (4, 1, 1, [10, 10]),
+            (8, 4, 9, [100, 1]),
+            (2, 1, 196, [36, 12]),
+            (1, 1, 1, [1, 1]),
+        ] {
             let mut seen = vec![0; n * per_image];
-            for span in spans(n, groups, per_image, size) {
-                assert!(span.end - span.start <= size);
+            for span in spans(n, groups, per_image, [most, least]) {
+                assert!(span.end - span.start <= most);
                 for (image, unit) in units(span, groups, per_image) {
                     assert_eq!(image % groups, span.group);
                     seen[image * per_image + unit] += 1;
@@ -141,6 +154,15 @@ mod tests {
             }
             assert!(seen.iter().all(|&count| count == 1));
         }
+    }
+
+    #[test]
+    fn the_last_spans_are_short() {
+        let lens = |most, least| -> Vec<usize> {
+            spans(2, 1, 196, [most, least]).iter().map(|span| span.end - span.start).collect()
+        };
+        assert_eq!(lens(36, 12), [36, 36, 36, 36, 36, 36, 36, 36, 36, 24, 12, 12, 12, 8]);
+        assert_eq!(lens(100, 100), [100, 100, 100, 92]);
     }
 
     #[test]

@@ -39,7 +39,8 @@ pub(crate) struct Piece {
 }
 
 /// Where a gathered row lies: its columns in panels of `width`, `panel_stride` floats apart. The
-/// width is a multiple of every vector length, or at least the number of columns.
+/// width is a multiple of every vector length, or at least the number of columns: what is left of it
+/// may be written to.
 #[derive(Clone, Copy)]
 pub(crate) struct Panels {
     pub width: usize,
@@ -80,7 +81,7 @@ impl<'a> Window<'a> {
     }
 
     /// Copies the source under point `(y, x)` of `image` to a row that begins at `row`, zeros where
-    /// a tap lies beyond the map.
+    /// a tap lies beyond the map. Pieces are given in the order of their columns.
     ///
     /// # Safety
     /// `src` holds `image`, and `row` has all the columns of `pieces` in the layout of `panels`.
@@ -112,11 +113,15 @@ impl<'a> Window<'a> {
             unsafe {
                 let mut out = Cursor::new(row, *column, panels);
                 out.zeros(s, from - floats.start);
-                let offset = ((image * h) as isize + src_y) * w as isize + first;
-                let source = self.src.data.as_ptr().wrapping_offset(offset * c as isize);
+                let offset = (((image * h) as isize + src_y) * w as isize + first) * c as isize;
+                let source = self.src.data.as_ptr().wrapping_offset(offset);
                 let ahead = self.step * c;
                 match activation {
-                    None => out.copy(s, source.wrapping_add(from), to - from, ahead),
+                    None => {
+                        let start = offset.wrapping_add_unsigned(from);
+                        let readable = self.src.data.len().saturating_sub(start as usize);
+                        out.copy(s, source.wrapping_add(from), [to - from, readable], ahead);
+                    }
                     Some(activation) => {
                         for (channels, at) in pixels(from..to, c) {
                             let from = source.wrapping_add(at);
@@ -160,9 +165,27 @@ impl Cursor {
     /// Asks for the floats `ahead`, which are the next row's.
     ///
     /// # Safety
-    /// `len` more columns are the row's, and as many floats are readable at `from`.
+    /// `len` more columns are the row's, and as many floats are readable at `from`, or more where
+    /// `readable` says so.
     #[inline(always)]
-    unsafe fn copy<S: Simd>(&mut self, s: S, mut from: *const f32, mut len: usize, ahead: usize) {
+    unsafe fn copy<S: Simd>(
+        &mut self,
+        s: S,
+        mut from: *const f32,
+        [mut len, readable]: [usize; 2],
+        ahead: usize,
+    ) {
+        // By whole vectors, where what comes next is written over the surplus.
+        let whole = len.next_multiple_of(S::LANES);
+        if whole <= readable.min(self.left_in_panel) {
+            for at in (0..whole).step_by(S::LANES) {
+                s.prefetch(from.wrapping_add(at + ahead));
+                // SAFETY: `at + LANES <= whole`, which is readable and within the panel's row.
+                unsafe { s.store(self.to.add(at), s.load(from.add(at))) };
+            }
+            self.advance(len);
+            return;
+        }
         while len > 0 {
             s.prefetch(from.wrapping_add(ahead));
             let lanes = S::LANES.min(len).min(self.left_in_panel);

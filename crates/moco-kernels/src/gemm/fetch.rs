@@ -1,7 +1,8 @@
 //! What a block product fetches into the caches while it computes, for itself and the next one.
 //!
-//! None of it changes a result, and the places need not exist. Packed weights need nothing: the
-//! hardware foresees them. Rows of maps it does not foresee: they are short, and far apart.
+//! None of it changes a result, and the places need not exist. Rows of maps the hardware does not
+//! foresee: they are short, and far apart. Packed weights it does foresee, but the first tile of a
+//! panel asks for them faster than memory delivers, where they were not packed just before.
 
 use crate::threads::LINE;
 
@@ -29,11 +30,24 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    const MOST: usize = 6;
+    const MOST: usize = 8;
 
     #[inline(always)]
     pub(crate) fn new() -> Columns {
         Columns { columns: [Column { start: std::ptr::null(), stride: 0 }; Self::MOST], count: 0 }
+    }
+
+    /// The panel at `start`, `depth` rows of `width` floats, shared out among `tiles` tiles of the same
+    /// depth.
+    #[inline(always)]
+    pub(crate) fn panel(start: *const f32, [depth, width]: [usize; 2], tiles: usize) -> Columns {
+        let mut columns = Self::new();
+        let tiles = tiles.clamp(1, Self::MOST);
+        let stride = width.div_ceil(tiles);
+        for i in 0..tiles {
+            columns.add(start.wrapping_add(i * depth * stride), stride, 1);
+        }
+        columns
     }
 
     /// Adds rows of `lines` lines that begin at `start`, as many as there is room for.

@@ -25,7 +25,7 @@ mod tile;
 
 pub(crate) use fetch::{Columns, Fetch};
 pub(crate) use pack::{Panels, pack_strip};
-pub(crate) use product::{Epilogue, product};
+pub(crate) use product::{Epilogue, product, product_of_panels};
 pub(crate) use tile::{Finish, add_begun, multiply, multiply_into};
 
 /// A strided operand: element `(row, k)` is `data[row * row_stride + k * k_stride]`.

@@ -9,14 +9,17 @@ use crate::threads::{Disjoint, Kept, LINE, for_each, odd_lines};
 
 /// `B` in panels of `TILE_VECTORS` vectors (the last may have fewer), each `[depth, vectors *
 /// LANES]`; columns beyond the matrix are zero.
+#[derive(Debug)]
 pub(crate) struct Panels {
     data: Kept,
     layout: Layout,
+    isa: Isa,
 }
 
 impl Panels {
     /// Packs `b`, whose rows are the columns of the product.
     pub(crate) fn pack(isa: Isa, b: Strided, cols: usize, depth: usize) -> Panels {
+        let isa = isa.for_channels(cols);
         let layout = Layout { depth, cols, width: isa.panel_width(), lanes: isa.lanes() };
         let mut data = Kept::new(depth * cols.next_multiple_of(layout.lanes));
         let out = &Disjoint::new(&mut data);
@@ -31,7 +34,27 @@ impl Panels {
             };
             isa.run(PackPanels { source: b, layout, panels, ks, out });
         });
-        Panels { data, layout }
+        Panels { data, layout, isa }
+    }
+
+    /// The same in memory of their own.
+    pub(crate) fn apart(self) -> Panels {
+        Panels { data: self.data.apart(), ..self }
+    }
+
+    /// The instruction set that they are packed for.
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Depth of the product.
+    pub(crate) fn depth(&self) -> usize {
+        self.layout.depth
+    }
+
+    /// Columns of the product.
+    pub(crate) fn cols(&self) -> usize {
+        self.layout.cols
     }
 
     /// Panels in all.
@@ -50,7 +73,7 @@ impl Panels {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Layout {
     depth: usize,
     cols: usize,

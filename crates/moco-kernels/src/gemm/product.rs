@@ -49,11 +49,17 @@ pub(crate) fn product(
     b: Strided,
     finish: &impl Epilogue,
 ) {
-    if rows == 0 || cols == 0 {
+    if rows > 0 {
+        product_of_panels(rows, a, &Panels::pack(isa, b, cols, depth), finish);
+    }
+}
+
+/// The same with `b` packed.
+pub(crate) fn product_of_panels(rows: usize, a: Strided, panels: &Panels, finish: &impl Epilogue) {
+    let (isa, depth) = (panels.isa(), panels.depth());
+    if rows == 0 || panels.count() == 0 {
         return;
     }
-    let isa = isa.for_channels(cols);
-    let panels = &Panels::pack(isa, b, cols, depth);
     let groups = column_groups(rows, depth, panels.count());
     for_each(rows.div_ceil(ROWS) * groups, |job| {
         let (block, group) = (job / groups, job % groups);
@@ -99,12 +105,17 @@ impl<F: Epilogue> Kernel for Block<'_, F> {
                 let stride = panels.vectors(panel) * S::LANES;
                 let data = &panels.panel(panel)[ks.start * stride..ks.end * stride];
                 // What is needed next, on its way to L2 meanwhile.
-                let mut next = Columns::new();
-                next.add(data.as_ptr().wrapping_add(depth * stride), stride, stride.div_ceil(LINE));
-                if j == 0 && a.row_stride == 1 {
+                let behind = data.as_ptr().wrapping_add(depth * stride);
+                let tiles = rows.len().div_ceil(S::TILE_ROWS);
+                let next = if j == 0 && a.row_stride == 1 {
+                    let mut next = Columns::new();
+                    next.add(behind, stride, stride.div_ceil(LINE));
                     let start = a.data.as_ptr().wrapping_add(ks.end * a.k_stride + rows.start);
                     next.add(start, a.k_stride, rows.len().div_ceil(LINE) + 1);
-                }
+                    next
+                } else {
+                    Columns::panel(behind, [ks.len(), stride], tiles)
+                };
                 let visit = Visit {
                     begun: i > 0,
                     last: i + 1 == parts,

@@ -3,7 +3,7 @@
 //! ```text
 //!   x ──► product ──► + b ──► pre ──► GELU ──► out        bias and GELU while the sums are in L1
 //!            │
-//!            └ weights packed per call
+//!            └ weights packed, per call or once
 //! ```
 //! Weights are `[outputs, inputs]` as in PyTorch. Three matrix products, each on the packed tile:
 //!
@@ -19,8 +19,9 @@ mod tests;
 
 use crate::Isa;
 use crate::gelu::Gelu;
-use crate::gemm::{Strided, product};
+use crate::gemm::{Panels, Strided, product, product_of_panels};
 use crate::threads::{Kept, filled};
+use crate::weights::Weights;
 use finish::{Layer, OutputGrad};
 
 /// Sizes of a linear layer.
@@ -62,6 +63,36 @@ impl LinearShape {
     }
 }
 
+/// A layer's weights in the order in which its forward pass reads them.
+///
+/// A call that is not given them prepares them for itself. For weights that stay as they are, those
+/// of a frozen encoder, it is done once.
+#[derive(Debug)]
+pub struct PreparedLinear(Panels);
+
+impl PreparedLinear {
+    /// Prepares `weight`, `[outputs, inputs]`, for any number of rows.
+    ///
+    /// # Panics
+    /// When `weight` does not have its shape's length.
+    pub fn new(isa: Isa, shape: &LinearShape, weight: &[f32]) -> Self {
+        Self(Self::for_a_call(isa, shape, weight).0.apart())
+    }
+
+    fn for_a_call(isa: Isa, shape: &LinearShape, weight: &[f32]) -> Self {
+        let LinearShape { inputs, outputs, .. } = *shape;
+        assert_eq!(weight.len(), shape.weight_len(), "weight is [outputs, inputs] of {shape:?}");
+        let b = Strided { data: weight, row_stride: inputs, k_stride: 1 };
+        Self(Panels::pack(isa, b, outputs, inputs))
+    }
+
+    /// Whether a call with this shape can use them.
+    pub fn suits(&self, isa: Isa, shape: &LinearShape) -> bool {
+        let found = (self.0.isa(), self.0.depth(), self.0.cols());
+        found == (isa.for_channels(shape.outputs), shape.inputs, shape.outputs)
+    }
+}
+
 /// `x Wᵀ + bias`.
 ///
 /// # Shapes
@@ -74,7 +105,7 @@ pub fn linear_forward(
     isa: Isa,
     shape: &LinearShape,
     x: &[f32],
-    weight: &[f32],
+    weight: Weights<PreparedLinear>,
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     // SAFETY: a forward writes every element of the output.
@@ -106,7 +137,7 @@ pub fn linear_gelu_forward(
     isa: Isa,
     shape: &LinearShape,
     x: &[f32],
-    weight: &[f32],
+    weight: Weights<PreparedLinear>,
     bias: Option<&[f32]>,
     gelu: Gelu,
     keep_pre: bool,
@@ -131,12 +162,18 @@ pub fn linear_gelu_forward(
     LinearGelu { out, pre: keep_pre.then_some(pre) }
 }
 
-fn forward(isa: Isa, shape: &LinearShape, x: &[f32], weight: &[f32], finish: &Layer) {
-    shape.check(x, weight);
-    let LinearShape { rows, inputs, outputs } = *shape;
-    let a = Strided { data: x, row_stride: inputs, k_stride: 1 };
-    let b = Strided { data: weight, row_stride: inputs, k_stride: 1 };
-    product(isa, [rows, inputs, outputs], a, b, finish);
+fn forward(
+    isa: Isa,
+    shape: &LinearShape,
+    x: &[f32],
+    weight: Weights<PreparedLinear>,
+    finish: &Layer,
+) {
+    shape.check(x, weight.values);
+    let suits = |prepared: &PreparedLinear| prepared.suits(isa, shape);
+    let prepared = weight.prepare(suits, |w| PreparedLinear::for_a_call(isa, shape, w));
+    let a = Strided { data: x, row_stride: shape.inputs, k_stride: 1 };
+    product_of_panels(shape.rows, a, &prepared.0, finish);
 }
 
 /// The gradients that are wanted; the others cost nothing.

@@ -92,12 +92,30 @@ fn every_shape_agrees_with_f64() {
         let d_out64: Vec<f64> = d_out.iter().map(|&d| f64::from(d)).collect();
         let grads = case.backward(&d_out64);
         for isa in isas() {
-            let got = linear_forward(isa, &shape, x, weight, Some(bias));
+            let got = linear_forward(isa, &shape, x, weight.into(), Some(bias));
             let error = relative_error(&got, &out);
             assert!(error < 1e-6, "{isa:?} {shape:?}: {error}");
+            let prepared = &PreparedLinear::new(isa, &shape, weight);
+            assert!(prepared.suits(isa, &LinearShape { rows: 1, ..shape }));
+            let weights = Weights { values: weight, prepared: Some(prepared) };
+            assert!(linear_forward(isa, &shape, x, weights, Some(bias)) == got);
             let got = linear_backward(isa, &shape, x, weight, d_out, ALL);
             check_grads(&case, isa, &got, &grads);
         }
+    }
+}
+
+#[test]
+fn weights_prepared_for_another_layer_are_prepared_again() {
+    let shape = LinearShape { rows: 3, inputs: 4, outputs: 6 };
+    let Case { x, weight, .. } = Case::new(&mut Rng::new(73), shape);
+    for isa in isas() {
+        let other = LinearShape { inputs: 6, outputs: 4, ..shape };
+        let prepared = &PreparedLinear::new(isa, &other, &weight);
+        assert!(!prepared.suits(isa, &shape));
+        let weights = Weights { values: &weight, prepared: Some(prepared) };
+        let expected = linear_forward(isa, &shape, &x, (&weight).into(), None);
+        assert!(linear_forward(isa, &shape, &x, weights, None) == expected);
     }
 }
 
@@ -141,7 +159,8 @@ fn gelu_is_fused_both_ways() {
                 pre.iter().zip(d_out).map(|(&x, &d)| truth(gelu, x).1 * f64::from(d)).collect();
             let grads = case.backward(&d_pre);
             for isa in isas() {
-                let got = linear_gelu_forward(isa, &shape, x, weight, Some(bias), gelu, true);
+                let got =
+                    linear_gelu_forward(isa, &shape, x, weight.into(), Some(bias), gelu, true);
                 assert!(relative_error(&got.out, &out) < 1e-6, "{isa:?} {shape:?}");
                 let kept = got.pre.expect("asked to keep it");
                 assert!(relative_error(&kept, &pre) < 1e-6, "{isa:?} {shape:?}");
@@ -160,6 +179,6 @@ fn only_what_is_needed_is_computed() {
     let needs = LinearNeeds { weight: true, ..Default::default() };
     let grads = linear_backward(isa, &shape, &x, &weight, &d_out, needs);
     assert!(grads.x.is_none() && grads.bias.is_none() && grads.weight.is_some());
-    let out = linear_gelu_forward(isa, &shape, &x, &weight, None, Gelu::Exact, false);
+    let out = linear_gelu_forward(isa, &shape, &x, (&weight).into(), None, Gelu::Exact, false);
     assert!(out.pre.is_none() && (out.out[0] - 1.399_789_2).abs() < 1e-6);
 }

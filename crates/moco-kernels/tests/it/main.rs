@@ -51,7 +51,8 @@ fn step(shape: &ConvShape, groups: usize) -> (Vec<f32>, BnActGrads) {
     let (skip, d_out) = (values(shape.out_len(), 3), values(shape.out_len(), 4));
     let (gamma, beta) = (values(shape.cout, 5), values(shape.cout, 6));
     let bn = BnParams { gamma: &gamma, beta: &beta, eps: 1e-5, norm: Norm::Batch { groups } };
-    let forward = conv_bn_act_forward(isa, shape, &x, &weight, &bn, Some(&skip), true, true);
+    let forward =
+        conv_bn_act_forward(isa, shape, &x, (&weight).into(), &bn, Some(&skip), true, true);
     let saved = forward.saved.expect("asked to keep it");
     let needs = BnActNeeds { x: true, weight: true, affine: true, skip: true };
     let grads = conv_bn_act_backward(isa, shape, &x, &weight, &saved, &forward.out, &d_out, needs);

@@ -25,7 +25,7 @@ fn linear_step() -> Vec<Vec<f32>> {
         let (x, w) = (values(shape.x_len(), 1), values(shape.weight_len(), 2));
         let (bias, d) = (values(outputs, 3), values(shape.out_len(), 4));
         let gelu = Gelu::Exact;
-        let forward = linear_gelu_forward(isa, &shape, &x, &w, Some(&bias), gelu, true);
+        let forward = linear_gelu_forward(isa, &shape, &x, (&w).into(), Some(&bias), gelu, true);
         let pre = forward.pre.expect("asked to keep it");
         let needs = LinearNeeds { x: true, weight: true, bias: true };
         let fused = linear_gelu_backward(isa, &shape, &x, &w, (gelu, &pre), &d, needs);

@@ -4,7 +4,7 @@ use crate::batch::{pixels_to_tensor, to_host};
 use crate::checkpoint::{CheckpointError, load_plain};
 use crate::config::{FeatureKind, RunConfig};
 use crate::models::Encode;
-use crate::nn::{Mode, Module, copy_tensors};
+use crate::nn::{Mode, Module, copy_tensors, freeze, thaw};
 use burn::tensor::Device;
 use moco_data::{BadFile, Dataset, View, for_each_batch};
 use std::ops::ControlFlow;
@@ -112,10 +112,13 @@ pub fn features(
     let dim = frozen.encoder.width(kind);
     let ([height, width], count) = (frozen.view.size(), frozen.view.count());
     let FrozenEncoder { encoder, view, device } = frozen;
-    collect(dataset, view, dim, threads, progress, &mut |n, pixels| {
+    freeze(encoder.as_mut());
+    let features = collect(dataset, view, dim, threads, progress, &mut |n, pixels| {
         let images = pixels_to_tensor(pixels, [n * count, height, width], device);
         to_host(encoder.embed(images, kind, Mode::Eval))
-    })
+    });
+    thaw(encoder.as_mut());
+    features
 }
 
 /// The pixels themselves as features, after `view`: the baseline that any encoder must beat.

@@ -8,7 +8,7 @@ use super::classifier::{classifier, cross_entropy, training_images};
 use super::{Accuracy, Features, FrozenEncoder, Protocol};
 use crate::batch::{Batch, to_host};
 use crate::config::FeatureKind;
-use crate::nn::{Affine, FeatureNorm, Linear, Mode};
+use crate::nn::{Affine, FeatureNorm, Linear, Mode, freeze};
 use crate::optim::{NamedGradients, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use moco_data::{DataError, Dataset, View};
@@ -97,6 +97,7 @@ pub fn linear_sgd(
     let LinearProbe { view, protocol, seed, threads } = config;
     let sizes = [frozen.encoder.width(protocol.feature), train.class_names().len()];
     let mut layer = ProbeLayer::new(protocol, sizes, *seed, &device);
+    freeze(frozen.encoder.as_mut());
     let mut loader = training_images(&train, view, protocol.batch_size, *seed, *threads)?;
     let rates = protocol.schedule(protocol.batch_size.min(train.len()));
     let per_epoch = loader.steps_per_epoch();

@@ -185,7 +185,8 @@ fn run_fused(
     let affine = [norm.weight.val(), norm.bias.val()];
     if mode == Mode::Eval {
         let statistics = [norm.running_mean.val(), norm.running_var.val()];
-        return fused::with_running_statistics(x, weight, affine, statistics, skip, layer);
+        let frozen = conv.weight.frozen();
+        return fused::with_running_statistics(x, weight, frozen, affine, statistics, skip, layer);
     }
     norm.check_batch(x.dims()[0]);
     let (out, [mean, variance]) = fused::with_batch_statistics(x, weight, affine, skip, layer);

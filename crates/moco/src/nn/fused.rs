@@ -4,6 +4,7 @@
 //! Exists for the CPU backend (Flex), with and without autodiff. [`isa`] says whether a device has
 //! it; on every other device [`super::conv_bn_act`] composes stock operations instead.
 
+use super::frozen::Frozen;
 use crate::device::cpu_kernels;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -16,11 +17,11 @@ use burn::backend::{
 };
 use burn::tensor::{Bytes, DType, Device, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
-use moco_kernels::Isa;
 use moco_kernels::conv::{
-    BnActNeeds, BnActOutput, BnActSaved, BnParams, ConvShape, Norm, conv_bn_act_backward,
-    conv_bn_act_forward,
+    BnActNeeds, BnActOutput, BnActSaved, BnParams, ConvShape, Norm, PreparedConv,
+    conv_bn_act_backward, conv_bn_act_forward,
 };
+use moco_kernels::{Isa, Weights};
 use std::sync::Arc;
 
 /// Settings of one fused layer.
@@ -74,10 +75,12 @@ pub(super) fn without_norm(
     with_batch_statistics(x, weight, [unused, bias], skip, Layer { groups: None, ..layer }).0
 }
 
-/// With running statistics. No gradient flows; every tensor must be on the plain device.
+/// With running statistics. No gradient flows; every tensor must be on the plain device. The
+/// weights in the kernels' order are kept in `frozen`.
 pub(super) fn with_running_statistics(
     x: Tensor<4>,
     weight: Tensor<4>,
+    frozen: Option<Frozen>,
     affine: [Tensor<1>; 2],
     statistics: [Tensor<1>; 2],
     skip: Option<Tensor<4>>,
@@ -87,9 +90,9 @@ pub(super) fn with_running_statistics(
     let [mean, variance] = statistics.map(Tensor::into_dispatch);
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     let skip = Optional::of(skip);
-    let out =
-        <Dispatch as EvalOps>::conv_bn_act(x, weight, gamma, beta, mean, variance, skip, layer);
-    Tensor::from_dispatch(out)
+    Tensor::from_dispatch(<Dispatch as EvalOps>::conv_bn_act(
+        x, weight, frozen, gamma, beta, mean, variance, skip, layer,
+    ))
 }
 
 /// A tensor that an operation may do without: a skip connection, a bias.
@@ -120,6 +123,7 @@ trait EvalOps: Backend {
     fn conv_bn_act(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        frozen: Option<Frozen>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         mean: FloatTensor<Self>,
@@ -141,7 +145,7 @@ impl TrainOps for Flex {
         let skip = skip.contiguous();
         let forward = Forward::new(x, weight, layer);
         let BnActOutput { out, mean, var, .. } =
-            forward.run(&gamma, &beta, layer.norm(), skip.as_ref(), false);
+            forward.run(&gamma, &beta, layer.norm(), skip.as_ref(), false, None);
         (forward.output(out), vector(mean), vector(var))
     }
 }
@@ -150,6 +154,7 @@ impl EvalOps for Flex {
     fn conv_bn_act(
         x: FlexTensor,
         weight: FlexTensor,
+        frozen: Option<Frozen>,
         gamma: FlexTensor,
         beta: FlexTensor,
         mean: FlexTensor,
@@ -161,7 +166,7 @@ impl EvalOps for Flex {
         let forward = Forward::new(x, weight, layer);
         let (mean, variance) = (contiguous(mean), contiguous(variance));
         let norm = Norm::Running { mean: slice(&mean), var: slice(&variance) };
-        let output = forward.run(&gamma, &beta, norm, skip.as_ref(), false);
+        let output = forward.run(&gamma, &beta, norm, skip.as_ref(), false, frozen.as_ref());
         forward.output(output.out)
     }
 }
@@ -221,20 +226,19 @@ impl Forward {
         norm: Norm<'_>,
         skip: Option<&FlexTensor>,
         keep: bool,
+        frozen: Option<&Frozen>,
     ) -> BnActOutput {
+        let (isa, shape, values) = (self.layer.isa, &self.shape, slice(&self.weight));
+        let prepared = frozen.map(|frozen| {
+            let suits = |prepared: &PreparedConv| prepared.suits(isa, shape);
+            frozen.prepared(suits, || PreparedConv::new(isa, shape, values))
+        });
+        let weight = Weights { values, prepared: prepared.as_deref() };
         let (gamma, beta) = (contiguous(gamma.clone()), contiguous(beta.clone()));
         let gamma = if matches!(norm, Norm::None) { &[] } else { slice(&gamma) };
         let bn = BnParams { gamma, beta: slice(&beta), eps: self.layer.eps, norm };
-        conv_bn_act_forward(
-            self.layer.isa,
-            &self.shape,
-            slice(&self.x),
-            slice(&self.weight),
-            &bn,
-            skip.map(slice),
-            self.layer.relu,
-            keep,
-        )
+        let (x, skip) = (slice(&self.x), skip.map(slice));
+        conv_bn_act_forward(isa, shape, x, weight, &bn, skip, self.layer.relu, keep)
     }
 
     fn output(&self, out: Vec<f32>) -> FlexTensor {
@@ -253,7 +257,7 @@ impl Forward {
     ) -> Recorded<C> {
         let tracked = matches!(prepared, OpsKind::Tracked(_));
         let BnActOutput { out, saved, mean, var } =
-            self.run(gamma, beta, norm, skip.as_ref(), tracked);
+            self.run(gamma, beta, norm, skip.as_ref(), tracked, None);
         let out = self.output(out);
         let state = |kept| Saved { forward: self, kept: Arc::new(kept), out: out.clone() };
         let out = record_kept(prepared, saved.map(state), out.clone());

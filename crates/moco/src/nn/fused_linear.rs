@@ -1,6 +1,7 @@
 //! Our linear layers, alone or followed by GELU, as one node of the autodiff graph. See
 //! [`super::fused`].
 
+use super::frozen::Frozen;
 use super::fused::{Optional, contiguous, record, slice, tensor, vector};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -10,12 +11,12 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
-use moco_kernels::Isa;
 use moco_kernels::gelu::Gelu;
 use moco_kernels::linear::{
-    LinearGelu, LinearNeeds, LinearShape, linear_backward, linear_forward, linear_gelu_backward,
-    linear_gelu_forward,
+    LinearGelu, LinearNeeds, LinearShape, PreparedLinear, linear_backward, linear_forward,
+    linear_gelu_backward, linear_gelu_forward,
 };
+use moco_kernels::{Isa, Weights};
 use std::sync::Arc;
 
 /// Settings of one layer.
@@ -27,14 +28,17 @@ pub(super) struct Layer {
 }
 
 /// `x Wᵀ + b` over the last dimension, and GELU of it where the layer has one.
+///
+/// Where no gradient is wanted, the weights in the kernels' order are kept in `frozen`.
 pub(super) fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
     layer: Layer,
+    frozen: Option<Frozen>,
 ) -> Tensor<D> {
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), Optional::of(bias));
-    Tensor::from_dispatch(<Dispatch as LinearOps>::linear(x, weight, bias, layer))
+    Tensor::from_dispatch(<Dispatch as LinearOps>::linear(x, weight, bias, layer, frozen))
 }
 
 #[backend_extension(Flex, Autodiff)]
@@ -44,12 +48,20 @@ trait LinearOps: Backend {
         weight: FloatTensor<Self>,
         #[extension_type] bias: Optional<Self>,
         layer: Layer,
+        frozen: Option<Frozen>,
     ) -> FloatTensor<Self>;
 }
 
 impl LinearOps for Flex {
-    fn linear(x: FlexTensor, weight: FlexTensor, bias: Optional<Self>, layer: Layer) -> FlexTensor {
-        Forward::new(x, weight, layer).run(bias.contiguous().as_ref(), false).0
+    fn linear(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: Optional<Self>,
+        layer: Layer,
+        frozen: Option<Frozen>,
+    ) -> FlexTensor {
+        let forward = Forward::new(x, weight, layer);
+        forward.run(bias.contiguous().as_ref(), false, frozen.as_ref()).0
     }
 }
 
@@ -59,6 +71,7 @@ impl<C: CheckpointStrategy> LinearOps for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         bias: Optional<Self>,
         layer: Layer,
+        _: Option<Frozen>,
     ) -> FloatTensor<Self> {
         let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
         let forward = Forward::new(x, weight, layer);
@@ -97,9 +110,19 @@ impl Forward {
     }
 
     /// The output and, with `keep`, what went into GELU.
-    fn run(&self, bias: Option<&FlexTensor>, keep: bool) -> (FlexTensor, Option<Vec<f32>>) {
+    fn run(
+        &self,
+        bias: Option<&FlexTensor>,
+        keep: bool,
+        frozen: Option<&Frozen>,
+    ) -> (FlexTensor, Option<Vec<f32>>) {
         let Self { x, weight, shape, layer } = self;
-        let (x, weight, bias) = (slice(x), slice(weight), bias.map(slice));
+        let (x, values, bias) = (slice(x), slice(weight), bias.map(slice));
+        let prepared = frozen.map(|frozen| {
+            let suits = |prepared: &PreparedLinear| prepared.suits(layer.isa, shape);
+            frozen.prepared(suits, || PreparedLinear::new(layer.isa, shape, values))
+        });
+        let weight = Weights { values, prepared: prepared.as_deref() };
         let LinearGelu { out, pre } = match layer.gelu {
             Some(gelu) => linear_gelu_forward(layer.isa, shape, x, weight, bias, gelu, keep),
             None => {
@@ -119,7 +142,7 @@ impl Forward {
         bias: Option<FlexTensor>,
     ) -> FloatTensor<Autodiff<Flex, C>> {
         let tracked = matches!(prepared, OpsKind::Tracked(_));
-        let (out, pre) = self.run(bias.as_ref(), tracked);
+        let (out, pre) = self.run(bias.as_ref(), tracked, None);
         record(prepared, Saved { forward: self, pre: pre.map(Arc::new) }, out)
     }
 }

@@ -71,7 +71,7 @@ fn linear_layers_equal_their_composition() {
                     &|v, isa| {
                         let (x, weight, bias) = parts(v);
                         let layer = Layer { gelu: kind.map(Gelu::kernel), isa };
-                        fused_linear::linear(x, weight, bias, layer).flatten(0, 2)
+                        fused_linear::linear(x, weight, bias, layer, None).flatten(0, 2)
                     },
                     &|v| {
                         let (x, weight, bias) = parts(v);
@@ -140,7 +140,7 @@ fn inputs_need_not_be_contiguous() {
         &[6 * 10, 4 * 5],
         &|v, isa| {
             let weight = v[1].clone().reshape([5, 4]).transpose();
-            flat(fused_linear::linear(part(&v[0]), weight, None, Layer { gelu: None, isa }))
+            flat(fused_linear::linear(part(&v[0]), weight, None, Layer { gelu: None, isa }, None))
         },
         &|v| flat(part(&v[0]).matmul(v[1].clone().reshape([5, 4]))),
     );
@@ -175,7 +175,7 @@ fn no_gradient_is_computed_for_constants() {
     let (x, weight) = (x.reshape([3, 4]), weight.reshape([3, 4]).autodiff().require_grad());
     let scale = scale.autodiff().require_grad();
     let y = fused_vit::layer_norm(x.clone(), scale.clone(), shift.clone(), 1e-6, isa);
-    let y = fused_linear::linear(y, weight.clone(), None, Layer { gelu: None, isa });
+    let y = fused_linear::linear(y, weight.clone(), None, Layer { gelu: None, isa }, None);
     let gradients = y.sum().backward();
     assert!(x.grad(&gradients).is_none() && shift.grad(&gradients).is_none());
     assert!(weight.grad(&gradients).is_some() && scale.grad(&gradients).is_some());

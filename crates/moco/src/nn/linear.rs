@@ -1,5 +1,6 @@
 //! Fully connected layer.
 
+use super::frozen::Frozen;
 use super::fused_linear::{self, Layer};
 use super::gelu::{Gelu, gelu};
 use super::param::Param;
@@ -40,7 +41,7 @@ impl Linear {
     /// # Shapes
     /// `[..., in]` to `[..., out]`: rows `[N, in]`, tokens `[N, T, in]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        self.apply(x, None)
     }
 
     /// The layer and the exact GELU after it.
@@ -48,7 +49,12 @@ impl Linear {
     /// # Shapes
     /// `[..., in]` to `[..., out]`.
     pub fn forward_gelu<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        linear_gelu(x, self.weight.val(), self.bias.as_ref().map(Param::val), Gelu::Erf)
+        self.apply(x, Some(Gelu::Erf))
+    }
+
+    fn apply<const D: usize>(&self, x: Tensor<D>, gelu: Option<Gelu>) -> Tensor<D> {
+        let bias = self.bias.as_ref().map(Param::val);
+        apply(x, self.weight.val(), bias, gelu, self.weight.frozen())
     }
 }
 
@@ -61,26 +67,24 @@ pub fn linear<const D: usize>(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
-    match fused::isa(&x.device()) {
-        Some(isa) => fused_linear::linear(x, weight, bias, Layer { gelu: None, isa }),
-        None => module::linear(x, weight.transpose(), bias),
-    }
+    apply(x, weight, bias, None, None)
 }
 
-/// `gelu(x Wᵀ + b)`, as one call because the two are worth fusing.
-///
-/// # Shapes
-/// As [`linear`].
-pub fn linear_gelu<const D: usize>(
+/// The layer and, as one call because the two are worth fusing, the GELU after it.
+fn apply<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
-    kind: Gelu,
+    kind: Option<Gelu>,
+    frozen: Option<Frozen>,
 ) -> Tensor<D> {
-    match fused::isa(&x.device()) {
-        Some(isa) => {
-            fused_linear::linear(x, weight, bias, Layer { gelu: Some(kind.kernel()), isa })
-        }
-        None => gelu(linear(x, weight, bias), kind),
-    }
+    let Some(isa) = fused::isa(&x.device()) else {
+        let y = module::linear(x, weight.transpose(), bias);
+        return match kind {
+            Some(kind) => gelu(y, kind),
+            None => y,
+        };
+    };
+    let layer = Layer { gelu: kind.map(Gelu::kernel), isa };
+    fused_linear::linear(x, weight, bias, layer, frozen)
 }

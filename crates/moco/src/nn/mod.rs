@@ -7,6 +7,7 @@ mod block;
 mod conv;
 mod drop_path;
 mod feature_norm;
+mod frozen;
 pub(crate) mod fused;
 mod fused_block;
 mod fused_linear;
@@ -30,9 +31,10 @@ pub use conv::{
 };
 pub use drop_path::{DropPath, drop_path};
 pub use feature_norm::{Affine, FeatureNorm};
+pub use frozen::{freeze, thaw};
 pub use gelu::{Gelu, gelu};
 pub use layer_norm::{LayerNorm, layer_norm};
-pub use linear::{Linear, linear, linear_gelu};
+pub use linear::{Linear, linear};
 pub use module::{
     Leaf, Module, TensorLeaf, Visitor, copy_tensors, count_params, for_each_leaf, for_each_param,
     tensors,

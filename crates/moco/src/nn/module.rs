@@ -49,6 +49,8 @@ pub trait TensorLeaf {
     fn take_flat(&mut self) -> Tensor<1>;
     /// Replaces the values; `flat` must have as many elements as [`TensorLeaf::shape`] says.
     fn set_flat(&mut self, flat: Tensor<1>);
+    /// Whether kernels may keep what they prepare of the values, until these are set or moved out.
+    fn keep_prepared(&mut self, _: bool) {}
     /// The gradient of a backward pass, flat; `None` if it did not reach this tensor.
     fn gradient(&self, gradients: &Gradients) -> Option<Tensor<1>>;
 }

@@ -1,5 +1,6 @@
 //! The two kinds of tensor that a module owns.
 
+use super::frozen::Frozen;
 use super::module::{Leaf, Module, TensorLeaf, Visitor};
 use burn::tensor::{Gradients, Tensor};
 
@@ -12,6 +13,8 @@ pub struct Param<const D: usize> {
     value: Option<Tensor<D>>,
     shape: [usize; D],
     on_graph: bool,
+    /// Where kernels keep what they prepare of the values, while these stay as they are.
+    frozen: Option<Frozen>,
 }
 
 /// A tensor that is saved with the module but neither trained nor averaged.
@@ -28,12 +31,17 @@ impl<const D: usize> Param<D> {
     /// Takes `value` as a graph leaf if it lives on an autodiff device.
     pub fn new(value: Tensor<D>) -> Self {
         let (shape, on_graph) = (value.dims(), value.is_autodiff());
-        Self { value: Some(as_leaf(value)), shape, on_graph }
+        Self { value: Some(as_leaf(value)), shape, on_graph, frozen: None }
     }
 
     /// The tensor, ready to compute with.
     pub fn val(&self) -> Tensor<D> {
         self.value.clone().expect(FILLED)
+    }
+
+    /// Where kernels may keep what they prepare of the values.
+    pub(super) fn frozen(&self) -> Option<Frozen> {
+        self.frozen.clone()
     }
 }
 
@@ -76,12 +84,18 @@ impl<const D: usize> TensorLeaf for Param<D> {
     }
 
     fn take_flat(&mut self) -> Tensor<1> {
+        self.frozen = None;
         self.value.take().expect(FILLED).without_autodiff().flatten(0, D - 1)
     }
 
     fn set_flat(&mut self, flat: Tensor<1>) {
+        self.frozen = None;
         let value = flat.reshape(self.shape);
         self.value = Some(if self.on_graph { as_leaf(value.autodiff()) } else { value });
+    }
+
+    fn keep_prepared(&mut self, keep: bool) {
+        self.frozen = keep.then(|| self.frozen.take().unwrap_or_default());
     }
 
     fn gradient(&self, gradients: &Gradients) -> Option<Tensor<1>> {

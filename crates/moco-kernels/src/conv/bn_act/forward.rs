@@ -2,17 +2,19 @@
 
 use super::{BnActOutput, BnActSaved, BnParams, NormKind};
 use crate::Isa;
+use crate::conv::prepared::prepared;
 use crate::conv::sink::{Affine, Plain, Stats, Target};
 use crate::conv::source::Input;
-use crate::conv::{ConvShape, Forward};
+use crate::conv::{ConvShape, Forward, PreparedConv};
 use crate::norm::{Coefficients, Normalise, Skip, coefficients, fold_statistics};
 use crate::threads::{Disjoint, Kept, filled};
+use crate::weights::Weights;
 
 pub(super) fn batch_forward(
     isa: Isa,
     shape: &ConvShape,
     x: &[f32],
-    weight: &[f32],
+    weight: Weights<PreparedConv>,
     bn: &BnParams,
     groups: usize,
     skip: Option<&[f32]>,
@@ -34,12 +36,13 @@ pub(in crate::conv) fn convolve(
     shape: &ConvShape,
     groups: usize,
     x: Input,
-    weight: &[f32],
+    weight: Weights<PreparedConv>,
     [gamma, beta]: [&[f32]; 2],
     eps: f32,
 ) -> (BnActSaved, Vec<f32>) {
     let isa = isa.for_channels(shape.cout);
-    let forward = Forward::new(isa, shape, groups, x, weight);
+    let prepared = prepared(isa, shape, weight);
+    let forward = Forward::new(shape, groups, x, weight.values, &prepared);
     let spans = forward.spans();
     let mut partial = Kept::new(spans.len() * 3 * shape.cout);
     // SAFETY: a forward puts every pixel and channel of the output.
@@ -89,12 +92,13 @@ pub(super) fn fixed_forward(
     isa: Isa,
     shape: &ConvShape,
     x: &[f32],
-    weight: &[f32],
+    weight: Weights<PreparedConv>,
     mut saved: BnActSaved,
     skip: Option<&[f32]>,
     keep: bool,
 ) -> BnActOutput {
-    let forward = Forward::new(isa, shape, 1, x.into(), weight);
+    let prepared = prepared(isa, shape, weight);
+    let forward = Forward::new(shape, 1, x.into(), weight.values, &prepared);
     let spans = forward.spans();
     let (mean, var) = (Vec::new(), Vec::new());
     let Coefficients { scale, shift, .. } = &saved.coefficients;

@@ -4,10 +4,11 @@ mod backward;
 mod forward;
 
 use super::source::{Activation, Input};
-use super::{ConvShape, conv_data_grad, conv_weight_grad};
+use super::{ConvShape, PreparedConv, conv_data_grad, conv_weight_grad};
 use crate::Isa;
 use crate::norm::{Coefficients, Gate, Maps, Skip, Sums, coefficients};
 use crate::threads::filled;
+use crate::weights::Weights;
 pub(super) use forward::convolve;
 use forward::{batch_forward, fixed_forward};
 
@@ -122,7 +123,7 @@ pub fn conv_bn_act_forward(
     isa: Isa,
     shape: &ConvShape,
     x: &[f32],
-    weight: &[f32],
+    weight: Weights<PreparedConv>,
     bn: &BnParams,
     skip: Option<&[f32]>,
     relu: bool,

@@ -77,7 +77,7 @@ impl Problem {
             let [weight, gamma, beta] = &self.parameters[i];
             let norm = Norm::Batch { groups: self.groups };
             let bn = BnParams { gamma, beta, eps: 1e-5, norm };
-            conv_bn_act_forward(isa, &self.shapes[i], x, weight, &bn, skip, relu, true)
+            conv_bn_act_forward(isa, &self.shapes[i], x, weight.into(), &bn, skip, relu, true)
         };
         let mut outputs: Vec<BnActOutput> = Vec::new();
         let projected = self.projection.then(|| run(depth, &self.x, None, false));

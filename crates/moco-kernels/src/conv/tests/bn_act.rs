@@ -1,5 +1,6 @@
 use super::scalar::{BnAct, Statistics};
 use super::*;
+use crate::Weights;
 
 /// Sums of the convolution, then a division by a standard deviation that may be small.
 const FORWARD: f64 = 3e-6;
@@ -59,7 +60,8 @@ fn forward(isa: Isa, p: &BnAct<f32>, keep: bool) -> BnActOutput {
         Statistics::Running { mean, var } => Norm::Running { mean, var },
     };
     let bn = BnParams { gamma: &p.gamma, beta: &p.beta, eps: p.eps, norm };
-    conv_bn_act_forward(isa, &p.shape, &p.x, &p.weight, &bn, p.skip.as_deref(), p.relu, keep)
+    let weight = (&p.weight).into();
+    conv_bn_act_forward(isa, &p.shape, &p.x, weight, &bn, p.skip.as_deref(), p.relu, keep)
 }
 
 const ALL: BnActNeeds = BnActNeeds { x: true, weight: true, affine: true, skip: true };
@@ -166,7 +168,8 @@ fn without_normalisation_it_is_a_convolution_with_a_bias() {
     let bias = rng.normals(shape.cout);
     let bn = BnParams { gamma: &[], beta: &bias, eps: 0.0, norm: Norm::None };
     for isa in isas() {
-        let output = conv_bn_act_forward(isa, &shape, &x, &weight, &bn, None, false, true);
+        let weights = (&weight).into();
+        let output = conv_bn_act_forward(isa, &shape, &x, weights, &bn, None, false, true);
         assert_eq!(output.out, conv_forward(isa, &shape, &x, &weight, Some(&bias)));
         let saved = output.saved.expect("kept");
         let grads =
@@ -215,6 +218,48 @@ fn the_definition_agrees_with_finite_differences() {
             };
             let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
             assert!((slope - gradient[i]).abs() < 1e-6 * (1.0 + slope.abs()), "{which} {i}");
+        }
+    }
+}
+
+#[test]
+fn prepared_weights_serve_every_batch_and_map_that_they_suit() {
+    let of =
+        |h, cin, cout, k, stride| ConvShape { n: 2, h, w: h, cin, cout, k, stride, pad: k / 2 };
+    let shapes = [
+        of(9, 20, 33, 3, 1),
+        of(16, 5, 7, 3, 2),
+        of(4, 304, 8, 3, 1), // transformed on the way
+        of(5, 12, 40, 1, 1),
+        of(11, 3, 24, 7, 2),
+    ];
+    let mut rng = Rng::new(15);
+    for (i, shape) in shapes.iter().enumerate() {
+        let [_, weight, _] = operands(&mut rng, shape);
+        let bias = rng.normals(shape.cout);
+        let bn = BnParams { gamma: &[], beta: &bias, eps: 0.0, norm: Norm::None };
+        for isa in isas() {
+            let prepared = &PreparedConv::new(isa, shape, &weight);
+            for n in [1, 3] {
+                let shape = ConvShape { n, ..*shape };
+                assert!(prepared.suits(isa, &shape));
+                let [x, ..] = operands(&mut rng, &shape);
+                let run = |prepared| {
+                    let weight = Weights { values: &weight, prepared };
+                    conv_bn_act_forward(isa, &shape, &x, weight, &bn, None, true, false).out
+                };
+                assert!(run(Some(prepared)) == run(None), "{isa:?} {shape:?}");
+            }
+            let others = shapes.iter().enumerate().filter(|(j, _)| *j != i);
+            assert!(!others.into_iter().any(|(_, other)| prepared.suits(isa, other)));
+            // A map of one point takes no tiles, whatever was prepared for larger ones.
+            let point = ConvShape { h: 1, w: 1, ..*shape };
+            let [x, ..] = operands(&mut rng, &point);
+            let run = |prepared| {
+                let weight = Weights { values: &weight, prepared };
+                conv_bn_act_forward(isa, &point, &x, weight, &bn, None, true, false).out
+            };
+            assert!(run(Some(prepared)) == run(None), "{isa:?} {point:?}");
         }
     }
 }

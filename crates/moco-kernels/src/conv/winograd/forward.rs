@@ -14,13 +14,12 @@ use std::ops::Range;
 use super::input::{Slabs, Source, input_tiles};
 use super::transform::{OneWay, both_ways};
 use super::weights::{Kernels, transform_weights, weight_slabs};
-use super::{Scheme, Tile, Tiles, phases, transform};
+use super::{POINTS, Scheme, Tile, Tiles, phases, transform};
 use crate::Isa;
-use crate::conv::pack::WeightView;
 use crate::conv::shape::{ConvShape, Span, spans};
 use crate::conv::sink::{Channels, Sink};
 use crate::conv::source::Input;
-use crate::gemm::{Dims, Fetch, Panel, Strided, multiply};
+use crate::gemm::{Columns, Dims, Fetch, Panel, Strided, multiply};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Kept, LINE, Scratch, cut, for_each, for_each_chunk};
 
@@ -46,58 +45,34 @@ pub(crate) struct WinogradForward<'a> {
     images: usize,
     tiles: Tiles,
     kernels: Kernels<'a>,
-    /// The transformed weights of the fused arrangement, panel by panel, each as [`weight_slabs`] has
-    /// them.
-    transformed: Option<Kept>,
+    /// What [`Kernels::transformed`] made of them.
+    transformed: Option<&'a [f32]>,
 }
 
 impl<'a> WinogradForward<'a> {
     /// The convolution itself.
     pub(crate) fn new(
-        isa: Isa,
-        scheme: Scheme,
         shape: &ConvShape,
         groups: usize,
         x: Input<'a>,
-        w: &'a [f32],
+        kernels: Kernels<'a>,
+        transformed: Option<&'a [f32]>,
     ) -> Self {
         let source = Source::new(x, [shape.h, shape.w, shape.cin]);
         let tiles = Tiles::new(shape.out_h(), shape.out_w(), groups);
-        let view = WeightView::forward(w, shape.cout, shape.cin, 9);
-        let kernels = Kernels { view, rotated: false, scheme };
-        Self::prepared(isa, shape.n, source, shape.pad, tiles, kernels)
+        Self { source, pad: shape.pad, images: shape.n, tiles, kernels, transformed }
     }
 
     /// The data gradient at stride 1: `dy` in, `dx` out.
-    pub(crate) fn data_grad(isa: Isa, shape: &ConvShape, dy: &'a [f32], w: &'a [f32]) -> Self {
+    pub(crate) fn data_grad(
+        shape: &ConvShape,
+        dy: &'a [f32],
+        kernels: Kernels<'a>,
+        transformed: Option<&'a [f32]>,
+    ) -> Self {
         let source = Source::new(dy.into(), [shape.out_h(), shape.out_w(), shape.cout]);
         let tiles = Tiles::new(shape.h, shape.w, 1);
-        let view = WeightView::transposed(w, shape.cout, shape.cin, 9);
-        let kernels = Kernels { view, rotated: true, scheme: Scheme::Stride1 };
-        Self::prepared(isa, shape.n, source, 2 - shape.pad, tiles, kernels)
-    }
-
-    fn prepared(
-        isa: Isa,
-        images: usize,
-        source: Source<'a>,
-        pad: usize,
-        tiles: Tiles,
-        kernels: Kernels<'a>,
-    ) -> Self {
-        let fused = source.channels <= fused_channels(kernels.scheme);
-        let transformed = fused.then(|| {
-            let panel = isa.panel_width();
-            let outputs = kernels.view.outputs.next_multiple_of(isa.lanes());
-            let slabs = weight_slabs(kernels.view.channels, panel);
-            let mut out = Kept::new(outputs.div_ceil(panel) * slabs.len());
-            for_each_chunk(&mut out, slabs.len(), |i, out| {
-                let outputs = (i * panel, panel.min(outputs - i * panel));
-                isa.run(Weights { kernels, outputs, slabs, out });
-            });
-            out
-        });
-        WinogradForward { source, pad, images, tiles, kernels, transformed }
+        Self { source, pad: 2 - shape.pad, images: shape.n, tiles, kernels, transformed }
     }
 
     /// Spans of tiles; jobs and statistics are numbered by them.
@@ -109,9 +84,9 @@ impl<'a> WinogradForward<'a> {
             let per_tile = (v * pitch + m * 32) * size_of::<f32>();
             // In multiples of the tallest register tile, and several jobs even for a small batch.
             let most = (FUSED_BYTES / per_tile).min(all.div_ceil(16)).min(48);
-            most.next_multiple_of(12).max(12)
+            [most.next_multiple_of(12).max(12), 12]
         } else {
-            PHASED_TILES
+            [PHASED_TILES; 2]
         };
         let mut spans = spans(self.images, self.tiles.groups, self.tiles.per_image(), size);
         for span in &mut spans {
@@ -128,7 +103,7 @@ impl<'a> WinogradForward<'a> {
 
     /// Runs all jobs.
     pub(crate) fn run(&self, isa: Isa, spans: &[Span], sink: &impl Sink) {
-        match &self.transformed {
+        match self.transformed {
             Some(weights) => for_each(spans.len(), |job| {
                 isa.run(FusedJob { conv: self, weights, job, span: spans[job], sink });
             }),
@@ -168,33 +143,6 @@ impl<'a> WinogradForward<'a> {
                 });
             });
         }
-    }
-}
-
-/// Most input channels for the fused arrangement. At stride 2 a tile is more than twice as large.
-fn fused_channels(scheme: Scheme) -> usize {
-    match scheme {
-        Scheme::Stride1 => 300,
-        Scheme::Stride2 => 150,
-    }
-}
-
-/// Transforms the weights of one panel.
-struct Weights<'a> {
-    kernels: Kernels<'a>,
-    /// The first, and how many.
-    outputs: (usize, usize),
-    slabs: Slabs,
-    out: &'a mut [f32],
-}
-
-impl Kernel for Weights<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Weights { kernels, outputs, slabs, out } = self;
-        transform_weights(s, kernels, 0..kernels.view.channels, outputs, out, slabs);
     }
 }
 
@@ -336,20 +284,24 @@ fn multiply_points<S: Simd>(
 ) {
     let Layout { scheme, slabs, kernels, products, tiles: tiles_in_span, width, far } = layout;
     let depth = channels.len();
-    for sum in 0..scheme.sums() {
+    let mut list = scheme.products().peekable();
+    while let Some([sum, term, input, point]) = list.next() {
         let sums = &mut sums[sum * products.slab..][..products.slab];
-        for (term, (input, point)) in scheme.products_of_sum(sum).enumerate() {
-            let begun = channels.start > 0 || term > 0;
-            let b = Panel { data: &weights[point * kernels.slab..], stride: kernels.pitch };
-            for (row, tiles) in (0..tiles_in_span).step_by(BLOCK).zip(tiles.chunks(slabs.len())) {
-                let rows = BLOCK.min(tiles_in_span - row);
-                let fetch = Fetch { columns: &[], rows: far.then_some(slabs.len()) };
-                let dims = Dims { rows, depth, vectors: width / S::LANES, fetch };
-                let data = &tiles[input * slabs.slab + channels.start..];
-                let a = Strided { data, row_stride: slabs.pitch, k_stride: 1 };
-                let c = (&mut sums[row * products.pitch..], products.pitch);
-                multiply(s, dims, a, b, c, begun);
-            }
+        let begun = channels.start > 0 || term > 0;
+        let b = Panel { data: &weights[point * kernels.slab..], stride: kernels.pitch };
+        // Behind the last weights of a panel lie the next panel's.
+        let next = list.peek().map_or(POINTS, |next| next[3]);
+        let next = weights.as_ptr().wrapping_add(next * kernels.slab);
+        let next = Columns::panel(next, [depth, kernels.pitch], BLOCK / S::TILE_ROWS);
+        for (row, tiles) in (0..tiles_in_span).step_by(BLOCK).zip(tiles.chunks(slabs.len())) {
+            let rows = BLOCK.min(tiles_in_span - row);
+            let columns = if row == 0 { next.fetch() } else { Fetch { columns: &[], rows: None } };
+            let fetch = Fetch { rows: far.then_some(slabs.len()), ..columns };
+            let dims = Dims { rows, depth, vectors: width / S::LANES, fetch };
+            let data = &tiles[input * slabs.slab + channels.start..];
+            let a = Strided { data, row_stride: slabs.pitch, k_stride: 1 };
+            let c = (&mut sums[row * products.pitch..], products.pitch);
+            multiply(s, dims, a, b, c, begun);
         }
     }
 }

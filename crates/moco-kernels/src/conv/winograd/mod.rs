@@ -31,6 +31,7 @@ mod weights;
 pub(crate) use forward::WinogradForward;
 pub(crate) use scheme::Scheme;
 pub(crate) use weight_grad::weight_grad;
+pub(crate) use weights::Kernels;
 
 use super::shape::{ConvShape, Span, units};
 

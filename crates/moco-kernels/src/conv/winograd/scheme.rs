@@ -61,6 +61,16 @@ impl Scheme {
         }
     }
 
+    /// All products `V[input] U[weights]`: of each sum one after another, which one of the sum, input and
+    /// weights.
+    #[inline(always)]
+    pub(super) fn products(self) -> impl Iterator<Item = [usize; 4]> {
+        (0..self.sums()).flat_map(move |sum| {
+            let terms = self.products_of_sum(sum).enumerate();
+            terms.map(move |(term, (input, weights))| [sum, term, input, weights])
+        })
+    }
+
     /// The products `V[input] U[weights]` of one sum.
     #[inline(always)]
     pub(super) fn products_of_sum(self, sum: usize) -> impl Iterator<Item = (usize, usize)> {

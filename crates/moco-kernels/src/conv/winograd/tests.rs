@@ -15,7 +15,9 @@ fn scheme(shape: &ConvShape) -> Scheme {
 }
 
 fn forward(isa: Isa, shape: &ConvShape, x: &[f32], weight: &[f32]) -> Vec<f32> {
-    let forward = WinogradForward::new(isa, scheme(shape), shape, 1, x.into(), weight);
+    let kernels = Kernels::forward(scheme(shape), shape, weight);
+    let transformed = kernels.transformed(isa);
+    let forward = WinogradForward::new(shape, 1, x.into(), kernels, transformed.as_deref());
     // SAFETY: a forward puts every pixel and channel of the output.
     unsafe {
         filled(shape.out_len(), |out| {
@@ -25,7 +27,9 @@ fn forward(isa: Isa, shape: &ConvShape, x: &[f32], weight: &[f32]) -> Vec<f32> {
 }
 
 fn data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], weight: &[f32]) -> Vec<f32> {
-    let forward = WinogradForward::data_grad(isa, shape, dy, weight);
+    let kernels = Kernels::data_grad(shape, weight);
+    let transformed = kernels.transformed(isa);
+    let forward = WinogradForward::data_grad(shape, dy, kernels, transformed.as_deref());
     // SAFETY: a forward puts every pixel and channel of the output.
     unsafe {
         filled(shape.x_len(), |out| {

@@ -89,7 +89,7 @@ impl<'a> Problem<'a> {
     }
 
     fn blocks(&self, size: usize) -> Vec<Span> {
-        spans(self.shape.n, 1, self.tiles.per_image(), size)
+        spans(self.shape.n, 1, self.tiles.per_image(), [size; 2])
     }
 
     /// `V` (half 0) or `dM` (half 1) of one block of tiles.

@@ -5,16 +5,78 @@ use std::ops::Range;
 use super::input::Slabs;
 use super::transform::both_ways;
 use super::{POINTS, Scheme, phases, transform};
+use crate::Isa;
 use crate::conv::pack::{WeightView, load_square};
-use crate::simd::Simd;
+use crate::conv::shape::ConvShape;
+use crate::simd::{Kernel, Simd};
+use crate::threads::{Kept, for_each_chunk};
 
 /// Weights seen as outputs by channels, and whether the kernel is rotated by half a turn (the data
 /// gradient).
 #[derive(Clone, Copy)]
-pub(super) struct Kernels<'a> {
-    pub view: WeightView<'a>,
-    pub rotated: bool,
-    pub scheme: Scheme,
+pub(crate) struct Kernels<'a> {
+    pub(super) view: WeightView<'a>,
+    pub(super) rotated: bool,
+    pub(super) scheme: Scheme,
+}
+
+impl<'a> Kernels<'a> {
+    /// Those of the convolution itself.
+    pub(crate) fn forward(scheme: Scheme, shape: &ConvShape, w: &'a [f32]) -> Self {
+        let view = WeightView::forward(w, shape.cout, shape.cin, 9);
+        Kernels { view, rotated: false, scheme }
+    }
+
+    /// Those of the data gradient at stride 1.
+    pub(crate) fn data_grad(shape: &ConvShape, w: &'a [f32]) -> Self {
+        let view = WeightView::transposed(w, shape.cout, shape.cin, 9);
+        Kernels { view, rotated: true, scheme: Scheme::Stride1 }
+    }
+
+    /// The transformed weights, panel by panel, each as [`weight_slabs`] has them; `None` if they are
+    /// so many that they are better transformed on the way.
+    pub(crate) fn transformed(self, isa: Isa) -> Option<Kept> {
+        if self.view.channels > most_channels(self.scheme) {
+            return None;
+        }
+        let panel = isa.panel_width();
+        let outputs = self.view.outputs.next_multiple_of(isa.lanes());
+        let slabs = weight_slabs(self.view.channels, panel);
+        let mut out = Kept::new(outputs.div_ceil(panel) * slabs.len());
+        for_each_chunk(&mut out, slabs.len(), |i, out| {
+            let outputs = (i * panel, panel.min(outputs - i * panel));
+            isa.run(Transform { kernels: self, outputs, slabs, out });
+        });
+        Some(out)
+    }
+}
+
+/// Most input channels whose weights are transformed beforehand. At stride 2 a tile is more than twice
+/// as large.
+fn most_channels(scheme: Scheme) -> usize {
+    match scheme {
+        Scheme::Stride1 => 300,
+        Scheme::Stride2 => 150,
+    }
+}
+
+/// Transforms the weights of one panel.
+struct Transform<'a> {
+    kernels: Kernels<'a>,
+    /// The first, and how many.
+    outputs: (usize, usize),
+    slabs: Slabs,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Transform<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Transform { kernels, outputs, slabs, out } = self;
+        transform_weights(s, kernels, 0..kernels.view.channels, outputs, out, slabs);
+    }
 }
 
 /// How the transformed weights of one panel of outputs lie in memory, a row per channel: 36 slabs.
