@@ -255,14 +255,17 @@ fn copy_input<S: Simd>(s: S, plan: &Plan, pixels: Range<usize>, pieces: &[Piece]
     let (out_h, out_w) = (plan.shape.out_h(), plan.shape.out_w());
     let panels = Panels { width: PANEL, panel_stride: PANEL * PIXELS };
     assert!(pixels.len() <= PIXELS && out.len() >= PIXELS * COLUMNS);
-    for (row, pixel) in pixels.enumerate() {
+    let mut pixel = pixels.start;
+    while pixel < pixels.end {
         let place = [pixel / out_w / out_h, pixel / out_w % out_h, pixel % out_w];
+        let count = (pixels.end - pixel).min(out_w - place[2]);
         // SAFETY: the image is one of the batch's; a block has at most `COLUMNS` columns, of which
         // `out` holds all panels.
         unsafe {
-            let row = out.as_mut_ptr().add(row * PANEL);
-            plan.window.copy_row(s, place, pieces, row, panels);
+            let rows = out.as_mut_ptr().add((pixel - pixels.start) * PANEL);
+            plan.window.copy_rows(s, (place, count), pieces, (rows, PANEL), panels);
         }
+        pixel += count;
     }
 }
 

@@ -80,58 +80,72 @@ impl<'a> Window<'a> {
         pieces
     }
 
-    /// Copies the source under point `(y, x)` of `image` to a row that begins at `row`, zeros where
-    /// a tap lies beyond the map. Pieces are given in the order of their columns.
+    /// Copies the source under the points `(y, x..x + count)` of `image` to rows `pitch` apart, of which
+    /// the first begins at `rows`; zeros where a tap lies beyond the map. Pieces are given in the order
+    /// of their columns.
     ///
     /// # Safety
-    /// `src` holds `image`, and `row` has all the columns of `pieces` in the layout of `panels`.
+    /// `src` holds `image`, and each row has all the columns of `pieces` in the layout of `panels`.
     #[inline(always)]
-    pub(crate) unsafe fn copy_row<S: Simd>(
+    pub(crate) unsafe fn copy_rows<S: Simd>(
         &self,
         s: S,
-        [image, y, x]: [usize; 3],
+        ([image, y, x], count): ([usize; 3], usize),
         pieces: &[Piece],
-        row: *mut f32,
+        (rows, pitch): (*mut f32, usize),
         panels: Panels,
     ) {
         let [h, w, c] = self.src_dims;
         let activation = self.src.activation.map(|activation| activation.of_image(image));
         for Piece { run, floats, column } in pieces {
             let src_y = (y * self.step) as isize + run.y;
-            let first = (x * self.step) as isize + run.x;
-            let left = first.clamp(0, w as isize);
-            let right = (first + run.taps as isize).clamp(left, w as isize);
-            // The part of the run that lies in the map, in floats from the run's begin.
-            let inside =
-                |x: isize| ((x - first).max(0) as usize * c).clamp(floats.start, floats.end);
-            let [from, to] = match src_y >= 0 && src_y < h as isize {
-                true => [inside(left), inside(right)],
-                false => [floats.end; 2],
-            };
-            // SAFETY: where `from < to`, image, row and columns are in the map; the rest of the
-            // piece is zeros. The caller's row has room for all of the piece.
-            unsafe {
-                let mut out = Cursor::new(row, *column, panels);
-                out.zeros(s, from - floats.start);
-                let offset = (((image * h) as isize + src_y) * w as isize + first) * c as isize;
-                let source = self.src.data.as_ptr().wrapping_offset(offset);
-                let ahead = self.step * c;
-                match activation {
-                    None => {
-                        let start = offset.wrapping_add_unsigned(from);
-                        let readable = self.src.data.len().saturating_sub(start as usize);
-                        out.copy(s, source.wrapping_add(from), [to - from, readable], ahead);
-                    }
-                    Some(activation) => {
-                        for (channels, at) in pixels(from..to, c) {
-                            let from = source.wrapping_add(at);
-                            out.copy_active(s, from, channels, ahead, activation);
+            let in_map = src_y >= 0 && src_y < h as isize;
+            let line = ((image * h) as isize + src_y) * w as isize;
+            let start = Cursor::new(rows, *column, panels);
+            for i in 0..count {
+                let first = ((x + i) * self.step) as isize + run.x;
+                let inside = run.inside(first, self.src_dims);
+                let [from, to] = match in_map {
+                    true => inside.map(|at| at.clamp(floats.start, floats.end)),
+                    false => [floats.end; 2],
+                };
+                let offset = (line + first) * c as isize;
+                let mut out = start.in_row(i * pitch);
+                // SAFETY: where `from < to`, image, row and columns are in the map; the rest of the
+                // piece is zeros. The caller's row has room for all of the piece.
+                unsafe {
+                    out.zeros(s, from - floats.start);
+                    let source = self.src.data.as_ptr().wrapping_offset(offset);
+                    let ahead = self.step * c;
+                    match activation {
+                        None => {
+                            let start = offset.wrapping_add_unsigned(from) as usize;
+                            let readable = self.src.data.len().saturating_sub(start);
+                            out.copy(s, source.wrapping_add(from), [to - from, readable], ahead);
+                        }
+                        Some(activation) => {
+                            for (channels, at) in pixels(from..to, c) {
+                                let from = source.wrapping_add(at);
+                                out.copy_active(s, from, channels, ahead, activation);
+                            }
                         }
                     }
+                    out.zeros(s, floats.end - to);
                 }
-                out.zeros(s, floats.end - to);
             }
         }
+    }
+}
+
+impl Run {
+    /// The floats of it that lie in a row of the map, where its first tap is pixel `first`.
+    #[inline(always)]
+    fn inside(&self, first: isize, [_, w, c]: [usize; 3]) -> [usize; 2] {
+        let last = first + self.taps as isize;
+        if first >= 0 && last <= w as isize {
+            return [0, self.taps * c];
+        }
+        [0, w as isize].map(|edge| (edge.clamp(first, last) - first) as usize * c)
     }
 }
 
@@ -148,6 +162,7 @@ fn pixels(floats: Range<usize>, channels: usize) -> impl Iterator<Item = (Range<
 }
 
 /// Writes columns one after another, panel by panel.
+#[derive(Clone, Copy)]
 struct Cursor {
     to: *mut f32,
     left_in_panel: usize,
@@ -160,6 +175,12 @@ impl Cursor {
         let (panel, within) = (column / panels.width, column % panels.width);
         let to = row.wrapping_add(panel * panels.panel_stride + within);
         Cursor { to, left_in_panel: panels.width - within, panels }
+    }
+
+    /// The same place in another row.
+    #[inline(always)]
+    fn in_row(self, offset: usize) -> Cursor {
+        Cursor { to: self.to.wrapping_add(offset), ..self }
     }
 
     /// Asks for the floats `ahead`, which are the next row's.
