@@ -35,8 +35,8 @@ pub struct PreparedConv {
 }
 
 impl PreparedConv {
-    /// Prepares `weight`, `[cout, cin, k, k]`, for all calls with the kernels that `shape` takes: of
-    /// the sizes of its maps only how well they are tiled counts.
+    /// Prepares `weight`, `[cout, cin, k, k]`, for `shape` at any batch, and for maps of other sizes
+    /// where these take the same algorithm.
     ///
     /// # Panics
     /// When `weight` does not have its shape's length.
