@@ -63,7 +63,8 @@ impl Placement {
 /// Floats of a block of a panel: 32 KiB, 512 rows with AVX2 and 256 with AVX-512, whose panels are
 /// twice as wide. With 256 rows AVX2 took 2 to 4 % longer on Zen 3 from 512 channels on.
 const BLOCK_FLOATS: usize = 8 << 10;
-/// What the blocks of deep rows may take of a job's memory, per row.
+/// Depth of a block by which the rows of a job are reckoned: AVX2's are twice as deep, and its jobs of
+/// deep rows larger than [`JOB_FLOATS`].
 const BLOCK_DEPTH: usize = 256;
 /// Columns that are gathered at once: a 3x3 kernel over 256 channels.
 const WHOLE_DEPTH: usize = 2304;

@@ -38,7 +38,7 @@ impl Columns {
     }
 
     /// The panel at `start`, `depth` rows of `width` floats, shared out among `tiles` tiles of the same
-    /// depth.
+    /// depth; each fetches one line per `k`, so that a single tile fetches half of a panel of two lines.
     #[inline(always)]
     pub(crate) fn panel(start: *const f32, [depth, width]: [usize; 2], tiles: usize) -> Columns {
         let mut columns = Self::new();

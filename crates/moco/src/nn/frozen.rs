@@ -86,7 +86,7 @@ mod tests {
         }
 
         /// Of how many weights something is kept.
-        fn kept(&mut self) -> usize {
+        fn kept(&self) -> usize {
             let weights = self.convs.iter().map(|conv| conv.weight.frozen());
             let all = weights.chain([self.linear.weight.frozen()]);
             all.filter(|kept| kept.as_ref().is_some_and(|kept| kept.0.lock().unwrap().is_some()))
