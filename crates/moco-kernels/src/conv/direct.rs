@@ -22,6 +22,7 @@ pub(crate) fn forward<'a>(shape: &ConvShape, groups: usize, x: Input<'a>) -> Gat
     }
 }
 
+/// `w`, `[cout, cin, k, k]`, packed with all taps.
 pub(crate) fn forward_weights(isa: Isa, shape: &ConvShape, w: &[f32]) -> Kept {
     let taps: Vec<usize> = (0..shape.k * shape.k).collect();
     packed(isa, WeightView::forward(w, shape.cout, shape.cin, taps.len()), &taps)
