@@ -245,7 +245,7 @@ impl<K: Sink> Job<'_, K> {
         let behind = data.as_ptr().wrapping_add(block[0] * width);
         let next = Columns::panel(behind, block, tiles);
         let fetch = Fetch { rows: far.then_some(0), ..next.fetch() };
-        let dims = Dims { rows: points.count, depth: columns.len(), vectors, fetch };
+        let dims = Dims { fetch, ..Dims::new(points.count, columns.len(), vectors) };
         if columns.end < depth {
             return multiply(s, dims, a, b, (sums, pitch), columns.start > 0);
         }
@@ -279,7 +279,7 @@ impl<K: Sink> Job<'_, K> {
 }
 
 /// Blocks of like length, of which a panel has at most [`BLOCK_FLOATS`].
-fn depth_blocks(depth: usize, panel: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn depth_blocks(depth: usize, panel: usize) -> impl Iterator<Item = Range<usize>> {
     let length = depth.div_ceil(depth.div_ceil(BLOCK_FLOATS / panel).max(1)).max(1);
     (0..depth).step_by(length).map(move |start| start..depth.min(start + length))
 }
@@ -306,12 +306,12 @@ fn gather_rows<S: Simd>(
 }
 
 /// Sums on their way into a sink, after those of the columns before are added.
-struct IntoSink<'a, S: Simd, K: Sink> {
-    sink: &'a K,
-    pixels: &'a [usize],
-    at: [Channels; 2],
-    begun: Option<(&'a [f32], usize)>,
-    states: Option<[K::State<S>; 2]>,
+pub(super) struct IntoSink<'a, S: Simd, K: Sink> {
+    pub sink: &'a K,
+    pub pixels: &'a [usize],
+    pub at: [Channels; 2],
+    pub begun: Option<(&'a [f32], usize)>,
+    pub states: Option<[K::State<S>; 2]>,
 }
 
 impl<S: Simd, K: Sink> Finish<S> for IntoSink<'_, S, K> {

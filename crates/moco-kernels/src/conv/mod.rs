@@ -19,6 +19,7 @@ mod bn_act;
 mod direct;
 mod gather;
 mod pack;
+mod pooled;
 mod prepared;
 pub(crate) mod scalar;
 pub(crate) mod shape;
@@ -38,6 +39,7 @@ pub use bn_act::{
     BnActGrads, BnActNeeds, BnActOutput, BnActSaved, BnParams, Norm, conv_bn_act_backward,
     conv_bn_act_forward,
 };
+pub use pooled::conv_bn_relu_max_pool;
 pub use prepared::PreparedConv;
 pub use shape::ConvShape;
 

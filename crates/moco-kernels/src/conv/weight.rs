@@ -227,7 +227,7 @@ impl Part<'_> {
                     next.add(dy.panel(i + 1, panels[1], pixels), dy.pitch, width.div_ceil(LINE));
                 }
                 let fetch = next.fetch();
-                let dims = Dims { rows, depth: pixels, vectors: width / S::LANES, fetch };
+                let dims = Dims { fetch, ..Dims::new(rows, pixels, width / S::LANES) };
                 multiply(s, dims, a, b, (&mut sums[column * width..], width), begun);
             }
         }

@@ -28,6 +28,8 @@ pub(crate) use pack::{Panels, pack_strip};
 pub(crate) use product::{Epilogue, product, product_of_panels};
 pub(crate) use tile::{Finish, add_begun, multiply, multiply_into};
 
+use crate::threads::LINE;
+
 /// A strided operand: element `(row, k)` is `data[row * row_stride + k * k_stride]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Strided<'a> {
@@ -49,14 +51,23 @@ pub(crate) struct Dims<'a> {
     pub rows: usize,
     pub depth: usize,
     pub vectors: usize,
+    pub runs: Runs,
     pub fetch: Fetch<'a>,
 }
 
+/// The columns of `A` come in runs of `len`, and `gap` more floats lie between two runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Runs {
+    pub len: usize,
+    pub gap: usize,
+}
+
 impl Dims<'_> {
-    /// With nothing to fetch.
+    /// With no gaps and nothing to fetch.
     #[inline(always)]
     pub(crate) fn new(rows: usize, depth: usize, vectors: usize) -> Self {
-        Dims { rows, depth, vectors, fetch: Fetch { columns: &[], rows: None } }
+        let (runs, fetch) = (Runs { len: LINE, gap: 0 }, Fetch { columns: &[], rows: None });
+        Dims { rows, depth, vectors, runs, fetch }
     }
 }
 

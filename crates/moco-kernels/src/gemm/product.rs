@@ -155,7 +155,7 @@ fn multiply_strips<S: Simd>(
     for (i, (first, rows, data)) in strips.each::<S>().enumerate() {
         let a = Strided { data, row_stride: 1, k_stride: S::TILE_ROWS };
         let vectors = b.stride / S::LANES;
-        let dims = Dims { rows, depth: strips.depth, vectors, fetch: next.one(i) };
+        let dims = Dims { fetch: next.one(i), ..Dims::new(rows, strips.depth, vectors) };
         if last {
             let begun = if begun { Some(&sums[first * b.stride..]) } else { None };
             let mut complete = Complete { begun, finish, at: [row + first, col] };

@@ -27,7 +27,7 @@ impl Kernel for Block<'_> {
             columns.add(self.b.as_ptr().wrapping_add(1 << 20), self.b_stride, 5);
             let rows = (self.a.k_stride == 1).then_some(rows * self.a.row_stride);
             let fetch = Fetch { rows, ..columns.fetch() };
-            let dims = Dims { rows: self.dims[0], depth, vectors, fetch };
+            let dims = Dims { fetch, ..Dims::new(self.dims[0], depth, vectors) };
             let c = (&mut self.c[col..], self.c_stride);
             multiply(s, dims, self.a, b, c, true);
             col += vectors * S::LANES;

@@ -1,9 +1,8 @@
 //! The register tile and the loop over a block's rows.
 
 use super::fetch::Column;
-use super::{Dims, Panel, Strided};
+use super::{Dims, Panel, Runs, Strided};
 use crate::simd::Simd;
-use crate::threads::LINE;
 
 /// What happens to a tile's sums when they are complete, while they are still in registers.
 pub(crate) trait Finish<S: Simd> {
@@ -61,12 +60,13 @@ pub(crate) fn multiply_into<S: Simd, F: Finish<S>>(
     b: Panel,
     finish: &mut F,
 ) {
-    let Dims { rows, depth, vectors, fetch } = dims;
+    let Dims { rows, depth, vectors, runs, fetch } = dims;
     if rows == 0 {
         return;
     }
     if depth > 0 {
-        assert!((rows - 1) * a.row_stride + (depth - 1) * a.k_stride < a.data.len());
+        let gaps = (depth - 1) / runs.len * runs.gap;
+        assert!((rows - 1) * a.row_stride + (depth - 1) * a.k_stride + gaps < a.data.len());
         assert!((depth - 1) * b.stride + vectors * S::LANES <= b.data.len());
     }
     let mut row = 0;
@@ -77,6 +77,7 @@ pub(crate) fn multiply_into<S: Simd, F: Finish<S>>(
             a: a.data.as_ptr().wrapping_add(row * a.row_stride),
             a_row: a.row_stride,
             a_k: a.k_stride,
+            runs,
             b: b.data.as_ptr(),
             b_k: b.stride,
             column: fetch.columns.get(row / S::TILE_ROWS).copied(),
@@ -111,6 +112,7 @@ struct TileArgs<'a, F> {
     a: *const f32,
     a_row: usize,
     a_k: usize,
+    runs: Runs,
     b: *const f32,
     b_k: usize,
     /// What is fetched meanwhile, line by line.
@@ -123,8 +125,8 @@ struct TileArgs<'a, F> {
 }
 
 /// # Safety
-/// For all `r < rows` and `k < depth`: `a[r * a_row + k * a_k]` and `vectors` vectors at `b[k *
-/// b_k]` are readable, and `finish` takes these rows.
+/// For all `r < rows` and `k < depth`: `a[r * a_row + k * a_k]`, behind the gaps of the runs before,
+/// and `vectors` vectors at `b[k * b_k]` are readable, and `finish` takes these rows.
 #[inline(always)]
 unsafe fn run_tile<S: Simd, F: Finish<S>>(s: S, rows: usize, vectors: usize, args: TileArgs<F>) {
     // SAFETY: the caller's promise, for as many rows and vectors as it says.
@@ -155,19 +157,19 @@ unsafe fn run_tile<S: Simd, F: Finish<S>>(s: S, rows: usize, vectors: usize, arg
 /// As for [`run_tile`].
 #[inline(always)]
 unsafe fn tile<S: Simd, F: Finish<S>, const R: usize, const N: usize>(s: S, args: TileArgs<F>) {
-    let TileArgs { depth, a, a_row, a_k, b, b_k, column, next_rows, row, finish } = args;
+    let TileArgs { depth, a, a_row, a_k, runs, b, b_k, column, next_rows, row, finish } = args;
     finish.expect::<R, N>(s, row);
     let mut sums = [[s.splat(0.0); N]; R];
     let (mut a, mut b) = (a, b);
     // Where nothing is to be fetched, what is just read: a branch here would cost more.
     let Column { start: mut line, stride } = column.unwrap_or(Column { start: b, stride: b_k });
-    for start in (0..depth).step_by(LINE) {
+    for start in (0..depth).step_by(runs.len) {
         if let Some(ahead) = next_rows {
             for r in 0..R {
                 s.prefetch(a.wrapping_add(ahead).wrapping_add(r * a_row));
             }
         }
-        for _ in start..depth.min(start + LINE) {
+        for _ in start..depth.min(start + runs.len) {
             // SAFETY: this is one `k < depth`, the caller's promise.
             unsafe {
                 s.prefetch_far(line);
@@ -177,6 +179,7 @@ unsafe fn tile<S: Simd, F: Finish<S>, const R: usize, const N: usize>(s: S, args
                 line = line.wrapping_add(stride);
             }
         }
+        a = a.wrapping_add(runs.gap);
     }
     // SAFETY: the caller's promise.
     unsafe { finish.tile(s, row, &sums) };

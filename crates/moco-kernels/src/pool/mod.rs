@@ -5,9 +5,12 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use crate::Isa;
 use crate::threads::{Disjoint, filled, for_each_chunk};
-use rows::{AverageImage, AverageSpread, MaxBackward, MaxRow};
+pub(crate) use rows::MaxRow;
+use rows::{AverageImage, AverageSpread, MaxBackward};
 
 /// A square max-pool over NHWC maps, as `torch.nn.MaxPool2d` defines it (padding never wins, floor
 /// division).
@@ -55,7 +58,13 @@ impl PoolShape {
         if padded < self.k { 0 } else { (padded - self.k) / self.stride + 1 }
     }
 
-    fn check(&self) {
+    /// The map rows under output row `row`.
+    pub(crate) fn rows_under(&self, row: usize) -> Range<usize> {
+        let taps = rows::inside(row * self.stride, self.pad, self.k, self.h);
+        row * self.stride + taps.start - self.pad..row * self.stride + taps.end - self.pad
+    }
+
+    pub(crate) fn check(&self) {
         assert!(
             (1..16).contains(&self.k) && self.stride > 0,
             "window 1 to 15, stride >= 1: {self:?}"
@@ -105,7 +114,11 @@ fn max_rows<const POSITIONS: bool>(
         filled(shape.out_len(), |out| {
             for_each_chunk(out, row, |i, out| {
                 let positions = shared.slice(i * places..(i + 1) * places);
-                isa.run(MaxRow::<POSITIONS> { shape, x, row: i, out, positions });
+                let (image, row) = (i / shape.out_h(), i % shape.out_h());
+                let Range { start, end } = shape.rows_under(row);
+                let line = |y: usize| (image * shape.h + y) * shape.w * shape.c;
+                let lines = &x[line(start)..line(end)];
+                isa.run(MaxRow::<POSITIONS> { shape, lines, row, out, positions });
             });
         })
     }

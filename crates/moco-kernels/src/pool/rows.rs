@@ -7,10 +7,11 @@ use super::PoolShape;
 use crate::simd::{Kernel, Simd, load_n, store_n};
 
 /// One output row of a max-pool, with or without the places of the maxima.
-pub(super) struct MaxRow<'a, const POSITIONS: bool> {
+pub(crate) struct MaxRow<'a, const POSITIONS: bool> {
     pub shape: &'a PoolShape,
-    pub x: &'a [f32],
-    /// Among all output rows of the batch.
+    /// The map rows under it, [`PoolShape::rows_under`].
+    pub lines: &'a [f32],
+    /// Among the output rows of its image.
     pub row: usize,
     pub out: &'a mut [MaybeUninit<f32>],
     /// As long as `out`, or empty.
@@ -22,10 +23,9 @@ impl<const POSITIONS: bool> Kernel for MaxRow<'_, POSITIONS> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let MaxRow { shape, x, row, out, positions } = self;
+        let MaxRow { shape, lines, row, out, positions } = self;
         let &PoolShape { w, c, k, stride, pad, .. } = shape;
-        let (image, oy) = (row / shape.out_h(), row % shape.out_h());
-        let rows = inside(oy * stride, pad, k, shape.h);
+        let rows = inside(row * stride, pad, k, shape.h);
         for ox in 0..shape.out_w() {
             let columns = inside(ox * stride, pad, k, w);
             for first in blocks(c) {
@@ -35,9 +35,9 @@ impl<const POSITIONS: bool> Kernel for MaxRow<'_, POSITIONS> {
                     [rows.clone(), columns.clone()],
                     #[inline(always)]
                     |ky, kx| {
-                        let (y, x_at) = (oy * stride + ky - pad, ox * stride + kx - pad);
-                        let at = ((image * shape.h + y) * w + x_at) * c + first;
-                        block(&x[at..at + n])
+                        let (y, x) = (ky - rows.start, ox * stride + kx - pad);
+                        let at = (y * w + x) * c + first;
+                        block(&lines[at..at + n])
                     },
                 );
                 let to = ox * c + first;
@@ -71,7 +71,7 @@ fn block<T: Copy + Default>(values: &[T]) -> [T; BLOCK] {
 }
 
 /// The taps of a window that begins `pad` before `start` which lie within `0..size`.
-fn inside(start: usize, pad: usize, k: usize, size: usize) -> Range<usize> {
+pub(super) fn inside(start: usize, pad: usize, k: usize, size: usize) -> Range<usize> {
     pad.saturating_sub(start)..k.min((size + pad).saturating_sub(start))
 }
 

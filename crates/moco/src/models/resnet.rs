@@ -8,7 +8,7 @@
 use crate::config::{NormKind, ResNetConfig, StemKind};
 use crate::nn::{
     BatchNorm, Conv, ConvNorm, LayerNorm, Mode, Module, NormedConv, Then, Visitor, conv_norm_act,
-    for_each_param, fused, global_average_pool, max_pool, residual,
+    conv_norm_relu_pool, for_each_param, fused, global_average_pool, residual,
 };
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
@@ -118,10 +118,11 @@ impl ResNet {
     }
 
     fn early_stages(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
-        let mut x = conv_norm_act(x, &self.conv1, &mut self.bn1, Then::Relu, mode);
-        if self.stem == StemKind::Imagenet {
-            x = max_pool(x);
-        }
+        let (conv, norm) = (&self.conv1, &mut self.bn1);
+        let x = match self.stem {
+            StemKind::Imagenet => conv_norm_relu_pool(x, conv, norm, mode),
+            StemKind::Cifar => conv_norm_act(x, conv, norm, Then::Relu, mode),
+        };
         let early = self.layer1.iter_mut().chain(&mut self.layer2);
         early.fold(x, |x, block| block.forward(x, mode))
     }

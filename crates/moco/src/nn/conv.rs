@@ -4,6 +4,7 @@
 //! decides how a convolution, its BatchNorm, the skip connection and the ReLU are computed.
 
 use super::fused::{self, Layer};
+use super::fused_eval::{self, After};
 use super::fused_pool;
 use super::init;
 use super::layer_norm::LayerNorm;
@@ -180,14 +181,13 @@ fn run_fused(
     }
     let relu = !matches!(then, Then::Nothing);
     let skip = if let Then::AddRelu(skip) = then { Some(skip) } else { None };
+    if mode == Mode::Eval {
+        let after = if relu { After::Relu } else { After::Nothing };
+        return fused_eval::run(x, conv, norm, skip, (after, isa));
+    }
     let layer =
         Layer { stride: conv.stride, groups: Some(norm.groups()), eps: EPSILON as f32, relu, isa };
     let affine = [norm.weight.val(), norm.bias.val()];
-    if mode == Mode::Eval {
-        let statistics = [norm.running_mean.val(), norm.running_var.val()];
-        let frozen = conv.weight.frozen();
-        return fused::with_running_statistics(x, weight, frozen, affine, statistics, skip, layer);
-    }
     norm.check_batch(x.dims()[0]);
     let (out, [mean, variance]) = fused::with_batch_statistics(x, weight, affine, skip, layer);
     let [n, h, w, _] = out.dims();
@@ -210,11 +210,35 @@ fn finish(y: Tensor<4>, then: Then) -> Tensor<4> {
     }
 }
 
+/// Convolution, normalisation, ReLU and a 3x3 max-pool with stride 2 and padding 1; in evaluation as one operation where there are
+/// kernels for it.
+///
+/// # Shapes
+/// `[N, H, W, in]` to `[N, ceil(H' / 2), ceil(W' / 2), out]` of a convolution's `[N, H', W', out]`.
+///
+/// # Panics
+/// As [`conv_bn_act`].
+pub fn conv_norm_relu_pool(
+    x: Tensor<4>,
+    conv: &Conv,
+    norm: &mut ConvNorm,
+    mode: Mode,
+) -> Tensor<4> {
+    let isa = fused::isa(&x.device());
+    let plain = !x.is_autodiff() && !conv.weight.val().is_autodiff();
+    match (isa, mode, &*norm) {
+        (Some(isa), Mode::Eval, ConvNorm::Batch(norm)) if plain => {
+            fused_eval::run(x, conv, norm, None, (After::ReluMaxPool, isa))
+        }
+        _ => max_pool(conv_norm_act(x, conv, norm, Then::Relu, mode)),
+    }
+}
+
 /// 3x3 max-pool with stride 2 and padding 1.
 ///
 /// # Shapes
 /// `[N, H, W, C]` to `[N, ceil(H / 2), ceil(W / 2), C]`.
-pub fn max_pool(x: Tensor<4>) -> Tensor<4> {
+fn max_pool(x: Tensor<4>) -> Tensor<4> {
     match fused::isa(&x.device()) {
         Some(isa) => fused_pool::max_pool(x, isa),
         None => compose_max_pool(x),
@@ -386,8 +410,13 @@ mod tests {
             let then = || Then::AddRelu(skip.clone());
             let before = to_host(norm.running_var.val());
             let fused = run_fused(x.clone(), &conv, &mut norm, then(), Mode::Eval, Isa::best());
-            let composed = compose(x, &conv, &mut norm, then(), Mode::Eval);
+            let composed = compose(x.clone(), &conv, &mut norm, then(), Mode::Eval);
             assert_equal(&[to_host(fused)], &[to_host(composed)], &format!("{sizes:?}"));
+            let after = (After::ReluMaxPool, Isa::best());
+            let fused = fused_eval::run(x.clone(), &conv, &norm, None, after);
+            let composed = compose_max_pool(compose(x, &conv, &mut norm, Then::Relu, Mode::Eval));
+            assert_eq!(fused.dims(), composed.dims());
+            assert_equal(&[to_host(fused)], &[to_host(composed)], &format!("{sizes:?}, pooled"));
             assert_eq!(to_host(norm.running_var.val()), before, "evaluation moves no statistics");
         }
     }

@@ -2,9 +2,9 @@
 //! of the autodiff graph.
 //!
 //! Exists for the CPU backend (Flex), with and without autodiff. [`isa`] says whether a device has
-//! it; on every other device [`super::conv_bn_act`] composes stock operations instead.
+//! it; on every other device [`super::conv_bn_act`] composes stock operations instead. With running
+//! statistics it is in [`super::fused_eval`].
 
-use super::frozen::Frozen;
 use crate::device::cpu_kernels;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -17,11 +17,11 @@ use burn::backend::{
 };
 use burn::tensor::{Bytes, DType, Device, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
+use moco_kernels::Isa;
 use moco_kernels::conv::{
-    BnActNeeds, BnActOutput, BnActSaved, BnParams, ConvShape, Norm, PreparedConv,
-    conv_bn_act_backward, conv_bn_act_forward,
+    BnActNeeds, BnActOutput, BnActSaved, BnParams, ConvShape, Norm, conv_bn_act_backward,
+    conv_bn_act_forward,
 };
-use moco_kernels::{Isa, Weights};
 use std::sync::Arc;
 
 /// Settings of one fused layer.
@@ -75,26 +75,6 @@ pub(super) fn without_norm(
     with_batch_statistics(x, weight, [unused, bias], skip, Layer { groups: None, ..layer }).0
 }
 
-/// With running statistics. No gradient flows; every tensor must be on the plain device. The
-/// weights in the kernels' order are kept in `frozen`.
-pub(super) fn with_running_statistics(
-    x: Tensor<4>,
-    weight: Tensor<4>,
-    frozen: Option<Frozen>,
-    affine: [Tensor<1>; 2],
-    statistics: [Tensor<1>; 2],
-    skip: Option<Tensor<4>>,
-    layer: Layer,
-) -> Tensor<4> {
-    let [gamma, beta] = affine.map(Tensor::into_dispatch);
-    let [mean, variance] = statistics.map(Tensor::into_dispatch);
-    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    let skip = Optional::of(skip);
-    Tensor::from_dispatch(<Dispatch as EvalOps>::conv_bn_act(
-        x, weight, frozen, gamma, beta, mean, variance, skip, layer,
-    ))
-}
-
 /// A tensor that an operation may do without: a skip connection, a bias.
 #[derive(ExtensionType)]
 pub enum Optional<B: Backend> {
@@ -117,22 +97,6 @@ trait TrainOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
-/// The layer in evaluation.
-#[backend_extension(Flex)]
-trait EvalOps: Backend {
-    fn conv_bn_act(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        frozen: Option<Frozen>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        #[extension_type] skip: Optional<Self>,
-        layer: Layer,
-    ) -> FloatTensor<Self>;
-}
-
 impl TrainOps for Flex {
     fn conv_bn_act(
         x: FlexTensor,
@@ -145,29 +109,8 @@ impl TrainOps for Flex {
         let skip = skip.contiguous();
         let forward = Forward::new(x, weight, layer);
         let BnActOutput { out, mean, var, .. } =
-            forward.run(&gamma, &beta, layer.norm(), skip.as_ref(), false, None);
+            forward.run(&gamma, &beta, layer.norm(), skip.as_ref(), false);
         (forward.output(out), vector(mean), vector(var))
-    }
-}
-
-impl EvalOps for Flex {
-    fn conv_bn_act(
-        x: FlexTensor,
-        weight: FlexTensor,
-        frozen: Option<Frozen>,
-        gamma: FlexTensor,
-        beta: FlexTensor,
-        mean: FlexTensor,
-        variance: FlexTensor,
-        skip: Optional<Self>,
-        layer: Layer,
-    ) -> FlexTensor {
-        let skip = skip.contiguous();
-        let forward = Forward::new(x, weight, layer);
-        let (mean, variance) = (contiguous(mean), contiguous(variance));
-        let norm = Norm::Running { mean: slice(&mean), var: slice(&variance) };
-        let output = forward.run(&gamma, &beta, norm, skip.as_ref(), false, frozen.as_ref());
-        forward.output(output.out)
     }
 }
 
@@ -213,9 +156,7 @@ struct Forward {
 impl Forward {
     fn new(x: FlexTensor, weight: FlexTensor, layer: Layer) -> Self {
         let (x, weight) = (contiguous(x), contiguous(weight));
-        let [n, h, w, cin] = x.layout().shape().dims();
-        let [cout, _, k, _] = weight.layout().shape().dims();
-        let shape = ConvShape { n, h, w, cin, cout, k, stride: layer.stride, pad: k / 2 };
+        let shape = conv_shape(&x, &weight, layer.stride);
         Self { x, weight, shape, layer }
     }
 
@@ -226,19 +167,13 @@ impl Forward {
         norm: Norm<'_>,
         skip: Option<&FlexTensor>,
         keep: bool,
-        frozen: Option<&Frozen>,
     ) -> BnActOutput {
-        let (isa, shape, values) = (self.layer.isa, &self.shape, slice(&self.weight));
-        let prepared = frozen.map(|frozen| {
-            let suits = |prepared: &PreparedConv| prepared.suits(isa, shape);
-            frozen.prepared(suits, || PreparedConv::new(isa, shape, values))
-        });
-        let weight = Weights { values, prepared: prepared.as_deref() };
         let (gamma, beta) = (contiguous(gamma.clone()), contiguous(beta.clone()));
         let gamma = if matches!(norm, Norm::None) { &[] } else { slice(&gamma) };
         let bn = BnParams { gamma, beta: slice(&beta), eps: self.layer.eps, norm };
-        let (x, skip) = (slice(&self.x), skip.map(slice));
-        conv_bn_act_forward(isa, shape, x, weight, &bn, skip, self.layer.relu, keep)
+        let (x, weight, skip) = (slice(&self.x), slice(&self.weight).into(), skip.map(slice));
+        let Layer { isa, relu, .. } = self.layer;
+        conv_bn_act_forward(isa, &self.shape, x, weight, &bn, skip, relu, keep)
     }
 
     fn output(&self, out: Vec<f32>) -> FlexTensor {
@@ -257,7 +192,7 @@ impl Forward {
     ) -> Recorded<C> {
         let tracked = matches!(prepared, OpsKind::Tracked(_));
         let BnActOutput { out, saved, mean, var } =
-            self.run(gamma, beta, norm, skip.as_ref(), tracked, None);
+            self.run(gamma, beta, norm, skip.as_ref(), tracked);
         let out = self.output(out);
         let state = |kept| Saved { forward: self, kept: Arc::new(kept), out: out.clone() };
         let out = record_kept(prepared, saved.map(state), out.clone());
@@ -368,6 +303,13 @@ where
         (OpsKind::UnTracked(prepared), _) => prepared.finish(out),
         (OpsKind::Tracked(_), None) => unreachable!("a tracked forward keeps its state"),
     }
+}
+
+/// The sizes of a convolution of `x`, `[N, H, W, in]`, with `weight`, `[out, in, k, k]`.
+pub(super) fn conv_shape(x: &FlexTensor, weight: &FlexTensor, stride: usize) -> ConvShape {
+    let [n, h, w, cin] = x.layout().shape().dims();
+    let [cout, _, k, _] = weight.layout().shape().dims();
+    ConvShape { n, h, w, cin, cout, k, stride, pad: k / 2 }
 }
 
 /// `tensor`, or a contiguous copy of it.

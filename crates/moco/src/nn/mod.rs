@@ -10,6 +10,7 @@ mod feature_norm;
 mod frozen;
 pub(crate) mod fused;
 mod fused_block;
+mod fused_eval;
 mod fused_linear;
 mod fused_pool;
 #[cfg(test)]
@@ -27,7 +28,8 @@ pub mod update;
 pub use attention::{Attention, attention};
 pub use block::{NormedConv, residual};
 pub use conv::{
-    Conv, ConvNorm, Then, conv_act, conv_bn_act, conv_norm_act, global_average_pool, max_pool,
+    Conv, ConvNorm, Then, conv_act, conv_bn_act, conv_norm_act, conv_norm_relu_pool,
+    global_average_pool,
 };
 pub use drop_path::{DropPath, drop_path};
 pub use feature_norm::{Affine, FeatureNorm};

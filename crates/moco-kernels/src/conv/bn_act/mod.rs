@@ -131,26 +131,15 @@ pub fn conv_bn_act_forward(
 ) -> BnActOutput {
     check_params(shape, bn, skip);
     let isa = isa.for_channels(shape.cout);
-    match bn.norm {
+    let (mean, kind) = match bn.norm {
         Norm::Batch { groups } => {
-            batch_forward(isa, shape, x, weight, bn, groups, skip, relu, keep)
+            return batch_forward(isa, shape, x, weight, bn, groups, skip, relu, keep);
         }
-        Norm::Running { mean, var } => {
-            let coefficients = coefficients(bn.gamma, bn.beta, bn.eps, mean, var);
-            let mean = mean.to_vec();
-            let saved =
-                BnActSaved::new(mean, coefficients, NormKind::Running, relu, skip.is_some());
-            fixed_forward(isa, shape, x, weight, saved, skip, keep)
-        }
-        Norm::None => {
-            let ones = vec![1.0; shape.cout];
-            let coefficients =
-                Coefficients { inv_std: ones.clone(), scale: ones, shift: bn.beta.to_vec() };
-            let saved =
-                BnActSaved::new(Vec::new(), coefficients, NormKind::None, relu, skip.is_some());
-            fixed_forward(isa, shape, x, weight, saved, skip, keep)
-        }
-    }
+        Norm::Running { mean, .. } => (mean.to_vec(), NormKind::Running),
+        Norm::None => (Vec::new(), NormKind::None),
+    };
+    let saved = BnActSaved::new(mean, bn.fixed(), kind, relu, skip.is_some());
+    fixed_forward(isa, shape, x, weight, saved, skip, keep)
 }
 
 /// The gradients of [`conv_bn_act_forward`] from that of its output.
@@ -208,7 +197,21 @@ pub fn conv_bn_act_backward(
     grads
 }
 
-fn check_params(shape: &ConvShape, bn: &BnParams, skip: Option<&[f32]>) {
+impl BnParams<'_> {
+    /// The affine map that it is with statistics known beforehand, or none.
+    pub(super) fn fixed(&self) -> Coefficients {
+        let BnParams { gamma, beta, eps, norm } = *self;
+        match norm {
+            Norm::Running { mean, var } => coefficients(gamma, beta, eps, mean, var),
+            _ => {
+                let ones = vec![1.0; beta.len()];
+                Coefficients { inv_std: ones.clone(), scale: ones, shift: beta.to_vec() }
+            }
+        }
+    }
+}
+
+pub(super) fn check_params(shape: &ConvShape, bn: &BnParams, skip: Option<&[f32]>) {
     let per_channel = |slice: &[f32], name: &str| {
         assert_eq!(slice.len(), shape.cout, "{name} has one value per output channel");
     };

@@ -1,6 +1,7 @@
 use super::scalar::{BnAct, Statistics};
 use super::*;
 use crate::Weights;
+use crate::pool::{PoolShape, max_pool};
 
 /// Sums of the convolution, then a division by a standard deviation that may be small.
 const FORWARD: f64 = 3e-6;
@@ -55,13 +56,16 @@ fn widen(p: &BnAct<f32>) -> BnAct<f64> {
 }
 
 fn forward(isa: Isa, p: &BnAct<f32>, keep: bool) -> BnActOutput {
+    let (x, skip, bn) = (&p.x, p.skip.as_deref(), params(p));
+    conv_bn_act_forward(isa, &p.shape, x, (&p.weight).into(), &bn, skip, p.relu, keep)
+}
+
+fn params(p: &BnAct<f32>) -> BnParams<'_> {
     let norm = match &p.statistics {
         Statistics::Batch { groups } => Norm::Batch { groups: *groups },
         Statistics::Running { mean, var } => Norm::Running { mean, var },
     };
-    let bn = BnParams { gamma: &p.gamma, beta: &p.beta, eps: p.eps, norm };
-    let weight = (&p.weight).into();
-    conv_bn_act_forward(isa, &p.shape, &p.x, weight, &bn, p.skip.as_deref(), p.relu, keep)
+    BnParams { gamma: &p.gamma, beta: &p.beta, eps: p.eps, norm }
 }
 
 const ALL: BnActNeeds = BnActNeeds { x: true, weight: true, affine: true, skip: true };
@@ -260,6 +264,34 @@ fn prepared_weights_serve_every_batch_and_map_that_they_suit() {
                 conv_bn_act_forward(isa, &point, &x, weight, &bn, None, true, false).out
             };
             assert!(run(Some(prepared)) == run(None), "{isa:?} {point:?}");
+        }
+    }
+}
+
+#[test]
+fn with_a_pool_behind_it_equals_one_after_the_other() {
+    let mut rng = Rng::new(16);
+    let stem = ConvShape { n: 2, h: 23, w: 26, cin: 3, cout: 20, k: 7, stride: 2, pad: 3 };
+    let random = (0..40).map(|_| random_shape(&mut Rng::new(rng.next())));
+    let shapes: Vec<_> = std::iter::repeat_n(stem, 6).chain(random).collect();
+    for (round, shape) in shapes.into_iter().enumerate() {
+        let (n, h, w, c) = (shape.n, shape.out_h(), shape.out_w(), shape.cout);
+        let k = [3, 3, 2, 1][rng.below(4)].min(h).min(w);
+        let (stride, pad) = (1 + rng.below(3), rng.below(k / 2 + 1));
+        let pool = PoolShape { n, h, w, c, k, stride, pad };
+        let groups = (round % 5 == 4).then_some(1);
+        let mut p = problem(&mut rng, shape, groups, false, true);
+        if round % 3 == 0 {
+            let place = rng.below(p.x.len());
+            p.x[place] = f32::NAN;
+        }
+        for isa in isas() {
+            let weight = (&p.weight).into();
+            let found = conv_bn_relu_max_pool(isa, &shape, &pool, &p.x, weight, &params(&p));
+            let maps = forward(isa, &p, false).out;
+            let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            let expected = bits(max_pool(isa, &pool, &maps));
+            assert!(bits(found) == expected, "{isa:?} {shape:?} {pool:?}");
         }
     }
 }

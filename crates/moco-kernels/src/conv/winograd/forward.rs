@@ -297,7 +297,7 @@ fn multiply_points<S: Simd>(
             let rows = BLOCK.min(tiles_in_span - row);
             let columns = if row == 0 { next.fetch() } else { Fetch { columns: &[], rows: None } };
             let fetch = Fetch { rows: far.then_some(slabs.len()), ..columns };
-            let dims = Dims { rows, depth, vectors: width / S::LANES, fetch };
+            let dims = Dims { fetch, ..Dims::new(rows, depth, width / S::LANES) };
             let data = &tiles[input * slabs.slab + channels.start..];
             let a = Strided { data, row_stride: slabs.pitch, k_stride: 1 };
             let c = (&mut sums[row * products.pitch..], products.pitch);

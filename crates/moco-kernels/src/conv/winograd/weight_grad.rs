@@ -142,7 +142,7 @@ impl<'a> Problem<'a> {
                     columns.add(next[0].as_ptr(), self.v.pitch, cin.len().div_ceil(LINE));
                 }
                 let fetch = columns.fetch();
-                let dims = Dims { rows: cin.len(), depth: tiles, vectors, fetch };
+                let dims = Dims { fetch, ..Dims::new(cin.len(), tiles, vectors) };
                 let b = Panel { data: &dm[first..], stride: self.dm.pitch };
                 multiply(s, dims, a, b, (&mut du[first..], pitch), begun);
             }
