@@ -249,14 +249,9 @@ impl<K: Sink> Job<'_, K> {
         if columns.end < depth {
             return multiply(s, dims, a, b, (sums, pitch), columns.start > 0);
         }
-        let mut at = [Channels { first, lanes: 0 }; 2];
-        for j in 0..vectors {
-            let skipped = j * S::LANES;
-            at[j] = Channels { first: first + skipped, lanes: S::LANES.min(outputs - skipped) };
-        }
         let begun = (columns.start > 0).then_some((&*sums, pitch));
-        let mut finish =
-            IntoSink { sink: self.sink, pixels: &points.pixels, at, begun, states: None };
+        let finish = IntoSink::new(self.sink, &points.pixels, first..self.gather.outputs);
+        let mut finish = IntoSink { begun, ..finish };
         multiply_into(s, dims, a, b, &mut finish);
         finish.end(s, self.job, vectors);
     }
@@ -307,11 +302,11 @@ fn gather_rows<S: Simd>(
 
 /// Sums on their way into a sink, after those of the columns before are added.
 pub(super) struct IntoSink<'a, S: Simd, K: Sink> {
-    pub sink: &'a K,
-    pub pixels: &'a [usize],
-    pub at: [Channels; 2],
-    pub begun: Option<(&'a [f32], usize)>,
-    pub states: Option<[K::State<S>; 2]>,
+    sink: &'a K,
+    pixels: &'a [usize],
+    at: [Channels; 2],
+    begun: Option<(&'a [f32], usize)>,
+    states: Option<[K::State<S>; 2]>,
 }
 
 impl<S: Simd, K: Sink> Finish<S> for IntoSink<'_, S, K> {
@@ -346,7 +341,18 @@ impl<S: Simd, K: Sink> Finish<S> for IntoSink<'_, S, K> {
     }
 }
 
-impl<S: Simd, K: Sink> IntoSink<'_, S, K> {
+impl<'a, S: Simd, K: Sink> IntoSink<'a, S, K> {
+    /// For all columns, and the first vectors of `outputs`. Row `i` of the product is `pixels[i]`.
+    #[inline(always)]
+    pub(super) fn new(sink: &'a K, pixels: &'a [usize], outputs: Range<usize>) -> Self {
+        let mut at = [Channels { first: outputs.start, lanes: 0 }; 2];
+        for j in 0..at.len() {
+            at[j].first += j * S::LANES;
+            at[j].lanes = S::LANES.min(outputs.end.saturating_sub(at[j].first));
+        }
+        IntoSink { sink, pixels, at, begun: None, states: None }
+    }
+
     #[inline(always)]
     fn end(self, s: S, job: usize, vectors: usize) {
         let Some(states) = self.states else { return };

@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::bn_act::{BnParams, Norm, check_params, conv_bn_act_forward};
 use super::gather::{IntoSink, depth_blocks};
 use super::prepared::{Algorithm, prepared};
-use super::sink::{Affine, Channels, Target};
+use super::sink::{Affine, Target};
 use super::{ConvShape, PreparedConv};
 use crate::Isa;
 use crate::gemm::{Dims, Panel, Runs, Strided, multiply_into};
@@ -51,11 +51,11 @@ pub fn conv_bn_relu_max_pool(
     pool.check();
     let maps = [shape.n, shape.out_h(), shape.out_w(), shape.cout];
     assert_eq!([pool.n, pool.h, pool.w, pool.c], maps, "{pool:?} takes the output of {shape:?}");
+    let isa = isa.for_channels(shape.cout);
     let prepared = prepared(isa, shape, weight);
-    let lanes = isa.for_channels(shape.cout);
     let packed = match (prepared.algorithm, &prepared.data, bn.norm) {
         (_, _, Norm::Batch { .. }) => None,
-        (Algorithm::Direct, Some(packed), _) if is_one_block(lanes, shape) => Some(packed),
+        (Algorithm::Direct, Some(packed), _) if is_one_block(isa, shape) => Some(packed),
         _ => None,
     };
     let Some(packed) = packed else {
@@ -64,7 +64,7 @@ pub fn conv_bn_relu_max_pool(
         return max_pool(isa, pool, &maps);
     };
     assert_eq!(x.len(), shape.x_len(), "x is [n, h, w, cin] of {shape:?}");
-    let (isa, norm) = (lanes, bn.fixed());
+    let norm = bn.fixed();
     let bands = JOBS.div_ceil(shape.n.max(1)).min(pool.out_h());
     let line = pool.out_w() * pool.c;
     // SAFETY: a job writes its own rows, and all rows have a job.
@@ -152,12 +152,7 @@ fn multiply<S: Simd>(
         let vectors = (cout - first).div_ceil(S::LANES).min(S::TILE_VECTORS);
         let b = Panel { data: &packed[first * depth..], stride: vectors * S::LANES };
         let dims = Dims { runs, ..Dims::new(pixels.len(), depth, vectors) };
-        let mut at = [Channels { first, lanes: 0 }; 2];
-        for j in 0..vectors {
-            let first = first + j * S::LANES;
-            at[j] = Channels { first, lanes: S::LANES.min(cout - first) };
-        }
-        multiply_into(s, dims, a, b, &mut IntoSink { sink, pixels, at, begun: None, states: None });
+        multiply_into(s, dims, a, b, &mut IntoSink::new(sink, pixels, first..cout));
     }
 }
 

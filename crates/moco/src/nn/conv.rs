@@ -210,8 +210,8 @@ fn finish(y: Tensor<4>, then: Then) -> Tensor<4> {
     }
 }
 
-/// Convolution, normalisation, ReLU and a 3x3 max-pool with stride 2 and padding 1; in evaluation as one operation where there are
-/// kernels for it.
+/// Convolution, normalisation, ReLU and a 3x3 max-pool with stride 2 and padding 1; in evaluation
+/// as one operation, where there are kernels for it.
 ///
 /// # Shapes
 /// `[N, H, W, in]` to `[N, ceil(H' / 2), ceil(W' / 2), out]` of a convolution's `[N, H', W', out]`.
