@@ -83,7 +83,7 @@ pub fn conv_bn_relu_max_pool(
     }
 }
 
-/// Whether the product is summed in one go, as here. A deeper one gains little.
+/// Whether the gather would sum the product in one go, as is done here: the sums are then the same.
 fn is_one_block(isa: Isa, shape: &ConvShape) -> bool {
     depth_blocks(shape.k * shape.k * shape.cin, isa.panel_width()).count() == 1
 }

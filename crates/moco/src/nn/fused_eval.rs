@@ -4,6 +4,7 @@
 use super::conv::Conv;
 use super::frozen::Frozen;
 use super::fused::{Optional, contiguous, conv_shape, slice, tensor};
+use super::fused_pool::{out_dims, pool_shape};
 use super::norm::{BatchNorm, EPSILON};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
@@ -12,7 +13,6 @@ use burn_flex::FlexTensor;
 use moco_kernels::conv::{
     BnParams, Norm, PreparedConv, conv_bn_act_forward, conv_bn_relu_max_pool,
 };
-use moco_kernels::pool::PoolShape;
 use moco_kernels::{Isa, Weights};
 
 /// What follows BatchNorm.
@@ -102,14 +102,14 @@ impl EvalOps for Flex {
         let norm = Norm::Running { mean: slice(mean), var: slice(var) };
         let bn = BnParams { gamma: slice(gamma), beta: slice(beta), eps: EPSILON as f32, norm };
         let x = slice(&x);
-        let (n, h, w, c) = (shape.n, shape.out_h(), shape.out_w(), shape.cout);
+        let maps = [shape.n, shape.out_h(), shape.out_w(), shape.cout];
         if after == After::ReluMaxPool {
-            let pool = PoolShape { n, h, w, c, k: 3, stride: 2, pad: 1 };
+            let pool = pool_shape(maps);
             let out = conv_bn_relu_max_pool(isa, &shape, &pool, x, weight, &bn);
-            return tensor(out, [n, pool.out_h(), pool.out_w(), c]);
+            return tensor(out, out_dims(&pool));
         }
         let (skip, relu) = (skip.as_ref().map(slice), after == After::Relu);
         let output = conv_bn_act_forward(isa, &shape, x, weight, &bn, skip, relu, false);
-        tensor(output.out, [n, h, w, c])
+        tensor(output.out, maps)
     }
 }

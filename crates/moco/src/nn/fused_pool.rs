@@ -35,7 +35,7 @@ trait PoolOps: Backend {
 impl PoolOps for Flex {
     fn max_pool(x: FlexTensor, isa: Isa) -> FlexTensor {
         let x = contiguous(x);
-        let shape = pool_shape(&x);
+        let shape = pool_shape(x.layout().shape().dims());
         tensor(pool::max_pool(isa, &shape, slice(&x)), out_dims(&shape))
     }
 
@@ -60,17 +60,17 @@ impl<C: CheckpointStrategy> PoolOps for Autodiff<Flex, C> {
 
 fn run(x: FlexTensor, isa: Isa) -> (FlexTensor, Saved) {
     let x = contiguous(x);
-    let shape = pool_shape(&x);
+    let shape = pool_shape(x.layout().shape().dims());
     let (out, positions) = max_pool_forward(isa, &shape, slice(&x));
     (tensor(out, out_dims(&shape)), Saved { shape, positions: Arc::new(positions), isa })
 }
 
-fn pool_shape(x: &FlexTensor) -> PoolShape {
-    let [n, h, w, c] = x.layout().shape().dims();
+/// The networks' only max-pool, of maps `[N, H, W, C]`.
+pub(super) fn pool_shape([n, h, w, c]: [usize; 4]) -> PoolShape {
     PoolShape { n, h, w, c, k: 3, stride: 2, pad: 1 }
 }
 
-fn out_dims(shape: &PoolShape) -> [usize; 4] {
+pub(super) fn out_dims(shape: &PoolShape) -> [usize; 4] {
     [shape.n, shape.out_h(), shape.out_w(), shape.c]
 }
 
