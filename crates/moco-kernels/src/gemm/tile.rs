@@ -160,29 +160,70 @@ unsafe fn tile<S: Simd, F: Finish<S>, const R: usize, const N: usize>(s: S, args
     let TileArgs { depth, a, a_row, a_k, runs, b, b_k, column, next_rows, row, finish } = args;
     finish.expect::<R, N>(s, row);
     let mut sums = [[s.splat(0.0); N]; R];
-    let (mut a, mut b) = (a, b);
     // Where nothing is to be fetched, what is just read: a branch here would cost more.
-    let Column { start: mut line, stride } = column.unwrap_or(Column { start: b, stride: b_k });
-    for start in (0..depth).step_by(runs.len) {
+    let Column { start: line, stride } = column.unwrap_or(Column { start: b, stride: b_k });
+    let mut at = Cursor { a, b, line };
+    let one_run = next_rows.is_none() && runs.gap == 0;
+    let len = if one_run { depth.max(1) } else { runs.len };
+    for start in (0..depth).step_by(len) {
         if let Some(ahead) = next_rows {
             for r in 0..R {
-                s.prefetch(a.wrapping_add(ahead).wrapping_add(r * a_row));
+                s.prefetch(at.a.wrapping_add(ahead).wrapping_add(r * a_row));
             }
         }
-        for _ in start..depth.min(start + runs.len) {
-            // SAFETY: this is one `k < depth`, the caller's promise.
-            unsafe {
-                s.prefetch_far(line);
-                step(s, &mut sums, a, a_row, b);
-                a = a.wrapping_add(a_k);
-                b = b.wrapping_add(b_k);
-                line = line.wrapping_add(stride);
+        let count = len.min(depth - start);
+        // Otherwise there are too few registers for the addresses of four.
+        let near = b_k == N * S::LANES && (R <= 8 || a_row == 1);
+        let fours = if near { count / 4 } else { 0 };
+        // SAFETY: as many steps as there are `k` in the run, the caller's promise.
+        unsafe {
+            for _ in 0..fours {
+                at.steps::<S, R, N, 4>(s, &mut sums, a_row, [a_k, N * S::LANES, stride]);
+            }
+            for _ in 4 * fours..count {
+                at.steps::<S, R, N, 1>(s, &mut sums, a_row, [a_k, b_k, stride]);
             }
         }
-        a = a.wrapping_add(runs.gap);
+        at.a = at.a.wrapping_add(runs.gap);
     }
     // SAFETY: the caller's promise.
     unsafe { finish.tile(s, row, &sums) };
+}
+
+/// What a tile reads next: of `A`, of `B`, and of what it fetches.
+struct Cursor {
+    a: *const f32,
+    b: *const f32,
+    line: *const f32,
+}
+
+impl Cursor {
+    /// `K` rank-1 updates, whose `k` are as many floats apart as `strides` says, in the cursor's order.
+    ///
+    /// Four at once: with a count and three additions for each, a linear layer took 3 to 9 % longer
+    /// (measured on Zen 3, in company).
+    ///
+    /// # Safety
+    /// For each of them, `R` floats of `A`, `a_row` apart, and `N` vectors of `B` are readable.
+    #[inline(always)]
+    unsafe fn steps<S: Simd, const R: usize, const N: usize, const K: usize>(
+        &mut self,
+        s: S,
+        sums: &mut [[S::V; N]; R],
+        a_row: usize,
+        strides: [usize; 3],
+    ) {
+        let [a_k, b_k, line_k] = strides;
+        for k in 0..K {
+            s.prefetch_far(self.line.wrapping_add(k * line_k));
+            let (a, b) = (self.a.wrapping_add(k * a_k), self.b.wrapping_add(k * b_k));
+            // SAFETY: the caller's promise.
+            unsafe { step(s, sums, a, a_row, b) };
+        }
+        self.a = self.a.wrapping_add(K * a_k);
+        self.b = self.b.wrapping_add(K * b_k);
+        self.line = self.line.wrapping_add(K * line_k);
+    }
 }
 
 /// One rank-1 update: `sums[r] += a[r * a_row] * b[..]`.
