@@ -200,7 +200,7 @@ struct Cursor {
 impl Cursor {
     /// `K` rank-1 updates, whose `k` are as many floats apart as `strides` says, in the cursor's order.
     ///
-    /// Four at once: with a count and three additions for each, a linear layer took 3 to 9 % longer
+    /// Four at once: with a count and three additions for each, a linear layer took 3 to 10 % longer
     /// (measured on Zen 3, in company).
     ///
     /// # Safety
