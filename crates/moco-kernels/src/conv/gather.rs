@@ -6,22 +6,27 @@
 //! is again a gather with step 1 over the output's gradient, with those taps of the kernel that
 //! reach the class, so nothing is multiplied by zero.
 //!
-//! A job takes some points through all outputs, or in a layer of few points through a share of
-//! them. Sums leave the registers for the sink: kept in rows until the end, those of a layer with
-//! 1024 outputs fell out of the second-level cache, and walking them channel by channel took a
-//! fifth of the layer's time. Up to [`WHOLE_DEPTH`] all columns are gathered at once and the loop
-//! over panels of outputs is the outer one; deeper rows are gathered block by block, with sums for
-//! all the job's outputs beside them. The rows of a 1x1 convolution at stride 1 are the source
-//! itself.
+//! A job takes some points through all outputs, or in a layer of few points or many weights through a
+//! share of them. Sums leave the registers for the sink: kept in rows until the end, those of a layer
+//! with 1024 outputs fell out of the second-level cache, and walking them channel by channel took a
+//! fifth of the layer's time. Three arrangements:
+//!
+//! - Columns of one block: a tile of rows passes many panels of outputs before the next one does, so
+//!   that a pixel's outputs are written side by side.
+//! - Up to [`WHOLE_DEPTH`] all columns are gathered at once, and all rows pass one panel after the other.
+//! - Deeper rows are gathered block by block, with sums for all the job's outputs beside them.
+//!
+//! The rows of a 1x1 convolution at stride 1 are the source itself.
 
 use std::ops::Range;
 
+use super::into_sink::IntoSink;
 use super::shape::{Span, spans, units};
-use super::sink::{Channels, Sink, put_tile};
+use super::sink::{Channels, Sink};
 use super::window::{Panels, Window};
 use crate::Isa;
 use crate::gemm::{
-    Columns, Dims, Fetch, Finish, Panel, Strided, add_begun, multiply, multiply_into,
+    Columns, Dims, Fetch, Panel, PanelInto, Strided, multiply, multiply_into, multiply_panels_into,
 };
 use crate::simd::{Kernel, Simd};
 use crate::threads::{LINE, Scratch, cut, for_each, odd_lines};
@@ -60,20 +65,31 @@ impl Placement {
     }
 }
 
-/// Floats of a block of a panel: 32 KiB, 512 rows with AVX2 and 256 with AVX-512, whose panels are
-/// twice as wide. With 256 rows AVX2 took 2 to 4 % longer on Zen 3 from 512 channels on.
-const BLOCK_FLOATS: usize = 8 << 10;
-/// Depth of a block by which the rows of a job are reckoned: AVX2's are twice as deep, and its jobs of
-/// deep rows larger than [`JOB_FLOATS`].
+/// Floats of a block of a panel: 64 KiB, 1024 rows with AVX2 and 512 with AVX-512, whose panels are
+/// twice as wide. With 256 rows AVX2 took 2 to 4 % longer on Zen 3 from 512 channels on; a tile's rows of
+/// 1024 columns still have room in the first-level cache.
+const BLOCK_FLOATS: usize = 16 << 10;
+/// Depth of a block by which the rows of a job are reckoned: blocks are two to four times as deep, and
+/// jobs of deep rows larger than [`JOB_FLOATS`].
 const BLOCK_DEPTH: usize = 256;
+/// Floats of the panels that a tile of rows passes before the next one does: 256 KiB of a second-level
+/// cache.
+const TOGETHER_FLOATS: usize = 64 << 10;
+/// And how many panels these are at most.
+const MOST_TOGETHER: usize = 16;
 /// Columns that are gathered at once: a 3x3 kernel over 256 channels.
 const WHOLE_DEPTH: usize = 2304;
 /// Floats of a job's gathered rows, or of a block of them and the sums: 256 KiB of a second-level
 /// cache.
 const JOB_FLOATS: usize = 64 << 10;
 const MAX_ROWS: usize = 240;
-/// Jobs that a layer of few points is cut into, by its outputs: eleven like jobs are six for one of
-/// two threads and five for the other.
+/// Weights that cost little to read anew for each job: jobs are small then, of all outputs. Of more
+/// weights a job takes a share, and more rows.
+const NEAR_WEIGHTS: usize = 256 << 10;
+/// Weights beyond a share of the third-level cache, which are better fetched ahead.
+const FAR_WEIGHTS: usize = 1 << 20;
+/// Jobs that a layer is cut into: eleven like jobs are six for one of two threads and five for the
+/// other.
 const JOBS: usize = 48;
 /// Panels of outputs that such a job has at least, for it gathers the rows again.
 const LEAST_PANELS: usize = 4;
@@ -83,13 +99,17 @@ impl Gather<'_> {
     pub(crate) fn spans(&self) -> Vec<Span> {
         let per_image = self.points[0] * self.points[1];
         let depth = self.window.depth();
-        // In multiples of every tile height, and at least 16 jobs if there is work for them.
+        // In multiples of every tile height.
         let per_row = match depth <= WHOLE_DEPTH {
             true => odd_lines(depth),
             false => BLOCK_DEPTH + self.outputs,
         };
-        let by_jobs = (self.images * per_image).div_ceil(16);
-        let rows = (JOB_FLOATS / per_row).min(by_jobs).next_multiple_of(24).clamp(24, MAX_ROWS);
+        let [jobs, most] = match depth * self.outputs <= NEAR_WEIGHTS {
+            true => [JOBS, 96],
+            false => [16, MAX_ROWS],
+        };
+        let by_jobs = (self.images * per_image).div_ceil(jobs);
+        let rows = (JOB_FLOATS / per_row).min(by_jobs).next_multiple_of(24).clamp(24, most);
         spans(self.images, self.groups, per_image, [rows; 2])
     }
 
@@ -172,7 +192,7 @@ impl<K: Sink> Job<'_, K> {
         }
     }
 
-    /// All columns at once; the sums of one panel of outputs at a time.
+    /// All columns at once.
     #[inline(always)]
     fn panel_by_panel<S: Simd>(&self, s: S, points: &Points) {
         let window = &self.gather.window;
@@ -183,6 +203,8 @@ impl<K: Sink> Job<'_, K> {
         // Gathered rows are near already. Of rows a page apart, a set of the first-level cache has no
         // room for twice as many.
         let far = in_place && !pitch.is_multiple_of(1024);
+        let one_block =
+            depth_blocks(depth, panel).count() == 1 && depth * self.gather.outputs <= FAR_WEIGHTS;
         let mut memory = Scratch::new(rows * (pitch + panel) + LINE);
         let mut scratch = &mut *memory;
         let sums = (&mut *cut(&mut scratch, rows * panel), panel);
@@ -192,11 +214,40 @@ impl<K: Sink> Job<'_, K> {
             gather_rows(s, window, points, 0..depth, (&mut *scratch, pitch));
             &*scratch
         };
+        if one_block {
+            let a = Strided { data, row_stride: pitch, k_stride: 1 };
+            return self.tile_by_tile(s, points, (a, far));
+        }
         for first in self.outputs.clone().step_by(panel) {
             for columns in depth_blocks(depth, panel) {
                 let a = Strided { data: &data[columns.start..], row_stride: pitch, k_stride: 1 };
                 let sums = (&mut *sums.0, panel);
                 self.multiply(s, points, (a, far), columns, first, sums);
+            }
+        }
+    }
+
+    /// A tile of rows passes some panels of outputs before the next one does, each in one go.
+    #[inline(always)]
+    fn tile_by_tile<S: Simd>(&self, s: S, points: &Points, (a, far): (Strided, bool)) {
+        let (depth, panel) = (self.gather.window.depth(), S::LANES * S::TILE_VECTORS);
+        let together = (TOGETHER_FLOATS / (depth * panel)).clamp(1, MOST_TOGETHER);
+        for first in self.outputs.clone().step_by(together * panel) {
+            let bound = |i: usize| self.gather.outputs.min(first + i * panel);
+            let mut panels: [_; MOST_TOGETHER] = std::array::from_fn(|i| {
+                let outputs = bound(i)..bound(i + 1);
+                let vectors = outputs.len().div_ceil(S::LANES);
+                let b = Panel {
+                    data: &self.packed[outputs.start * depth..],
+                    stride: vectors * S::LANES,
+                };
+                PanelInto { b, vectors, finish: IntoSink::new(self.sink, &points.pixels, outputs) }
+            });
+            let count = together.min((self.outputs.end - first).div_ceil(panel));
+            let panels = &mut panels[..count];
+            multiply_panels_into(s, [points.count, depth], (a, far), panels);
+            for PanelInto { vectors, finish, .. } in panels {
+                finish.end(s, self.job, *vectors);
             }
         }
     }
@@ -250,8 +301,8 @@ impl<K: Sink> Job<'_, K> {
             return multiply(s, dims, a, b, (sums, pitch), columns.start > 0);
         }
         let begun = (columns.start > 0).then_some((&*sums, pitch));
-        let finish = IntoSink::new(self.sink, &points.pixels, first..self.gather.outputs);
-        let mut finish = IntoSink { begun, ..finish };
+        let mut finish = IntoSink::new(self.sink, &points.pixels, first..self.gather.outputs);
+        finish.begun = begun;
         multiply_into(s, dims, a, b, &mut finish);
         finish.end(s, self.job, vectors);
     }
@@ -297,68 +348,5 @@ fn gather_rows<S: Simd>(
         // SAFETY: the image is one of the batch's; a row is as long as its only panel is wide.
         unsafe { window.copy_rows(s, (line[0], line.len()), &pieces, (to, pitch), panels) };
         start += line.len();
-    }
-}
-
-/// Sums on their way into a sink, after those of the columns before are added.
-pub(super) struct IntoSink<'a, S: Simd, K: Sink> {
-    sink: &'a K,
-    pixels: &'a [usize],
-    at: [Channels; 2],
-    begun: Option<(&'a [f32], usize)>,
-    states: Option<[K::State<S>; 2]>,
-}
-
-impl<S: Simd, K: Sink> Finish<S> for IntoSink<'_, S, K> {
-    #[inline(always)]
-    fn expect<const R: usize, const N: usize>(&self, s: S, row: usize) {
-        for &pixel in &self.pixels[row..row + R] {
-            for at in &self.at[..N] {
-                self.sink.expect(s, pixel, *at);
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn tile<const R: usize, const N: usize>(
-        &mut self,
-        s: S,
-        row: usize,
-        sums: &[[S::V; N]; R],
-    ) {
-        let mut sums = *sums;
-        if let Some((begun, pitch)) = self.begun {
-            add_begun(s, &mut sums, &begun[row * pitch..], pitch);
-        }
-        let mut states = match self.states {
-            Some(states) => states,
-            None => [0, N - 1].map(|j| self.sink.begin(s, self.at[j], sums[0][j])),
-        };
-        let pixels = &self.pixels[row..row + R];
-        // SAFETY: the block has these rows; the pixels are this job's own.
-        unsafe { put_tile(s, self.sink, &mut states, pixels, &self.at, &sums) };
-        self.states = Some(states);
-    }
-}
-
-impl<'a, S: Simd, K: Sink> IntoSink<'a, S, K> {
-    /// For all columns, and the first vectors of `outputs`. Row `i` of the product is `pixels[i]`.
-    #[inline(always)]
-    pub(super) fn new(sink: &'a K, pixels: &'a [usize], outputs: Range<usize>) -> Self {
-        let mut at = [Channels { first: outputs.start, lanes: 0 }; 2];
-        for j in 0..at.len() {
-            at[j].first += j * S::LANES;
-            at[j].lanes = S::LANES.min(outputs.end.saturating_sub(at[j].first));
-        }
-        IntoSink { sink, pixels, at, begun: None, states: None }
-    }
-
-    #[inline(always)]
-    fn end(self, s: S, job: usize, vectors: usize) {
-        let Some(states) = self.states else { return };
-        for j in 0..vectors {
-            // SAFETY: these channels of this job are handled here alone.
-            unsafe { self.sink.end(s, states[j], job, self.at[j]) };
-        }
     }
 }

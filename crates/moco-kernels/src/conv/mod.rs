@@ -18,6 +18,7 @@ mod block;
 mod bn_act;
 mod direct;
 mod gather;
+mod into_sink;
 mod pack;
 mod pooled;
 mod prepared;

@@ -12,7 +12,8 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::bn_act::{BnParams, Norm, check_params, conv_bn_act_forward};
-use super::gather::{IntoSink, depth_blocks};
+use super::gather::depth_blocks;
+use super::into_sink::IntoSink;
 use super::prepared::{Algorithm, prepared};
 use super::sink::{Affine, Target};
 use super::{ConvShape, PreparedConv};

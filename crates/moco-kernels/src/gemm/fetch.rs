@@ -16,6 +16,11 @@ pub(crate) struct Fetch<'a> {
     pub rows: Option<usize>,
 }
 
+impl Fetch<'_> {
+    /// Nothing.
+    pub const NONE: Self = Fetch { columns: &[], rows: None };
+}
+
 /// Cache lines `stride` floats apart, one for every `k`.
 #[derive(Clone, Copy)]
 pub(crate) struct Column {

@@ -17,16 +17,18 @@
 //! [`product`] multiplies matrices of any size on all threads. Error: each element is a running sum
 //! of `K` products, so it is within `K * 2^-24 * Σ|a b|` of the exact value.
 
+mod block;
 mod fetch;
 mod pack;
 mod product;
 pub(crate) mod scalar;
 mod tile;
 
+pub(crate) use block::{PanelInto, add_begun, multiply, multiply_into, multiply_panels_into};
 pub(crate) use fetch::{Columns, Fetch};
 pub(crate) use pack::{Panels, pack_strip};
 pub(crate) use product::{Epilogue, product, product_of_panels};
-pub(crate) use tile::{Finish, add_begun, multiply, multiply_into};
+pub(crate) use tile::Finish;
 
 use crate::threads::LINE;
 
@@ -66,8 +68,8 @@ impl Dims<'_> {
     /// With no gaps and nothing to fetch.
     #[inline(always)]
     pub(crate) fn new(rows: usize, depth: usize, vectors: usize) -> Self {
-        let (runs, fetch) = (Runs { len: LINE, gap: 0 }, Fetch { columns: &[], rows: None });
-        Dims { rows, depth, vectors, runs, fetch }
+        let runs = Runs { len: LINE, gap: 0 };
+        Dims { rows, depth, vectors, runs, fetch: Fetch::NONE }
     }
 }
 

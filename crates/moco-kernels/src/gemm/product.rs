@@ -1,13 +1,17 @@
 //! `C = A B` for matrices of any size, on the crate's threads.
 //!
 //! `B` is packed once, in panels of one tile's width. A job takes a block of rows and some panels.
-//! Where the depth is small it packs its rows once, and sums go from the registers to the caller's
-//! [`Epilogue`]; else it takes the depth in parts, and keeps its block of `C` between them.
+//! Where the depth is small, sums go from the registers to the caller's [`Epilogue`], and contiguous
+//! rows are read where they lie; else it takes the depth in parts, packs its rows of each, and keeps its
+//! block of `C` between them.
 
 use std::ops::Range;
 
 use super::pack::{Panels, Strips};
-use super::{Columns, Dims, Finish, Panel, Strided, add_begun, multiply, multiply_into};
+use super::{
+    Columns, Dims, Finish, Panel, PanelInto, Strided, add_begun, multiply, multiply_into,
+    multiply_panels_into,
+};
 use crate::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads::{LINE, Scratch, for_each};
@@ -35,6 +39,8 @@ const DEPTH: usize = 512;
 const JOBS: usize = 16;
 /// Panels per job, at least, when columns are cut: each job packs its rows again.
 const LEAST_PANELS: usize = 4;
+/// Panels that a tile of contiguous rows passes before the next one does.
+const TOGETHER: usize = 32;
 /// Panels per job, at most, where its block of `C` is kept: 96 KiB with 16 columns each.
 const MOST_PANELS: usize = 32;
 
@@ -91,6 +97,9 @@ impl<F: Epilogue> Kernel for Block<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        if self.a.k_stride == 1 && (1..=DEPTH).contains(&self.depth) {
+            return self.rows_in_place(s);
+        }
         let Block { rows, range, depth, a, panels, finish } = self;
         let width = S::LANES * S::TILE_VECTORS;
         let parts = depth.div_ceil(DEPTH).max(1);
@@ -125,6 +134,28 @@ impl<F: Epilogue> Kernel for Block<'_, F> {
                 };
                 multiply_strips(s, &strips, Panel { data, stride }, &next, visit);
             }
+        }
+    }
+}
+
+impl<F: Epilogue> Block<'_, F> {
+    /// Contiguous rows of small depth are read where they lie, a tile of them with several panels.
+    #[inline(always)]
+    fn rows_in_place<S: Simd>(self, s: S) {
+        let Block { rows, range, depth, a, panels, finish } = self;
+        let a = Strided { data: &a.data[rows.start * a.row_stride..], ..a };
+        for first in range.clone().step_by(TOGETHER) {
+            let mut group: [_; TOGETHER] = std::array::from_fn(|i| {
+                let panel = (first + i).min(range.end - 1);
+                let vectors = panels.vectors(panel);
+                let b = Panel { data: panels.panel(panel), stride: vectors * S::LANES };
+                let at = [rows.start, panel * S::LANES * S::TILE_VECTORS];
+                PanelInto { b, vectors, finish: Complete { begun: None, finish, at } }
+            });
+            let group = &mut group[..TOGETHER.min(range.end - first)];
+            // To the next group they are near.
+            let far = first == range.start;
+            multiply_panels_into(s, [rows.len(), depth], (a, far), group);
         }
     }
 }

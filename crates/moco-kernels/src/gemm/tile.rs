@@ -1,7 +1,7 @@
-//! The register tile and the loop over a block's rows.
+//! The register tile.
 
+use super::Runs;
 use super::fetch::Column;
-use super::{Dims, Panel, Runs, Strided};
 use crate::simd::Simd;
 
 /// What happens to a tile's sums when they are complete, while they are still in registers.
@@ -23,80 +23,9 @@ pub(crate) trait Finish<S: Simd> {
     );
 }
 
-/// `C (+)= A B` for one panel of `B`.
-///
-/// `b` holds `depth` rows, `c` rows of `c_stride` floats; `dims.vectors * LANES` floats of each row
-/// are used. With `accumulate` the product is added to `c`, otherwise it
-/// replaces it.
-///
-/// # Panics
-/// When an operand is shorter than the shapes say.
-#[inline(always)]
-pub(crate) fn multiply<S: Simd>(
-    s: S,
-    dims: Dims,
-    a: Strided,
-    b: Panel,
-    (c, c_stride): (&mut [f32], usize),
-    accumulate: bool,
-) {
-    if dims.rows == 0 || dims.depth == 0 {
-        return;
-    }
-    assert!((dims.rows - 1) * c_stride + dims.vectors * S::LANES <= c.len());
-    let mut store = Store { c: c.as_mut_ptr(), c_stride, accumulate };
-    multiply_into(s, dims, a, b, &mut store);
-}
-
-/// `A B` for one panel of `B`, tile by tile into `finish`; zeros where there is no depth.
-///
-/// # Panics
-/// When an operand is shorter than the shapes say.
-#[inline(always)]
-pub(crate) fn multiply_into<S: Simd, F: Finish<S>>(
-    s: S,
-    dims: Dims,
-    a: Strided,
-    b: Panel,
-    finish: &mut F,
-) {
-    let Dims { rows, depth, vectors, runs, fetch } = dims;
-    if rows == 0 {
-        return;
-    }
-    if depth > 0 {
-        let gaps = (depth - 1) / runs.len * runs.gap;
-        assert!((rows - 1) * a.row_stride + (depth - 1) * a.k_stride + gaps < a.data.len());
-        assert!((depth - 1) * b.stride + vectors * S::LANES <= b.data.len());
-    }
-    let mut row = 0;
-    while row < rows {
-        let count = tile_rows::<S>(rows - row);
-        let args = TileArgs {
-            depth,
-            a: a.data.as_ptr().wrapping_add(row * a.row_stride),
-            a_row: a.row_stride,
-            a_k: a.k_stride,
-            runs,
-            b: b.data.as_ptr(),
-            b_k: b.stride,
-            column: fetch.columns.get(row / S::TILE_ROWS).copied(),
-            next_rows: fetch.rows.map(|after_last| match row + count < rows {
-                true => count * a.row_stride,
-                false => after_last.wrapping_sub(row * a.row_stride),
-            }),
-            row,
-            finish: &mut *finish,
-        };
-        // SAFETY: the assertions cover every row and depth that the tile reads.
-        unsafe { run_tile(s, count, vectors, args) };
-        row += count;
-    }
-}
-
 /// The tallest tile for `left` rows; only these heights are compiled.
 #[inline(always)]
-fn tile_rows<S: Simd>(left: usize) -> usize {
+pub(super) fn tile_rows<S: Simd>(left: usize) -> usize {
     let heights = [12, 8, 6, 4, 3, 2, 1];
     let mut best = 1;
     for height in heights {
@@ -107,40 +36,46 @@ fn tile_rows<S: Simd>(left: usize) -> usize {
     best
 }
 
-struct TileArgs<'a, F> {
-    depth: usize,
-    a: *const f32,
-    a_row: usize,
-    a_k: usize,
-    runs: Runs,
-    b: *const f32,
-    b_k: usize,
+/// What a tile computes, and what it fetches meanwhile.
+pub(super) struct TileArgs<'a, F> {
+    pub depth: usize,
+    pub a: *const f32,
+    pub a_row: usize,
+    pub a_k: usize,
+    pub runs: Runs,
+    pub b: *const f32,
+    pub b_k: usize,
     /// What is fetched meanwhile, line by line.
-    column: Option<Column>,
+    pub column: Option<Column>,
     /// From `a` to rows that are fetched meanwhile.
-    next_rows: Option<usize>,
+    pub next_rows: Option<usize>,
     /// Of the tile's first row in the block.
-    row: usize,
-    finish: &'a mut F,
+    pub row: usize,
+    pub finish: &'a mut F,
 }
 
 /// # Safety
 /// For all `r < rows` and `k < depth`: `a[r * a_row + k * a_k]`, behind the gaps of the runs before,
 /// and `vectors` vectors at `b[k * b_k]` are readable, and `finish` takes these rows.
 #[inline(always)]
-unsafe fn run_tile<S: Simd, F: Finish<S>>(s: S, rows: usize, vectors: usize, args: TileArgs<F>) {
+pub(super) unsafe fn run_tile<S: Simd, F: Finish<S>>(
+    s: S,
+    rows: usize,
+    vectors: usize,
+    args: TileArgs<F>,
+) {
     // SAFETY: the caller's promise, for as many rows and vectors as it says.
     unsafe {
         match (rows, vectors) {
-            (12, 2) => tile::<S, F, 12, 2>(s, args),
-            (8, 2) => tile::<S, F, 8, 2>(s, args),
+            (12, 2) if S::TILE_ROWS >= 12 => tile::<S, F, 12, 2>(s, args),
+            (8, 2) if S::TILE_ROWS >= 8 => tile::<S, F, 8, 2>(s, args),
             (6, 2) => tile::<S, F, 6, 2>(s, args),
             (4, 2) => tile::<S, F, 4, 2>(s, args),
             (3, 2) => tile::<S, F, 3, 2>(s, args),
             (2, 2) => tile::<S, F, 2, 2>(s, args),
             (1, 2) => tile::<S, F, 1, 2>(s, args),
-            (12, 1) => tile::<S, F, 12, 1>(s, args),
-            (8, 1) => tile::<S, F, 8, 1>(s, args),
+            (12, 1) if S::TILE_ROWS >= 12 => tile::<S, F, 12, 1>(s, args),
+            (8, 1) if S::TILE_ROWS >= 8 => tile::<S, F, 8, 1>(s, args),
             (6, 1) => tile::<S, F, 6, 1>(s, args),
             (4, 1) => tile::<S, F, 4, 1>(s, args),
             (3, 1) => tile::<S, F, 3, 1>(s, args),
@@ -157,12 +92,31 @@ unsafe fn run_tile<S: Simd, F: Finish<S>>(s: S, rows: usize, vectors: usize, arg
 /// As for [`run_tile`].
 #[inline(always)]
 unsafe fn tile<S: Simd, F: Finish<S>, const R: usize, const N: usize>(s: S, args: TileArgs<F>) {
-    let TileArgs { depth, a, a_row, a_k, runs, b, b_k, column, next_rows, row, finish } = args;
-    finish.expect::<R, N>(s, row);
+    args.finish.expect::<R, N>(s, args.row);
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Asked once: in every step, an instruction that fetches nothing takes a twentieth more of them.
+        let sums = match args.column {
+            Some(column) => sums::<S, F, R, N, true>(s, &args, column),
+            None => sums::<S, F, R, N, false>(s, &args, Column { start: args.b, stride: 0 }),
+        };
+        args.finish.tile(s, args.row, &sums);
+    }
+}
+
+/// The sums of a tile, with `FAR` while `column` is fetched.
+///
+/// # Safety
+/// As for [`run_tile`].
+#[inline(always)]
+unsafe fn sums<S: Simd, F: Finish<S>, const R: usize, const N: usize, const FAR: bool>(
+    s: S,
+    args: &TileArgs<F>,
+    column: Column,
+) -> [[S::V; N]; R] {
+    let &TileArgs { depth, a, a_row, a_k, runs, b, b_k, next_rows, .. } = args;
     let mut sums = [[s.splat(0.0); N]; R];
-    // Where nothing is to be fetched, what is just read: a branch here would cost more.
-    let Column { start: line, stride } = column.unwrap_or(Column { start: b, stride: b_k });
-    let mut at = Cursor { a, b, line };
+    let mut at = Cursor { a, b, line: column.start };
     let one_run = next_rows.is_none() && runs.gap == 0;
     let len = if one_run { depth.max(1) } else { runs.len };
     for start in (0..depth).step_by(len) {
@@ -178,16 +132,16 @@ unsafe fn tile<S: Simd, F: Finish<S>, const R: usize, const N: usize>(s: S, args
         // SAFETY: as many steps as there are `k` in the run, the caller's promise.
         unsafe {
             for _ in 0..fours {
-                at.steps::<S, R, N, 4>(s, &mut sums, a_row, [a_k, N * S::LANES, stride]);
+                let strides = [a_k, N * S::LANES, column.stride];
+                at.steps::<S, R, N, 4, FAR>(s, &mut sums, a_row, strides);
             }
             for _ in 4 * fours..count {
-                at.steps::<S, R, N, 1>(s, &mut sums, a_row, [a_k, b_k, stride]);
+                at.steps::<S, R, N, 1, FAR>(s, &mut sums, a_row, [a_k, b_k, column.stride]);
             }
         }
         at.a = at.a.wrapping_add(runs.gap);
     }
-    // SAFETY: the caller's promise.
-    unsafe { finish.tile(s, row, &sums) };
+    sums
 }
 
 /// What a tile reads next: of `A`, of `B`, and of what it fetches.
@@ -206,7 +160,7 @@ impl Cursor {
     /// # Safety
     /// For each of them, `R` floats of `A`, `a_row` apart, and `N` vectors of `B` are readable.
     #[inline(always)]
-    unsafe fn steps<S: Simd, const R: usize, const N: usize, const K: usize>(
+    unsafe fn steps<S: Simd, const R: usize, const N: usize, const K: usize, const FAR: bool>(
         &mut self,
         s: S,
         sums: &mut [[S::V; N]; R],
@@ -215,14 +169,18 @@ impl Cursor {
     ) {
         let [a_k, b_k, line_k] = strides;
         for k in 0..K {
-            s.prefetch_far(self.line.wrapping_add(k * line_k));
+            if FAR {
+                s.prefetch_far(self.line.wrapping_add(k * line_k));
+            }
             let (a, b) = (self.a.wrapping_add(k * a_k), self.b.wrapping_add(k * b_k));
             // SAFETY: the caller's promise.
             unsafe { step(s, sums, a, a_row, b) };
         }
         self.a = self.a.wrapping_add(K * a_k);
         self.b = self.b.wrapping_add(K * b_k);
-        self.line = self.line.wrapping_add(K * line_k);
+        if FAR {
+            self.line = self.line.wrapping_add(K * line_k);
+        }
     }
 }
 
@@ -248,55 +206,6 @@ unsafe fn step<S: Simd, const R: usize, const N: usize>(
         let x = s.splat(unsafe { *a.add(r * a_row) });
         for j in 0..N {
             sums[r][j] = s.fma(x, columns[j], sums[r][j]);
-        }
-    }
-}
-
-/// Adds to a tile's sums what was summed before, in rows of `pitch` floats.
-///
-/// # Panics
-/// When `begun` is shorter than that.
-#[inline(always)]
-pub(crate) fn add_begun<S: Simd, const R: usize, const N: usize>(
-    s: S,
-    sums: &mut [[S::V; N]; R],
-    begun: &[f32],
-    pitch: usize,
-) {
-    assert!((R - 1) * pitch + N * S::LANES <= begun.len());
-    for r in 0..R {
-        for j in 0..N {
-            // SAFETY: asserted above.
-            let before = unsafe { s.load(begun.as_ptr().add(r * pitch + j * S::LANES)) };
-            sums[r][j] = s.add(before, sums[r][j]);
-        }
-    }
-}
-
-/// Writes the sums to memory.
-struct Store {
-    c: *mut f32,
-    c_stride: usize,
-    accumulate: bool,
-}
-
-impl<S: Simd> Finish<S> for Store {
-    #[inline(always)]
-    unsafe fn tile<const R: usize, const N: usize>(
-        &mut self,
-        s: S,
-        row: usize,
-        sums: &[[S::V; N]; R],
-    ) {
-        for r in 0..R {
-            for j in 0..N {
-                // SAFETY: `multiply` asserted that `c` holds all rows of the block.
-                unsafe {
-                    let p = self.c.add((row + r) * self.c_stride + j * S::LANES);
-                    let sum = sums[r][j];
-                    s.store(p, if self.accumulate { s.add(s.load(p), sum) } else { sum });
-                }
-            }
         }
     }
 }

@@ -25,6 +25,29 @@ fn random_shapes_agree_with_f64() {
     }
 }
 
+/// More panels than pass a tile of rows together, deeper rows than a block, more weights than are read
+/// anew for each job, and than are not fetched ahead.
+#[test]
+fn wide_and_deep_layers_agree_with_f64() {
+    let mut rng = Rng::new(8);
+    for (cin, cout, k, stride) in [
+        (40, 600, 1, 1),
+        (70, 530, 1, 2),
+        (900, 300, 1, 1),
+        (1500, 40, 1, 1),
+        (1000, 1060, 1, 1),
+        (300, 36, 3, 2),
+    ] {
+        let shape = ConvShape { n: 3, h: 5, w: 7, cin, cout, k, stride, pad: k / 2 };
+        let [x, weight, _] = operands(&mut rng, &shape);
+        let expected = scalar::forward(&shape, &to_f64(&x), &to_f64(&weight));
+        for isa in isas() {
+            let error = relative_error(&conv_forward(isa, &shape, &x, &weight, None), &expected);
+            assert!(error < DIRECT, "{isa:?} {shape:?}: {error}");
+        }
+    }
+}
+
 #[test]
 fn the_plain_loops_in_f32_are_as_good() {
     let shape = ConvShape { n: 2, h: 9, w: 7, cin: 20, cout: 6, k: 3, stride: 1, pad: 1 };

@@ -295,7 +295,7 @@ fn multiply_points<S: Simd>(
         let next = Columns::panel(next, [depth, kernels.pitch], BLOCK / S::TILE_ROWS);
         for (row, tiles) in (0..tiles_in_span).step_by(BLOCK).zip(tiles.chunks(slabs.len())) {
             let rows = BLOCK.min(tiles_in_span - row);
-            let columns = if row == 0 { next.fetch() } else { Fetch { columns: &[], rows: None } };
+            let columns = if row == 0 { next.fetch() } else { Fetch::NONE };
             let fetch = Fetch { rows: far.then_some(slabs.len()), ..columns };
             let dims = Dims { fetch, ..Dims::new(rows, depth, width / S::LANES) };
             let data = &tiles[input * slabs.slab + channels.start..];

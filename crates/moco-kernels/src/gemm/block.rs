@@ -1,0 +1,181 @@
+//! Blocks of rows, tile by tile, times one panel of `B` or several.
+
+use super::tile::{Finish, TileArgs, run_tile, tile_rows};
+use super::{Dims, Panel, Runs, Strided};
+use crate::simd::Simd;
+use crate::threads::LINE;
+
+/// `C (+)= A B` for one panel of `B`.
+///
+/// `b` holds `depth` rows, `c` rows of `c_stride` floats; `dims.vectors * LANES` floats of each row
+/// are used. With `accumulate` the product is added to `c`, otherwise it
+/// replaces it.
+///
+/// # Panics
+/// When an operand is shorter than the shapes say.
+#[inline(always)]
+pub(crate) fn multiply<S: Simd>(
+    s: S,
+    dims: Dims,
+    a: Strided,
+    b: Panel,
+    (c, c_stride): (&mut [f32], usize),
+    accumulate: bool,
+) {
+    if dims.rows == 0 || dims.depth == 0 {
+        return;
+    }
+    assert!((dims.rows - 1) * c_stride + dims.vectors * S::LANES <= c.len());
+    let mut store = Store { c: c.as_mut_ptr(), c_stride, accumulate };
+    multiply_into(s, dims, a, b, &mut store);
+}
+
+/// `A B` for one panel of `B`, tile by tile into `finish`; zeros where there is no depth.
+///
+/// # Panics
+/// When an operand is shorter than the shapes say.
+#[inline(always)]
+pub(crate) fn multiply_into<S: Simd, F: Finish<S>>(
+    s: S,
+    dims: Dims,
+    a: Strided,
+    b: Panel,
+    finish: &mut F,
+) {
+    let Dims { rows, depth, vectors, runs, fetch } = dims;
+    if rows == 0 {
+        return;
+    }
+    if depth > 0 {
+        let gaps = (depth - 1) / runs.len * runs.gap;
+        assert!((rows - 1) * a.row_stride + (depth - 1) * a.k_stride + gaps < a.data.len());
+        assert!((depth - 1) * b.stride + vectors * S::LANES <= b.data.len());
+    }
+    let mut row = 0;
+    while row < rows {
+        let count = tile_rows::<S>(rows - row);
+        let args = TileArgs {
+            depth,
+            a: a.data.as_ptr().wrapping_add(row * a.row_stride),
+            a_row: a.row_stride,
+            a_k: a.k_stride,
+            runs,
+            b: b.data.as_ptr(),
+            b_k: b.stride,
+            column: fetch.columns.get(row / S::TILE_ROWS).copied(),
+            next_rows: fetch.rows.map(|after_last| match row + count < rows {
+                true => count * a.row_stride,
+                false => after_last.wrapping_sub(row * a.row_stride),
+            }),
+            row,
+            finish: &mut *finish,
+        };
+        // SAFETY: the assertions cover every row and depth that the tile reads.
+        unsafe { run_tile(s, count, vectors, args) };
+        row += count;
+    }
+}
+
+/// A panel of `B`, and what takes its sums.
+pub(crate) struct PanelInto<'a, F> {
+    pub b: Panel<'a>,
+    /// At most `TILE_VECTORS`.
+    pub vectors: usize,
+    pub finish: F,
+}
+
+/// `A B` for several panels of `B`: each tile of rows passes all of them before the next one does.
+///
+/// So the sums of a row go to lines that lie side by side, and a tile's rows are read once from where
+/// they lie, with `far` fetched meanwhile. One panel after the other, each with all rows, took up to a
+/// quarter longer on Zen 3.
+///
+/// # Panics
+/// When an operand is shorter than `rows` and `depth`, at least 1, say.
+#[inline(always)]
+pub(crate) fn multiply_panels_into<S: Simd, F: Finish<S>>(
+    s: S,
+    [rows, depth]: [usize; 2],
+    (a, far): (Strided, bool),
+    panels: &mut [PanelInto<F>],
+) {
+    if rows == 0 {
+        return;
+    }
+    assert!((rows - 1) * a.row_stride + (depth - 1) * a.k_stride < a.data.len());
+    for PanelInto { b, vectors, .. } in &*panels {
+        assert!((depth - 1) * b.stride + vectors * S::LANES <= b.data.len());
+    }
+    let last = panels.len().saturating_sub(1);
+    let mut row = 0;
+    while row < rows {
+        let count = tile_rows::<S>(rows - row);
+        for (i, PanelInto { b, vectors, finish }) in panels.iter_mut().enumerate() {
+            let args = TileArgs {
+                depth,
+                a: a.data.as_ptr().wrapping_add(row * a.row_stride),
+                a_row: a.row_stride,
+                a_k: a.k_stride,
+                runs: Runs { len: LINE, gap: 0 },
+                b: b.data.as_ptr(),
+                b_k: b.stride,
+                column: None,
+                next_rows: (far && i == last).then_some(count * a.row_stride),
+                row,
+                finish,
+            };
+            // SAFETY: the assertions cover every row and depth that the tile reads.
+            unsafe { run_tile(s, count, *vectors, args) };
+        }
+        row += count;
+    }
+}
+
+/// Adds to a tile's sums what was summed before, in rows of `pitch` floats.
+///
+/// # Panics
+/// When `begun` is shorter than that.
+#[inline(always)]
+pub(crate) fn add_begun<S: Simd, const R: usize, const N: usize>(
+    s: S,
+    sums: &mut [[S::V; N]; R],
+    begun: &[f32],
+    pitch: usize,
+) {
+    assert!((R - 1) * pitch + N * S::LANES <= begun.len());
+    for r in 0..R {
+        for j in 0..N {
+            // SAFETY: asserted above.
+            let before = unsafe { s.load(begun.as_ptr().add(r * pitch + j * S::LANES)) };
+            sums[r][j] = s.add(before, sums[r][j]);
+        }
+    }
+}
+
+/// Writes the sums to memory.
+struct Store {
+    c: *mut f32,
+    c_stride: usize,
+    accumulate: bool,
+}
+
+impl<S: Simd> Finish<S> for Store {
+    #[inline(always)]
+    unsafe fn tile<const R: usize, const N: usize>(
+        &mut self,
+        s: S,
+        row: usize,
+        sums: &[[S::V; N]; R],
+    ) {
+        for r in 0..R {
+            for j in 0..N {
+                // SAFETY: `multiply` asserted that `c` holds all rows of the block.
+                unsafe {
+                    let p = self.c.add((row + r) * self.c_stride + j * S::LANES);
+                    let sum = sums[r][j];
+                    s.store(p, if self.accumulate { s.add(s.load(p), sum) } else { sum });
+                }
+            }
+        }
+    }
+}
