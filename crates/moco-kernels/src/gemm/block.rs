@@ -88,7 +88,7 @@ pub(crate) struct PanelInto<'a, F> {
 ///
 /// So the sums of a row go to lines that lie side by side, and a tile's rows are read once from where
 /// they lie, with `far` fetched meanwhile. One panel after the other, each with all rows, took up to a
-/// quarter longer on Zen 3.
+/// third longer on Zen 3.
 ///
 /// # Panics
 /// When an operand is shorter than `rows` and `depth`, at least 1, say.
