@@ -40,5 +40,5 @@ pub use loader::{
 };
 pub use random::{Random, ViewKey};
 pub use sheet::{contact_sheet, save_png};
-pub use source::{Dataset, Notice, OpenOptions, Skipped, absolute_path};
+pub use source::{Dataset, Holdings, Notice, OpenOptions, Skipped, absolute_path};
 pub use statistics::PixelStatistics;

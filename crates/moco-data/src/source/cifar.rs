@@ -7,7 +7,8 @@
 use super::blob::Blob;
 use super::entries::Entries;
 use super::listing::{Fnv, Labels, Listing};
-use super::{Raw, Split, Store};
+use super::selection::Part;
+use super::{Raw, Store};
 use crate::error::{DataError, ImageError};
 use crate::image::Image;
 use std::borrow::Cow;
@@ -60,10 +61,10 @@ impl Kind {
         }
     }
 
-    /// Files of a split, and that of the class names.
-    pub(super) fn files(self, split: Split) -> (&'static [&'static str], &'static str) {
-        match (self, split) {
-            (Kind::Cifar10, Split::Train) => (
+    /// Files of a part, and that of the class names; there is no validation part, and no file.
+    pub(super) fn files(self, part: Part) -> (&'static [&'static str], &'static str) {
+        match (self, part) {
+            (Kind::Cifar10, Part::Train) => (
                 &[
                     "data_batch_1.bin",
                     "data_batch_2.bin",
@@ -73,17 +74,19 @@ impl Kind {
                 ],
                 "batches.meta.txt",
             ),
-            (Kind::Cifar10, Split::Test) => (&["test_batch.bin"], "batches.meta.txt"),
-            (Kind::Cifar100, Split::Train) => (&["train.bin"], "fine_label_names.txt"),
-            (Kind::Cifar100, Split::Test) => (&["test.bin"], "fine_label_names.txt"),
+            (Kind::Cifar10, Part::Test) => (&["test_batch.bin"], "batches.meta.txt"),
+            (Kind::Cifar10, Part::Validation) => (&[], "batches.meta.txt"),
+            (Kind::Cifar100, Part::Train) => (&["train.bin"], "fine_label_names.txt"),
+            (Kind::Cifar100, Part::Test) => (&["test.bin"], "fine_label_names.txt"),
+            (Kind::Cifar100, Part::Validation) => (&[], "fine_label_names.txt"),
         }
     }
 
     /// The data set that a file of this name belongs to.
     pub(super) fn of_file(name: &str) -> Option<Kind> {
         [Kind::Cifar10, Kind::Cifar100].into_iter().find(|kind| {
-            let known = |split| kind.files(split).0.contains(&name);
-            known(Split::Train) || known(Split::Test)
+            let known = |part| kind.files(part).0.contains(&name);
+            known(Part::Train) || known(Part::Test)
         })
     }
 }

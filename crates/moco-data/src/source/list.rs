@@ -12,6 +12,7 @@
 
 use super::folder::Folder;
 use super::listing::{self, Fnv, LabelCollector, Listing};
+use super::selection::Selection;
 use crate::error::DataError;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -28,7 +29,7 @@ pub(super) fn is_list(path: &Path) -> bool {
 
 /// Reads a list. The files are neither opened nor asked for their size: one that is missing is
 /// reported when it is loaded.
-pub(super) fn read(path: &Path) -> Result<(Listing, Folder), DataError> {
+pub(super) fn read(path: &Path, _: &Selection) -> Result<(Listing, Folder), DataError> {
     let unreadable = |source| DataError::Unreadable { path: path.into(), source };
     let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
     let commas = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));

@@ -1,8 +1,8 @@
 //! What all sources have in common: which names count as images, their order, and the classes that
 //! follow from the names.
 
-use super::Skipped;
 use super::entries::Entries;
+use super::{Holdings, Skipped};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
@@ -23,6 +23,8 @@ pub(super) struct Listing {
     pub others: usize,
     /// What was found on the way and left out.
     pub skipped: Vec<Skipped>,
+    /// What there is to say of it.
+    pub holdings: Holdings,
     /// Stands for what names and sizes do not tell; 0 if they tell everything.
     pub content: u64,
 }

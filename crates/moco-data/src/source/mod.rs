@@ -9,6 +9,7 @@ mod cache_dir;
 mod cifar;
 mod entries;
 mod folder;
+mod holdings;
 mod idx;
 mod list;
 mod listing;
@@ -19,6 +20,7 @@ mod parquet;
 mod pattern;
 #[cfg(feature = "remote")]
 mod remote;
+mod selection;
 mod subset;
 mod tar;
 mod tar_index;
@@ -34,6 +36,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
+pub use holdings::Holdings;
 pub(crate) use listing::EXTENSIONS_TEXT;
 pub use open::{Notice, OpenOptions, absolute_path};
 
@@ -51,6 +54,7 @@ pub struct Dataset {
     labels: Option<Vec<u32>>,
     class_names: Vec<String>,
     skipped: Vec<Skipped>,
+    holdings: Holdings,
     content: u64,
     store: Box<dyn Store>,
     decoding: DecodeOptions,
@@ -63,13 +67,6 @@ pub struct Skipped {
     pub name: String,
     /// Why it was left out.
     pub reason: String,
-}
-
-/// Which part of a data set that has parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Split {
-    Train,
-    Test,
 }
 
 /// Reads images by number.
@@ -144,10 +141,10 @@ impl Dataset {
     }
 
     fn new(listing: Listing, store: Box<dyn Store>) -> Dataset {
-        let Listing { entries, labels, skipped, content, .. } = listing;
+        let Listing { entries, labels, skipped, holdings, content, .. } = listing;
         let (labels, class_names) = listing::classes(&entries, labels);
         let decoding = DecodeOptions::default();
-        Dataset { entries, labels, class_names, skipped, content, store, decoding }
+        Dataset { entries, labels, class_names, skipped, holdings, content, store, decoding }
     }
 
     /// The same data set, whose files are decoded in another way than by default.
@@ -185,6 +182,11 @@ impl Dataset {
     /// that cannot be read, links that lead in circles, pipes named like images.
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
+    }
+
+    /// What the source was taken to be, and what in it was passed over.
+    pub fn holdings(&self) -> &Holdings {
+        &self.holdings
     }
 
     /// Reads image `i` and decodes it to RGB.

@@ -7,8 +7,9 @@ use super::idx::{self, Idx};
 use super::listing::{self, Listing};
 use super::named::{self, Format, Named};
 use super::parquet::Parquet;
+use super::selection::{Part, Selection};
 use super::tar::{Shard, Tar};
-use super::{Dataset, Encoded, Split, Store, cache_dir, list, listing_cache, pattern, unpack};
+use super::{Dataset, Encoded, Holdings, Store, cache_dir, list, listing_cache, pattern, unpack};
 use crate::error::DataError;
 use bytes::Bytes;
 use std::fs;
@@ -62,7 +63,7 @@ const SIGNS: [char; 4] = ['*', '?', '{', ':'];
 /// If the path is empty, or the current folder is gone.
 pub fn absolute_path(path: &Path) -> io::Result<PathBuf> {
     let text = path.to_str().unwrap_or_default();
-    let stays = named::find(split_of(text).0).is_some() || is_address(text);
+    let stays = named::find(Selection::parse(text).0).is_some() || is_address(text);
     if stays && !path.exists() { Ok(path.into()) } else { std::path::absolute(path) }
 }
 
@@ -76,11 +77,7 @@ impl OpenOptions {
     /// If there is no such thing, it cannot be read, is damaged, or holds no image.
     pub fn open(&self, path: &Path) -> Result<Dataset, DataError> {
         let (listing, store) = self.resolve(path)?;
-        match (listing.entries.is_empty(), listing.others) {
-            (true, 0) => Err(DataError::Empty { path: path.into() }),
-            (true, others) => Err(DataError::NoImages { path: path.into(), others }),
-            (false, _) => Ok(Dataset::new(listing, store)),
-        }
+        finished(path, listing, store)
     }
 
     pub(super) fn notify(&self, text: &str) {
@@ -95,45 +92,46 @@ impl OpenOptions {
         let missing = || DataError::Missing { path: path.into() };
         let text = path.to_str().unwrap_or_default();
         match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => return self.folder(path, None),
-            Ok(_) => return self.file(path, None),
+            Ok(metadata) if metadata.is_dir() => return self.folder(path, &Selection::default()),
+            Ok(_) => return self.file(path, &Selection::default()),
             // Windows finds fault with the signs of patterns and addresses.
             Err(error) if error.kind() != io::ErrorKind::NotFound && !text.contains(SIGNS) => {
                 return Err(DataError::Unreadable { path: path.into(), source: error });
             }
             Err(_) => {}
         }
-        let (place, split) = split_of(text);
+        let (place, asked) = Selection::parse(text);
         if let Some(named) = named::find(place) {
-            return self.named(named, split);
+            return self.named(named, &asked);
         }
         if is_address(text) {
-            return self.addresses(text);
+            return self.addresses(place, &asked);
         }
-        if split.is_some() {
+        if !asked.is_empty() {
             return match fs::metadata(place) {
-                Ok(metadata) if metadata.is_dir() => self.folder(Path::new(place), split),
-                Ok(_) => self.file(Path::new(place), split),
+                Ok(metadata) if metadata.is_dir() => self.folder(Path::new(place), &asked),
+                Ok(_) => self.file(Path::new(place), &asked),
                 Err(_) => Err(missing()),
             };
         }
-        self.shards(path, files_of_pattern(path, text)?)
+        self.shards(path, files_of_pattern(path, text)?, &asked)
     }
 
     /// A folder of images, or one of archives or record files.
-    fn folder(&self, path: &Path, split: Option<Split>) -> Result<Opened, DataError> {
+    fn folder(&self, path: &Path, asked: &Selection) -> Result<Opened, DataError> {
         if let Some(kept) = self.kept_tree(path) {
             return Ok(kept);
         }
         let files = visible_files(path)?;
         let named = |name: &str| files.iter().any(|file| file == name);
-        let train_or_test = split.unwrap_or(Split::Train);
+        let train_or_test = asked.part.unwrap_or(Part::Train);
         for kind in [cifar::Kind::Cifar10, cifar::Kind::Cifar100] {
-            if kind.files(train_or_test).0.iter().all(|name| named(name)) {
+            let files = kind.files(train_or_test).0;
+            if !files.is_empty() && files.iter().all(|name| named(name)) {
                 return cifar_folder(path, kind, train_or_test);
             }
         }
-        let prefix = if train_or_test == Split::Train { "train" } else { "t10k" };
+        let prefix = if train_or_test == Part::Train { "train" } else { "t10k" };
         if let Some(images) =
             files.iter().find(|file| is_idx_name(file) && file.starts_with(prefix))
         {
@@ -146,9 +144,9 @@ impl OpenOptions {
         // No image anywhere: then archives, beside one another or where Hugging Face has them.
         for folder in [path.to_path_buf(), path.join("data")] {
             for extension in ["parquet", "tar"] {
-                let found = shards_in(&folder, extension, split);
+                let found = shards_in(&folder, extension, asked);
                 if !found.is_empty() {
-                    return self.shards(path, found);
+                    return self.shards(path, found, asked);
                 }
             }
         }
@@ -174,16 +172,16 @@ impl OpenOptions {
         Some((listing, Box::new(Folder::known(path))))
     }
 
-    fn file(&self, path: &Path, split: Option<Split>) -> Result<Opened, DataError> {
+    fn file(&self, path: &Path, asked: &Selection) -> Result<Opened, DataError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
-            return self.packed_tar(path, split);
+            return self.packed_tar(path, asked);
         }
         if name.ends_with(".tar") || name.ends_with(".parquet") {
-            return self.shards(path, vec![path.into()]);
+            return self.shards(path, vec![path.into()], asked);
         }
         if list::is_list(path) {
-            let (listing, folder) = list::read(path)?;
+            let (listing, folder) = list::read(path, asked)?;
             // Any text is a list of lines; one whose first is no image's name is not meant as one.
             if listing.entries.is_empty() || list::looks_right(path, listing.entries.name(0)) {
                 return Ok((listing, Box::new(folder)));
@@ -199,7 +197,7 @@ impl OpenOptions {
     fn records(&self, path: &Path, name: &str) -> Result<Opened, DataError> {
         let Some(kind) = cifar::Kind::of_file(name) else { return self.idx(path, &[]) };
         let folder = path.parent().unwrap_or(Path::new(""));
-        let names = fs::read_to_string(folder.join(kind.files(Split::Train).1)).ok();
+        let names = fs::read_to_string(folder.join(kind.files(Part::Train).1)).ok();
         let batch = cifar::whole_file(path, blob(path)?);
         boxed(Cifar::open(kind, vec![batch], names.as_deref()))
     }
@@ -218,27 +216,27 @@ impl OpenOptions {
     }
 
     /// A gzipped tar, of CIFAR or of images.
-    fn packed_tar(&self, path: &Path, split: Option<Split>) -> Result<Opened, DataError> {
+    fn packed_tar(&self, path: &Path, asked: &Selection) -> Result<Opened, DataError> {
         let unpacked = unpack::gunzip(path, None, self)?;
-        if let Some(cifar) = cifar_in_tar(&unpacked, split.unwrap_or(Split::Train))? {
+        if let Some(cifar) = cifar_in_tar(&unpacked, asked.part.unwrap_or(Part::Train))? {
             return Ok(cifar);
         }
-        self.shards(path, vec![unpacked])
+        self.shards(path, vec![unpacked], asked)
     }
 
-    fn named(&self, named: &'static Named, split: Option<Split>) -> Result<Opened, DataError> {
-        let split = split.unwrap_or(Split::Train);
+    fn named(&self, named: &'static Named, asked: &Selection) -> Result<Opened, DataError> {
+        let part = asked.part.unwrap_or(Part::Train);
         match named.format {
             Format::Cifar(_) => {
                 let tar = named.unpacked(named.archive(), self)?;
-                let cifar = cifar_in_tar(&tar, split)?;
+                let cifar = cifar_in_tar(&tar, part)?;
                 cifar.ok_or(DataError::Damaged {
                     path: tar,
                     reason: "the files of CIFAR are not in it".into(),
                 })
             }
             Format::Idx(class_names) => {
-                let prefix = if split == Split::Train { "train" } else { "t10k" };
+                let prefix = if part == Part::Train { "train" } else { "t10k" };
                 let images = format!("{prefix}-images-idx3-ubyte.gz");
                 if let Some(folder) = named.installed().filter(|_| self.mirror.is_none()) {
                     return self.idx(&folder.join(images), class_names);
@@ -254,15 +252,21 @@ impl OpenOptions {
     }
 
     /// One or several tars, or one or several files of Parquet.
-    fn shards(&self, path: &Path, files: Vec<PathBuf>) -> Result<Opened, DataError> {
+    fn shards(
+        &self,
+        path: &Path,
+        files: Vec<PathBuf>,
+        asked: &Selection,
+    ) -> Result<Opened, DataError> {
         let opened = files.into_iter().map(|file| Ok((blob(&file)?, file, None)));
-        self.opened_shards(path, opened.collect::<Result<_, DataError>>()?)
+        self.opened_shards(path, opened.collect::<Result<_, DataError>>()?, asked)
     }
 
     fn opened_shards(
         &self,
         path: &Path,
         shards: Vec<(Arc<Blob>, PathBuf, Option<String>)>,
+        asked: &Selection,
     ) -> Result<Opened, DataError> {
         let all_are = |known: &str| {
             let is = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(known));
@@ -271,6 +275,7 @@ impl OpenOptions {
         if all_are("parquet") {
             return boxed(Parquet::open(
                 shards.into_iter().map(|(b, path, _)| (path, b)).collect(),
+                asked,
             ));
         }
         if all_are("tar") {
@@ -281,7 +286,7 @@ impl OpenOptions {
     }
 
     #[cfg(feature = "remote")]
-    fn addresses(&self, text: &str) -> Result<Opened, DataError> {
+    fn addresses(&self, text: &str, asked: &Selection) -> Result<Opened, DataError> {
         use super::remote::Object;
         let addresses =
             pattern::expand_braces(text).ok_or_else(|| DataError::Pattern { path: text.into() })?;
@@ -291,11 +296,11 @@ impl OpenOptions {
             let version = Some(object.version());
             Ok((Arc::new(Blob::Remote(object)), PathBuf::from(address), version))
         });
-        self.opened_shards(Path::new(text), shards.collect::<Result<_, DataError>>()?)
+        self.opened_shards(Path::new(text), shards.collect::<Result<_, DataError>>()?, asked)
     }
 
     #[cfg(not(feature = "remote"))]
-    fn addresses(&self, text: &str) -> Result<Opened, DataError> {
+    fn addresses(&self, text: &str, _: &Selection) -> Result<Opened, DataError> {
         Err(DataError::NoNetwork { address: text.into() })
     }
 }
@@ -315,13 +320,33 @@ pub(super) fn from_bytes(name: &str, bytes: Bytes) -> Result<Dataset, DataError>
         (listing, Box::new(Encoded(bytes)) as _)
     } else {
         let options = OpenOptions { cache: None, threads: 1, ..OpenOptions::default() };
-        options.opened_shards(path, vec![(blob, path.into(), None)])?
+        options.opened_shards(path, vec![(blob, path.into(), None)], &Selection::default())?
     };
-    match (listing.entries.is_empty(), listing.others) {
-        (true, 0) => Err(DataError::Empty { path: path.into() }),
-        (true, others) => Err(DataError::NoImages { path: path.into(), others }),
-        (false, _) => Ok(Dataset::new(listing, store)),
+    finished(path, listing, store)
+}
+
+/// The data set of a listing that holds an image.
+fn finished(
+    path: &Path,
+    mut listing: Listing,
+    store: Box<dyn Store>,
+) -> Result<Dataset, DataError> {
+    if listing.entries.is_empty() {
+        return Err(match listing.others {
+            0 => DataError::Empty { path: path.into() },
+            others => DataError::NoImages { path: path.into(), others },
+        });
     }
+    let holdings = &mut listing.holdings;
+    if holdings.chosen.is_empty() {
+        holdings.chosen = Holdings::of("images").chosen;
+    }
+    holdings.pass_over("other files", listing.others);
+    if let Some(first) = listing.skipped.first() {
+        let more = listing.skipped.len();
+        holdings.note(format!("{more} left out, such as `{}` ({})", first.name, first.reason));
+    }
+    Ok(Dataset::new(listing, store))
 }
 
 fn boxed<S: Store + 'static>(opened: Result<(Listing, S), DataError>) -> Result<Opened, DataError> {
@@ -331,15 +356,6 @@ fn boxed<S: Store + 'static>(opened: Result<(Listing, S), DataError>) -> Result<
 fn blob(path: &Path) -> Result<Arc<Blob>, DataError> {
     let blob = Blob::open(path);
     blob.map(Arc::new).map_err(|source| DataError::Unreadable { path: path.into(), source })
-}
-
-/// The part that is asked for behind a path, as in `cifar10:test`.
-fn split_of(text: &str) -> (&str, Option<Split>) {
-    match text.rsplit_once(':') {
-        Some((place, "train")) => (place, Some(Split::Train)),
-        Some((place, "test")) => (place, Some(Split::Test)),
-        _ => (text, None),
-    }
 }
 
 fn is_address(text: &str) -> bool {
@@ -387,7 +403,7 @@ fn visible_files(path: &Path) -> Result<Vec<String>, DataError> {
 
 /// The archives of a folder. If some are named after their part of the data set, as Hugging Face
 /// does, those of the part that is asked for, and of training if none is.
-fn shards_in(folder: &Path, extension: &str, split: Option<Split>) -> Vec<PathBuf> {
+fn shards_in(folder: &Path, extension: &str, asked: &Selection) -> Vec<PathBuf> {
     let Ok(names) = visible_files(folder) else { return Vec::new() };
     let is = |name: &&String| {
         Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case(extension))
@@ -396,9 +412,10 @@ fn shards_in(folder: &Path, extension: &str, split: Option<Split>) -> Vec<PathBu
     let of_part = |prefix: &str| -> Vec<&String> {
         all.iter().copied().filter(|name| name.starts_with(prefix)).collect()
     };
-    let chosen = match split {
-        Some(Split::Test) => of_part("test"),
-        Some(Split::Train) => of_part("train"),
+    let chosen = match asked.part {
+        Some(Part::Test) => of_part("test"),
+        Some(Part::Validation) => of_part("val"),
+        Some(Part::Train) => of_part("train"),
         None if of_part("train").is_empty() => all.clone(),
         None => of_part("train"),
     };
@@ -415,8 +432,8 @@ fn has_idx_magic(path: &Path) -> bool {
     Blob::open(path).is_ok_and(|blob| idx::is_images(&blob))
 }
 
-fn cifar_folder(path: &Path, kind: cifar::Kind, split: Split) -> Result<Opened, DataError> {
-    let (files, names) = kind.files(split);
+fn cifar_folder(path: &Path, kind: cifar::Kind, part: Part) -> Result<Opened, DataError> {
+    let (files, names) = kind.files(part);
     let batch = |name: &&str| {
         let file = path.join(name);
         Ok(cifar::whole_file(&file, blob(&file)?))
@@ -427,16 +444,16 @@ fn cifar_folder(path: &Path, kind: cifar::Kind, split: Split) -> Result<Opened, 
 }
 
 /// CIFAR within a tar, if it is there.
-fn cifar_in_tar(path: &Path, split: Split) -> Result<Option<Opened>, DataError> {
+fn cifar_in_tar(path: &Path, part: Part) -> Result<Option<Opened>, DataError> {
     let archive = blob(path)?;
     let members = super::tar::members(&archive)
         .map_err(|reason| DataError::DamagedTar { path: path.into(), reason })?;
     let find =
         |name: &str| members.iter().find(|member| member.name.rsplit('/').next() == Some(name));
     for kind in [cifar::Kind::Cifar10, cifar::Kind::Cifar100] {
-        let (files, names) = kind.files(split);
+        let (files, names) = kind.files(part);
         let found: Option<Vec<_>> = files.iter().map(|name| find(name)).collect();
-        let Some(found) = found else { continue };
+        let Some(found) = found.filter(|found| !found.is_empty()) else { continue };
         let batches = found.into_iter().map(|member| cifar::Batch {
             path: PathBuf::from(&member.name),
             blob: Arc::clone(&archive),

@@ -10,6 +10,7 @@ mod pages;
 
 use super::blob::{Blob, Stride, Window};
 use super::listing::{Fnv, Labels, Listing};
+use super::selection::Selection;
 use super::{Raw, Store};
 use crate::error::{DataError, ImageError};
 use ::parquet::errors::ParquetError;
@@ -86,7 +87,10 @@ impl Read for Unending {
 
 impl Parquet {
     /// Reads the labels and paths of all files, in their order.
-    pub(super) fn open(files: Vec<(PathBuf, Arc<Blob>)>) -> Result<(Listing, Parquet), DataError> {
+    pub(super) fn open(
+        files: Vec<(PathBuf, Arc<Blob>)>,
+        _: &Selection,
+    ) -> Result<(Listing, Parquet), DataError> {
         let mut parquet =
             Parquet { files: Vec::new(), groups: Vec::new(), cache: PageCache::new(CACHE_BYTES) };
         let mut listing = Listing::default();
