@@ -14,6 +14,7 @@ pub mod config;
 pub mod device;
 pub mod eval;
 pub mod export;
+pub mod layout;
 pub mod loss;
 pub mod methods;
 pub mod models;

@@ -4,6 +4,7 @@
 use super::color::{add, luma_sum, mean_level, saturate, scale, stretch};
 use super::hue::turn;
 use super::lanes::{Block, change_blocks, read_blocks, vectorized};
+use super::tensorflow;
 use crate::image::Image;
 use crate::random::Random;
 
@@ -23,6 +24,9 @@ pub struct ColorJitter {
     pub additive: bool,
     /// Whether the order is always brightness, contrast, saturation, hue, and not random.
     pub fixed_order: bool,
+    /// Whether the arithmetic is TensorFlow's, as in SimCLR and BYOL, and not Pillow's: contrast
+    /// about the mean of each channel, saturation and hue in HSV, one rounding at the end.
+    pub tensorflow: bool,
 }
 
 /// One drawn colour jitter.
@@ -40,6 +44,8 @@ pub struct JitterParams {
     pub hue: f64,
     /// Whether brightness is added.
     pub additive: bool,
+    /// Whether the arithmetic is TensorFlow's.
+    pub tensorflow: bool,
 }
 
 /// The number of contrast in an order.
@@ -62,16 +68,21 @@ impl ColorJitter {
         let contrast = factor(self.contrast, random);
         let saturation = factor(self.saturation, random);
         let hue = random.uniform(-self.hue, self.hue);
-        JitterParams { order, brightness, contrast, saturation, hue, additive: self.additive }
+        let Self { additive, tensorflow, .. } = *self;
+        JitterParams { order, brightness, contrast, saturation, hue, additive, tensorflow }
     }
 }
 
 impl JitterParams {
-    /// Applies the four changes in their order, rounding to levels after each.
+    /// Applies the four changes in their order, rounding to levels after each; with TensorFlow's
+    /// arithmetic, after all of them.
     ///
     /// Contrast needs the mean of the image as it is at its turn, so there are two passes over the
     /// pixels: up to it, and from it on.
     pub fn apply(&self, image: &mut Image) {
+        if self.tensorflow {
+            return tensorflow::jitter(self, image);
+        }
         let pixels = image.pixels.len() / 3;
         let turn = self.order.iter().position(|&change| change == CONTRAST).unwrap_or(4);
         let (before, after) = self.order.split_at(turn);

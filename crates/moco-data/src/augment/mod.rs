@@ -65,6 +65,7 @@ mod resize;
 mod sharpen;
 mod solarize;
 mod space;
+mod tensorflow;
 mod text;
 mod view;
 mod window;

@@ -18,7 +18,8 @@ pub(super) const USAGE: [(&str, &str); 16] = [
     ("flip", "flip([p=0.5])"),
     (
         "jitter",
-        "jitter(brightness, contrast, saturation, hue, [brightness=add], [order=fixed], [p=1])",
+        "jitter(brightness, contrast, saturation, hue, [brightness=add], [order=fixed], \
+         [colors=tensorflow], [p=1])",
     ),
     ("gray", "gray([p=1])"),
     ("blur", "blur(a..b, [taps=N or height/10], [p=1])"),
@@ -132,6 +133,9 @@ fn read_jitter(call: &mut Call) -> Result<ColorJitter, ParseViewError> {
         hue: call.need("a hue shift in 0..0.5", |text| number(text, 0.0, 0.5))?,
         additive: call.option::<_, 1>("brightness", "the word add", is("add"))?.is_some(),
         fixed_order: call.option::<_, 1>("order", "the word fixed", is("fixed"))?.is_some(),
+        tensorflow: call
+            .option::<_, 1>("colors", "the word tensorflow", is("tensorflow"))?
+            .is_some(),
     })
 }
 
@@ -273,5 +277,6 @@ fn jitter_arguments(jitter: ColorJitter) -> Vec<String> {
     let mut arguments = vec![format!("{b},{c},{s},{h}")];
     arguments.extend(jitter.additive.then(|| "brightness=add".into()));
     arguments.extend(jitter.fixed_order.then(|| "order=fixed".into()));
+    arguments.extend(jitter.tensorflow.then(|| "colors=tensorflow".into()));
     arguments
 }

@@ -149,7 +149,16 @@ fn color_changes_are_exact() {
     golden.assert_equal("jitter", |image, params| {
         let order = std::array::from_fn(|i| params[i] as usize);
         let [brightness, contrast, saturation, hue] = params[4..] else { panic!("{params:?}") };
-        JitterParams { order, brightness, contrast, saturation, hue, additive: false }.apply(image);
+        JitterParams {
+            order,
+            brightness,
+            contrast,
+            saturation,
+            hue,
+            additive: false,
+            tensorflow: false,
+        }
+        .apply(image);
     });
 }
 

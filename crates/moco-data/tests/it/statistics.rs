@@ -119,6 +119,7 @@ fn jitter_is_uniform_in_amounts_and_order() {
         hue: 0.1,
         additive: false,
         fixed_order: false,
+        tensorflow: false,
     };
     let mut random = random(4);
     let draws: Vec<_> = (0..DRAWS).map(|_| jitter.draw(&mut random)).collect();
@@ -151,6 +152,7 @@ fn additive_brightness_is_uniform_and_a_fixed_order_is_fixed() {
         hue: 0.0,
         additive: true,
         fixed_order: true,
+        tensorflow: false,
     };
     let mut random = random(8);
     let draws: Vec<_> = (0..DRAWS).map(|_| jitter.draw(&mut random)).collect();

@@ -25,6 +25,7 @@ fn canonical_text_comes_back() {
         "cut(32) translate(4; p=0.8) blur(0.1..2; taps=height/10) normalize(cifar10-pixels)",
         "crop(8, 0.1..1) jitter(0.4,0.4,0.2,0.1; brightness=add; p=0.8) normalize(half)",
         "crop(8, 0.1..1) jitter(0.4,0.4,0.2,0.1; brightness=add; order=fixed) normalize(mnist)",
+        "crop(8, 0.1..1) jitter(0.4,0.4,0.2,0.1; brightness=add; colors=tensorflow; p=0.8) normalize(half)",
         "resize(300x300) cut(256) flip gray patches(64, stride=32) cut(60) center(64) flip \
          normalize(none)",
         "center(20x30) patches(8x9, stride=4x5) normalize(cifar100)",
@@ -111,11 +112,11 @@ fn errors_name_the_place_and_the_mend() {
         ),
         (
             "crop(32) jitter(1,1,1)",
-            "`jitter` at column 10 lacks a hue shift in 0..0.5; the form is `jitter(brightness, contrast, saturation, hue, [brightness=add], [order=fixed], [p=1])`",
+            "`jitter` at column 10 lacks a hue shift in 0..0.5; the form is `jitter(brightness, contrast, saturation, hue, [brightness=add], [order=fixed], [colors=tensorflow], [p=1])`",
         ),
         (
             "crop(32) jitter(1,1,1,NaN)",
-            "`NaN` at column 23 is not a hue shift in 0..0.5; the form is `jitter(brightness, contrast, saturation, hue, [brightness=add], [order=fixed], [p=1])`",
+            "`NaN` at column 23 is not a hue shift in 0..0.5; the form is `jitter(brightness, contrast, saturation, hue, [brightness=add], [order=fixed], [colors=tensorflow], [p=1])`",
         ),
         (
             "crop(32) solarize(256)",

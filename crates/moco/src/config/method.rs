@@ -117,6 +117,18 @@ pub struct InvaSpreadConfig {
     pub negative_weight: f64,
 }
 
+/// What CPC's context network sees beyond the grid of patches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContextPadding {
+    /// Zeros above and at the sides.
+    #[default]
+    Zeros,
+    /// As lightning-bolts has it: a row of ones above, and zeros at the sides of the second
+    /// convolution instead of the first.
+    Bolts,
+}
+
 /// Settings of contrastive predictive coding. The grid of patches is in the view's text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +139,9 @@ pub struct CpcConfig {
     pub context_width: usize,
     /// Residual blocks of the context network.
     pub context_blocks: usize,
+    /// What the context network sees beyond the grid.
+    #[serde(default)]
+    pub context_padding: ContextPadding,
     /// Rows that are predicted ahead, at most.
     pub steps: usize,
     /// The first row predicted: 1 is the next, 2 the first that shares no pixel at 50 % overlap.
@@ -238,8 +253,16 @@ pub struct ByolConfig {
     pub dim: usize,
     /// Width of the hidden layer of projector and predictor.
     pub hidden: usize,
-    /// Momentum of the target's moving average at the start; it rises to 1 along a cosine.
+    /// Momentum of the target's moving average at the start, in 0..=1.
     pub momentum: f64,
+    /// Raise the momentum to 1 along a cosine, as published; off, it is the same throughout.
+    #[serde(default = "as_published")]
+    pub momentum_cosine: bool,
+}
+
+/// What a configuration that was written before the setting existed meant.
+fn as_published() -> bool {
+    true
 }
 
 /// Settings of SimSiam.

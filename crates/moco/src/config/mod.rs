@@ -23,9 +23,9 @@ pub use error::ConfigError;
 pub use facts::DataFacts;
 pub use keys::{BACKBONES, METHODS};
 pub use method::{
-    BankLoss, ByolConfig, CmcConfig, CpcConfig, DinoConfig, HeadKind, InstDiscConfig,
-    InvaSpreadConfig, InvaSpreadGradient, MaeConfig, MethodConfig, MocoConfig, MocoV3Config,
-    Reduction, SimClrConfig, SimSiamConfig, SwAvConfig, kept_patches,
+    BankLoss, ByolConfig, CmcConfig, ContextPadding, CpcConfig, DinoConfig, HeadKind,
+    InstDiscConfig, InvaSpreadConfig, InvaSpreadGradient, MaeConfig, MethodConfig, MocoConfig,
+    MocoV3Config, Reduction, SimClrConfig, SimSiamConfig, SwAvConfig, kept_patches,
 };
 pub use model::{
     FamilyConfig, ModelConfig, NormKind, PatchStem, Positions, ResNetConfig, StemKind, TokenPool,

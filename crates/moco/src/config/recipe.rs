@@ -68,6 +68,7 @@ const RECIPES: &[Recipe] = embedded![
     "moco-v3-small",
     "moco-v3-vit-small",
     "dino-imagenet",
+    "dino-boost-imagenet",
     "dino-cifar10",
     "dino-small",
     "mae-imagenet",

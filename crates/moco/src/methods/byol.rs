@@ -77,7 +77,8 @@ impl Method for Byol {
     /// `xi <- tau xi + (1 - tau) theta`, where tau rises to 1: it is
     /// `1 - (1 - tau_0) (cos(pi k/K) + 1) / 2` at step k of K (Sec. 3.3).
     fn after_update(&mut self, step: &Step) {
-        let tau = cosine(self.config.momentum, 1.0, step.progress());
+        let m = self.config.momentum;
+        let tau = if self.config.momentum_cosine { cosine(m, 1.0, step.progress()) } else { m };
         ema::update(&mut self.target, &mut self.online.encoder, tau);
     }
 

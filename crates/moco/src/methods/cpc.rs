@@ -6,6 +6,9 @@
 //! it, the encodings of places further down are told from those of all other places and images.
 //! The second version predicts in four directions.
 //!
+//! The context network runs on the features themselves; behind it, targets and predictions are two
+//! linear maps of their own to the width that they are compared in, as in lightning-bolts.
+//!
 //! Dot products, without normalisation and without temperature. Neighbouring patches share pixels,
 //! so the first row predicted is a setting; the papers' figures start at the second one below.
 
@@ -28,7 +31,7 @@ pub struct Cpc {
 /// What is trained.
 struct Student {
     encoder: PatchEncoder,
-    /// Features to the width of the predictions; none where the two are equal.
+    /// Features to targets, where these have another width.
     target: Option<Linear>,
     directions: Vec<Direction>,
 }
@@ -36,7 +39,7 @@ struct Student {
 /// Context and predictions in one direction.
 struct Direction {
     context: Context,
-    /// W_k, one per row predicted.
+    /// W_k, one per row predicted: context to the width of the targets.
     predict: Vec<Linear>,
 }
 
@@ -60,25 +63,41 @@ impl Cpc {
         let (features, dim) = (encoder.backbone.features(), config.dim);
         let target = (features != dim).then(|| Linear::new(features, dim, rng, &device));
         let directions = (0..config.directions).map(|_| Direction {
-            context: Context::new(dim, config.context_width, config.context_blocks, rng, &device),
+            context: Context::new(
+                features,
+                config.context_width,
+                config.context_blocks,
+                config.context_padding,
+                rng,
+                &device,
+            ),
             predict: (0..config.steps)
-                .map(|_| Linear::without_bias(dim, dim, rng, &device))
+                .map(|_| Linear::without_bias(features, dim, rng, &device))
                 .collect(),
         });
         let directions = directions.collect();
         Self { student: Student { encoder, target, directions }, config: config.clone(), batch }
     }
 
+    /// What the predictions are compared with, `[N, rows, columns, D]`.
+    fn targets(&self, z: Tensor<4>) -> Tensor<4> {
+        match &self.student.target {
+            Some(target) => target.forward(z),
+            None => z,
+        }
+    }
+
     /// The sum over rows, predicting downwards (v1 Eq. 4).
     ///
-    /// `z` is `[N, rows, columns, D]`.
-    fn predict_down(&self, direction: &Direction, z: &Tensor<4>) -> Tensor<1> {
-        let c = direction.context.forward(z.clone()); // [N, rows, columns, D]
+    /// `z` is `[N, rows, columns, F]`.
+    fn predict_down(&self, direction: &Direction, z: Tensor<4>) -> Tensor<1> {
+        let targets = self.targets(z.clone());
+        let c = direction.context.forward(z.clone()); // [N, rows, columns, F]
         let mut loss = Tensor::zeros([1], &z.device());
         for (k, w) in direction.predict.iter().enumerate() {
             // ẑ_{i+k,j} = W_k c_{i,j}
             let predicted = w.forward(c.clone()) * self.config.prediction_scale;
-            loss = loss + cpc_loss(predicted, z, self.config.first_offset + k);
+            loss = loss + cpc_loss(predicted, &targets, self.config.first_offset + k);
         }
         loss
     }
@@ -119,15 +138,12 @@ pub fn cpc_turned(z: Tensor<4>, number: usize) -> Tensor<4> {
 impl Method for Cpc {
     fn loss(&mut self, batch: &Batch, _: &Step) -> StepOutput {
         let z = self.student.encoder.encode(batch.single().clone(), Mode::Train);
-        let z = match &self.student.target {
-            Some(target) => target.forward(z),
-            None => z,
-        };
-        let [n, rows, columns, dim] = z.dims();
         let mut loss = Tensor::zeros([1], &z.device());
         for (number, direction) in self.student.directions.iter().enumerate() {
-            loss = loss + self.predict_down(direction, &cpc_turned(z.clone(), number));
+            loss = loss + self.predict_down(direction, cpc_turned(z.clone(), number));
         }
+        let z = self.targets(z);
+        let [n, rows, columns, dim] = z.dims();
         let flat = l2_normalize(z.without_autodiff().reshape([n * rows * columns, dim]));
         StepOutput { loss, metrics: vec![("feature_std", channel_std(flat))] }
     }

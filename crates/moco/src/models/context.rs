@@ -3,6 +3,7 @@
 //! van den Oord et al. 2018 (arXiv 1807.03748), Sec. 3.2, with the masked convolutions of
 //! Hénaff et al. 2020 (arXiv 1905.09272), App. A: no row sees the rows below it.
 
+use crate::config::ContextPadding;
 use crate::nn::{Linear, Param, init};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, s};
@@ -12,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 #[derive(Debug)]
 pub struct Context {
     blocks: Vec<Block>,
+    padding: ContextPadding,
 }
 
 crate::module!(Context { blocks });
@@ -22,20 +24,22 @@ impl Context {
         dim: usize,
         hidden: usize,
         blocks: usize,
+        padding: ContextPadding,
         rng: &mut ChaCha8Rng,
         device: &Device,
     ) -> Self {
-        Self { blocks: (0..blocks).map(|_| Block::new(dim, hidden, rng, device)).collect() }
+        let blocks = (0..blocks).map(|_| Block::new(dim, hidden, rng, device)).collect();
+        Self { blocks, padding }
     }
 
     /// # Shapes
     /// `[N, rows, columns, D]` to the same; row i depends on rows up to i only.
     pub fn forward(&self, z: Tensor<4>) -> Tensor<4> {
-        relu(self.blocks.iter().fold(z, |z, block| block.forward(z)))
+        relu(self.blocks.iter().fold(z, |z, block| block.forward(z, self.padding)))
     }
 }
 
-/// 1x1, ReLU, 1x3, a row of zeros on top, 2x1, ReLU, 1x1, plus the input.
+/// 1x1, ReLU, 1x3, a row on top, 2x1, ReLU, 1x1, plus the input.
 #[derive(Debug)]
 struct Block {
     conv1: Linear,
@@ -56,11 +60,19 @@ impl Block {
         }
     }
 
-    fn forward(&self, z: Tensor<4>) -> Tensor<4> {
+    fn forward(&self, z: Tensor<4>, padding: ContextPadding) -> Tensor<4> {
         let c = relu(self.conv1.forward(z.clone()));
-        let c = self.conv2.forward(c, [0, 0, 1, 1]);
-        let c = relu(self.conv3.forward(c, [1, 0, 0, 0]));
-        z + self.conv4.forward(c)
+        let c = match padding {
+            ContextPadding::Zeros => {
+                let c = self.conv2.forward(padded(c, 2, [1, 1], 0.0));
+                self.conv3.forward(padded(c, 1, [1, 0], 0.0))
+            }
+            ContextPadding::Bolts => {
+                let c = self.conv2.forward(c);
+                self.conv3.forward(padded(padded(c, 1, [1, 0], 1.0), 2, [1, 1], 0.0))
+            }
+        };
+        z + self.conv4.forward(relu(c))
     }
 }
 
@@ -83,11 +95,10 @@ impl Taps {
         Self { weight: Param::new(weight), bias: Param::new(bias) }
     }
 
-    /// With so many rows of zeros above and below, and columns left and right.
-    fn forward(&self, x: Tensor<4>, [above, below, left, right]: [usize; 4]) -> Tensor<4> {
+    /// Of every place whose taps lie within `x`.
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.weight.val();
         let [out, channels, h, w] = weight.dims();
-        let x = padded(padded(x, 1, above, below), 2, left, right);
         let [_, rows, columns, _] = x.dims();
         let shifted = (0..h * w).map(|tap| {
             let (i, j) = (tap / w, tap % w);
@@ -99,13 +110,13 @@ impl Taps {
     }
 }
 
-/// `x` with zeros before and after along one dimension.
-fn padded(x: Tensor<4>, dim: usize, before: usize, after: usize) -> Tensor<4> {
-    let zeros = |count: usize| {
+/// `x` with so many rows of `value` before and after along one dimension.
+fn padded(x: Tensor<4>, dim: usize, [before, after]: [usize; 2], value: f64) -> Tensor<4> {
+    let filled = |count: usize| {
         let mut shape = x.dims();
         shape[dim] = count;
-        (count > 0).then(|| Tensor::zeros(shape, &x.device()))
+        (count > 0).then(|| Tensor::full(shape, value, &x.device()))
     };
-    let parts = [zeros(before), Some(x.clone()), zeros(after)];
+    let parts = [filled(before), Some(x.clone()), filled(after)];
     Tensor::cat(parts.into_iter().flatten().collect(), dim)
 }

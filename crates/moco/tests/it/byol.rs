@@ -14,7 +14,7 @@ use moco::train::{Rates, learn};
 use std::collections::BTreeMap;
 
 fn method(momentum: f64) -> Byol {
-    let config = ByolConfig { dim: 16, hidden: 24, momentum };
+    let config = ByolConfig { dim: 16, hidden: 24, momentum, momentum_cosine: true };
     Byol::new(&config, &resnet18_w4(1), &device())
 }
 

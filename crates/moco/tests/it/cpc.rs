@@ -4,7 +4,7 @@ use crate::device::device;
 use crate::golden::{Golden, assert_close, resnet, set_params, stored_view, tensor};
 use burn::tensor::{Tensor, s};
 use moco::batch::{Batch, to_host};
-use moco::config::{CpcConfig, DecayScope, NormKind, RuleConfig, StemKind};
+use moco::config::{ContextPadding, CpcConfig, DecayScope, NormKind, RuleConfig, StemKind};
 use moco::methods::{Cpc, Method, Step, cpc_loss, cpc_turned};
 use moco::models::{Architecture, Context, NetworkSpec};
 use moco::nn::for_each_param;
@@ -13,12 +13,13 @@ use moco::rng::{Purpose, stream};
 
 const BATCH: usize = 3;
 const GRID: usize = 4;
+const ZEROS: ContextPadding = ContextPadding::Zeros;
 
 #[test]
 fn context_matches_torch_with_all_gradients() {
     let golden = Golden::open("cpc_context");
     let device = device().autodiff();
-    let mut net = Context::new(12, 8, 2, &mut stream(0, Purpose::Weights, 0), &device);
+    let mut net = Context::new(12, 8, 2, ZEROS, &mut stream(0, Purpose::Weights, 0), &device);
     set_params(&mut net, |name| golden.f32(&format!("state.{name}")));
     let z = golden.tensor::<4>("z").autodiff().require_grad();
     let out = net.forward(z.clone());
@@ -35,7 +36,7 @@ fn context_matches_torch_with_all_gradients() {
 #[test]
 fn context_is_causal() {
     let golden = Golden::open("cpc_context");
-    let net = Context::new(12, 8, 2, &mut stream(0, Purpose::Weights, 0), &device());
+    let net = Context::new(12, 8, 2, ZEROS, &mut stream(0, Purpose::Weights, 0), &device());
     let z: Tensor<4> = golden.tensor("z");
     let below = z.clone().slice(s![.., 3.., .., ..]) + 1.0;
     let changed = Tensor::cat(vec![z.clone().slice(s![.., 0..3, .., ..]), below], 1);
@@ -118,6 +119,7 @@ fn config(first_offset: usize, directions: usize) -> CpcConfig {
         dim: 16,
         context_width: 8,
         context_blocks: 2,
+        context_padding: ZEROS,
         steps: 2,
         first_offset,
         directions,

@@ -19,8 +19,12 @@ pub struct Golden {
 impl Golden {
     pub fn open(name: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/vectors");
-        let path = root.join(format!("{name}.safetensors"));
-        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        Self::at(&root.join(format!("{name}.safetensors")))
+    }
+
+    /// The file at a path.
+    pub fn at(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         Self { bytes }
     }
 

@@ -17,6 +17,7 @@ mod mix;
 mod moco_method;
 mod moco_v3;
 mod norm;
+mod official;
 mod optim;
 mod probes;
 mod resnet;

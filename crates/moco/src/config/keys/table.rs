@@ -104,6 +104,7 @@ pub(super) const KEYS: &[Key] = &[
     when(INVASPREAD, "method.negative_weight", Kind::Positive),
     when(CPC, "method.context_width", WIDE),
     when(CPC, "method.context_blocks", Kind::Count(1, 100)),
+    when(CPC, "method.context_padding", Kind::OneOf(&["zeros", "bolts"])),
     when(CPC, "method.steps", Kind::Count(1, 100)),
     when(CPC, "method.first_offset", Kind::Count(1, 100)),
     when(CPC, "method.directions", Kind::Count(1, 4)),
@@ -113,7 +114,7 @@ pub(super) const KEYS: &[Key] = &[
     when(MOCO, "method.shuffle_keys", Kind::Flag),
     when(MOCO, "method.mask_own_keys", Kind::Flag),
     when(When::Method(&["moco-v1", "moco-v2", "swav"]), "method.queue", Kind::Count(0, 1 << 24)),
-    when(When::Method(&["moco-v3"]), "method.momentum_cosine", Kind::Flag),
+    when(When::Method(&["moco-v3", "byol"]), "method.momentum_cosine", Kind::Flag),
     when(
         When::Method(&["simclr", "simclr-v2", "simsiam"]),
         "method.projector_layers",

@@ -117,6 +117,7 @@ impl Draft {
         self.fill("method.dim", 64, None);
         self.fill("method.context_width", 256, None);
         self.fill("method.context_blocks", 5, None);
+        self.fill("method.context_padding", "zeros", None);
         self.fill("method.steps", 3, None);
         self.fill("method.first_offset", 2, None);
         self.fill("method.directions", 1, None);
@@ -160,6 +161,7 @@ impl Draft {
         self.fill("method.dim", 256, None);
         self.hidden(4096, sizes);
         self.fill("method.momentum", 0.99, None);
+        self.fill("method.momentum_cosine", true, None);
     }
 
     fn simsiam(&mut self, sizes: &Sizes) {

@@ -93,6 +93,9 @@ struct Draft {
     notes: Vec<String>,
 }
 
+/// Methods whose published code starts every residual branch at zero.
+const ZERO_INIT: [&str; 4] = ["moco-v3", "simsiam", "simclr", "simclr-v2"];
+
 impl Draft {
     /// Views, and with them the size of the images that the network sees.
     fn data(&mut self, facts: &DataFacts, method: &str) -> Result<usize, ConfigError> {
@@ -176,7 +179,7 @@ impl Draft {
         // CPC sees patches, which are too small for a fourth stage (v1, Sec. 3.2).
         self.fill("model.stages", if method == "cpc" { 3 } else { 4 }, None);
         self.fill("model.norm", if method == "cpc" { "layer" } else { "batch" }, None);
-        self.fill("model.zero_init_residual", ["moco-v3", "simsiam"].contains(&method), None);
+        self.fill("model.zero_init_residual", ZERO_INIT.contains(&method), None);
         // 32 images per group and at most 8 groups: the 8 GPUs of the published runs of MoCo.
         // The other methods were published with one statistic over all GPUs, or on one.
         let split = method.starts_with("moco") && method != "moco-v3";

@@ -6,7 +6,7 @@ use super::SMALL;
 /// the CIFAR-10 settings of these papers.
 pub(super) fn views(method: &str, size: usize) -> Vec<String> {
     let small = size <= SMALL;
-    let end = format!("normalize({})", normalization(small));
+    let end = format!("normalize({})", normalization(method, small));
     let both = |text: String| vec![text.clone(), text];
     let blur = |p: &str| if small { String::new() } else { format!("blur(0.1..2; p={p}) ") };
     match method {
@@ -32,17 +32,24 @@ pub(super) fn views(method: &str, size: usize) -> Vec<String> {
         "moco-v1" if !small => {
             both(format!("crop({size}, 0.2..1) gray(p=0.2) jitter(0.4,0.4,0.4,0.4) flip {end}"))
         }
-        "simclr" | "simclr-v2" if !small => both(format!(
-            "crop({size}, 0.08..1, bicubic) flip jitter(0.8,0.8,0.8,0.2; p=0.8) gray(p=0.2) \
-             blur(0.1..2; taps=height/10; p=0.5) {end}"
-        )),
+        "simclr" | "simclr-v2" => {
+            // The published code's own operations, and half their strength for CIFAR-10.
+            let strengths = if small { "0.4,0.4,0.4,0.1" } else { "0.8,0.8,0.8,0.2" };
+            let blur = if small { "" } else { "blur(0.1..2; taps=height/10; p=0.5) " };
+            both(format!(
+                "crop({size}, 0.08..1, bicubic) flip jitter({strengths}; colors=tensorflow; p=0.8) \
+                 gray(p=0.2) {blur}{end}"
+            ))
+        }
         "byol" | "moco-v3" => {
-            // BYOL's own operations: bicubic crops, brightness that is added.
-            let (filter, brightness) =
-                if method == "byol" { (", bicubic", "; brightness=add") } else { ("", "") };
+            // BYOL's own operations: bicubic crops, brightness that is added, TensorFlow's colours.
+            let (filter, colors) = match method {
+                "byol" => (", bicubic", "; brightness=add; colors=tensorflow"),
+                _ => ("", ""),
+            };
             let view = |blur: &str, solarize: &str| {
                 format!(
-                    "crop({size}, 0.08..1{filter}) flip jitter(0.4,0.4,0.2,0.1{brightness}; p=0.8) \
+                    "crop({size}, 0.08..1{filter}) flip jitter(0.4,0.4,0.2,0.1{colors}; p=0.8) \
                      gray(p=0.2) {blur}{solarize}{end}"
                 )
             };
@@ -102,7 +109,7 @@ fn local(size: usize) -> usize {
 
 /// Resize to 8/7 of the size and cut out the middle, as in 256 and 224; small images whole.
 pub(super) fn eval_view(method: &str, size: usize) -> String {
-    let normalize = format!("normalize({})", normalization(size <= SMALL));
+    let normalize = format!("normalize({})", normalization(method, size <= SMALL));
     let end = match method {
         "cmc" => "lab normalize(lab)".to_owned(),
         "cpc" => {
@@ -111,13 +118,20 @@ pub(super) fn eval_view(method: &str, size: usize) -> String {
         }
         _ => normalize,
     };
-    if size <= SMALL {
-        format!("resize({size}) center({size}) {end}")
-    } else {
-        format!("resize({}) center({size}) {end}", size * 8 / 7)
-    }
+    let resized = if size <= SMALL { size } else { size * 8 / 7 };
+    // Those that train on bicubic crops are measured on such images too.
+    let filter = match method {
+        "simclr" | "simclr-v2" | "byol" | "dino" | "mae" => ", bicubic",
+        _ => "",
+    };
+    format!("resize({resized}{filter}) center({size}) {end}")
 }
 
-fn normalization(small: bool) -> &'static str {
-    if small { "cifar10" } else { "imagenet" }
+/// SimCLR's inputs keep their range of 0 to 1.
+fn normalization(method: &str, small: bool) -> &'static str {
+    match method {
+        "simclr" | "simclr-v2" => "none",
+        _ if small => "cifar10",
+        _ => "imagenet",
+    }
 }

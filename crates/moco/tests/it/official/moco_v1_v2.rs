@@ -1,0 +1,107 @@
+//! MoCo v1 and v2 against facebookresearch/moco.
+
+use super::{Official, STEPS, at};
+use crate::device::device;
+use crate::golden::{difference, resnet, resnet18_w4};
+use moco::batch::{Batch, to_host};
+use moco::config::{DecayScope, HeadKind, MocoConfig, RuleConfig, StemKind};
+use moco::layout::Layout;
+use moco::methods::{Method, Moco};
+use moco::models::NetworkSpec;
+use moco::nn::{Module, tensors};
+use moco::optim::Optimizer;
+use moco::parts::KeyShuffle;
+
+fn method(official: &Official, network: &NetworkSpec, groups: usize) -> Moco {
+    let mlp = official.facts["hyper_parameters"]["mlp"] == true;
+    let config = MocoConfig {
+        queue: official.setting("K") as usize,
+        momentum: official.setting("m"),
+        temperature: official.setting("T"),
+        dim: official.setting("dim") as usize,
+        head: if mlp { HeadKind::Mlp } else { HeadKind::Linear },
+        symmetric: false,
+        shuffle_keys: groups > 1,
+        mask_own_keys: false,
+    };
+    Moco::new(&config, network, &device())
+}
+
+fn sgd(student: &mut dyn Module) -> Optimizer {
+    Optimizer::of_rule(RuleConfig::Sgd { momentum: 0.9 }, DecayScope::All, None, student)
+}
+
+fn batch(official: &Official, step: usize) -> Batch {
+    let views: Vec<_> = ["view_q", "view_k"].map(|name| official.view(name, step)).into();
+    Batch { indices: (0..views[0].dims()[0]).collect(), views }
+}
+
+fn check(name: &str, network: &NetworkSpec) {
+    let official = Official::open(name);
+    let layout = Layout::Moco { mlp: official.facts["hyper_parameters"]["mlp"] == true };
+    let mut method = method(&official, network, 1);
+    official.start(&mut method, layout);
+    let mut sgd = sgd(method.student());
+    let decay = official.setting("weight_decay");
+    official.train(
+        &mut method,
+        &mut sgd,
+        |_| decay,
+        |method, step| method.loss(&batch(&official, step), &at(step)),
+    );
+    official.compare(&mut method, layout, &[]);
+}
+
+#[test]
+fn v1_is_the_published_code() {
+    check("moco_v1", &resnet18_w4(1));
+}
+
+#[test]
+fn v2_is_the_published_code() {
+    check("moco_v2", &resnet18_w4(1));
+}
+
+#[test]
+fn v2_with_resnet50_is_the_published_code() {
+    check("moco_v2_resnet50", &resnet("resnet50", 4, StemKind::Imagenet));
+}
+
+/// Two processes with a BatchNorm each and shuffled keys are two groups here. Ranks are blocks of
+/// the gathered batch and our groups take turns: row i of rank r is our row i R + r.
+#[test]
+fn two_ranks_are_two_groups() {
+    let official = Official::open("moco_v2_two_ranks");
+    let layout = Layout::Moco { mlp: true };
+    let mut method = method(&official, &resnet18_w4(2), 2);
+    official.start(&mut method, layout);
+    let mut sgd = sgd(method.student());
+    let decay = official.setting("weight_decay");
+    let permutations = official.tensors.indices("permutation");
+    let all = permutations.len() / STEPS;
+    let ours = |gathered: usize| gathered % (all / 2) * 2 + gathered / (all / 2);
+    official.train(
+        &mut method,
+        &mut sgd,
+        |_| decay,
+        |method, step| {
+            let mut rows = vec![0; all];
+            for (to, &from) in permutations[step * all..][..all].iter().enumerate() {
+                rows[ours(to)] = ours(from);
+            }
+            let shuffle = || KeyShuffle::new(rows.clone(), &device());
+            method.loss_with(&batch(&official, step), &at(step), &[shuffle(), shuffle()])
+        },
+    );
+    // Each process keeps running statistics of its own; ours are one. They move no weight.
+    official.compare(&mut method, layout, &["running_", "queue"]);
+
+    let queue = to_host(tensors(&mut method)["queue.keys"].clone());
+    let dim = official.setting("dim") as usize;
+    let expected = official.values("final.queue");
+    let at = |row: usize| row / all * all + ours(row % all);
+    let sorted: Vec<f32> =
+        (0..expected.len() / dim).flat_map(|row| queue[at(row) * dim..][..dim].to_vec()).collect();
+    let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
+    assert!(difference(&sorted, &expected) < official.state_tolerance());
+}
