@@ -69,10 +69,6 @@ impl Backward<'_> {
         grads
     }
 
-    fn isa(&self, layer: &BlockLayer) -> Isa {
-        self.isa.for_channels(layer.shape.cout)
-    }
-
     /// The sums of a BatchNorm, whose gradient behind the gate is written to `dz`, if given.
     fn sums(
         &self,
@@ -81,8 +77,8 @@ impl Backward<'_> {
         gate: Gate,
         dz: Option<&mut [std::mem::MaybeUninit<f32>]>,
     ) -> NormSums {
-        let isa = self.isa(layer);
-        Sums { d_out, gate, centred: saved.centred() }.run(isa, &saved.maps(isa, &layer.shape), dz)
+        let maps = saved.maps(self.isa, &layer.shape);
+        Sums { d_out, gate, centred: saved.centred() }.run(self.isa, &maps, dz)
     }
 
     /// The gradient of a convolution's output.
@@ -93,9 +89,8 @@ impl Backward<'_> {
         gate: Gate,
         sums: &NormSums,
     ) -> Vec<f32> {
-        let isa = self.isa(layer);
-        let maps = saved.maps(isa, &layer.shape);
-        let dy = saved.output_grad(isa, &layer.shape, &maps, d, gate, Some(sums));
+        let maps = saved.maps(self.isa, &layer.shape);
+        let dy = saved.output_grad(self.isa, &layer.shape, &maps, d, gate, Some(sums));
         dy.expect("BatchNorm changes every gradient")
     }
 

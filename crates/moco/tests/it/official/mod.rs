@@ -33,6 +33,8 @@ const STEPS: usize = 4;
 struct Official {
     tensors: Golden,
     facts: Value,
+    /// What a state may differ by where a ReLU changes sides, see [`Official::beside_a_kink`].
+    kink: f64,
 }
 
 fn folder() -> PathBuf {
@@ -52,7 +54,16 @@ impl Official {
         Self {
             tensors: Golden::at(&path.with_extension("safetensors")),
             facts: serde_json::from_str(&facts).expect("valid JSON"),
+            kink: 0.0,
         }
+    }
+
+    /// For a file in which the input of a ReLU is so near 0 that the roundings of Winograd's
+    /// convolutions turn it over: the states then differ by up to `off`. Compositions of Burn's
+    /// operations (`MOCO_KERNELS=stock`) have no such roundings and are held to the usual tolerance.
+    fn beside_a_kink(self, off: f64) -> Self {
+        let stock = std::env::var("MOCO_KERNELS").is_ok_and(|kernels| kernels == "stock");
+        Self { kink: if stock { 0.0 } else { off }, ..self }
     }
 
     /// A setting of the published run.
@@ -122,14 +133,15 @@ impl Official {
         let measured = self.facts["float32_against_float64"].as_object().expect("what f32 costs");
         let tensors = measured.values().filter_map(Value::as_object).flat_map(|t| t.values());
         let largest = tensors.filter_map(Value::as_f64).fold(0.0, f64::max);
-        (10.0 * largest).max(2e-5)
+        (10.0 * largest).max(2e-5).max(self.kink)
     }
 
-    /// Likewise for the losses.
+    /// Likewise for the losses, but no less than what the roundings of an instruction set move them by:
+    /// 7e-6 between AVX2 and AVX-512 in the fourth step of two ranks.
     fn loss_tolerance(&self) -> f64 {
         let (exact, single) = (self.tensors.values("loss"), self.tensors.values("loss_float32"));
         let off = exact.iter().zip(single).map(|(a, b)| (a - b).abs() / a.abs());
-        (10.0 * off.fold(0.0, f64::max)).max(5e-6)
+        (10.0 * off.fold(0.0, f64::max)).max(1e-5)
     }
 
     /// Fails unless every tensor is that of the published code at the end, and every tensor of the
