@@ -1,10 +1,10 @@
 """Small data sets in every format that moco-data reads, written by the programs people write them with.
 
-    pip install datasets==5.2.0 pyarrow==26.0.1 webdataset==1.0.2 numpy==2.4.6 pillow==13.0.0 \
+    pip install datasets==5.2.0 pyarrow==26.0.1 pandas==3.1.1 webdataset==1.0.2 numpy==2.4.6 pillow==13.0.0 \
                 safetensors==0.8.0 imagehash==4.3.2
     python3 golden/sources/make_sources.py
 
-Hugging Face's `datasets` and pyarrow write Parquet, `webdataset` and Python's tarfile write tars, numpy the
+Hugging Face's `datasets` and pyarrow write Parquet, pandas CSV, `webdataset` and Python's tarfile write tars, numpy the
 record files. `expected.safetensors` holds the pixels that Pillow decodes, [N, H, W, 3], and the labels; and
 the perceptual hashes that `imagehash` gives, as 8 bytes each.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 import datasets
 import imagehash
 import numpy as np
+import pandas as pd
 import PIL
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,6 +75,54 @@ def write_parquet(images, labels):
     pq.write_table(arrow_table(again, pa.array([CLASSES[c] for c in labels]), null_at=4), HERE / "dictionary.parquet",
                    row_group_size=20, data_page_size=20, write_batch_size=2, data_page_version="2.0",
                    compression="snappy", write_page_index=True)
+
+
+def hf_struct(image, path=None):
+    return {"bytes": encoded(image), "path": path}
+
+
+def write_columns(images):
+    """Tables with several columns that could be the images' or the labels'; images are those of the other tables."""
+    image, classes = datasets.Image(), datasets.ClassLabel(names=CLASSES)
+
+    def publish(name, columns):
+        features = datasets.Features({column: kind for column, (kind, _) in columns.items()})
+        rows = {column: values for column, (_, values) in columns.items()}
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(HERE / name)
+
+    def structs(*which):
+        return [hf_struct(images[i]) for i in which]
+
+    # A mask comes first; the labels are of two kinds.
+    publish("masks.parquet", {"annotation": (image, structs(5, 6)), "depth": (image, structs(6, 5)),
+                              "image": (image, structs(0, 1)), "coarse": (classes, [2, 1]), "label": (classes, [0, 2])})
+    # The order of the features is neither that of the alphabet nor one of usual names.
+    publish("order.parquet", {"photo": (image, structs(0, 1)), "close_up": (image, structs(2, 3))})
+    # Rows without an image, with a path only, and without a label.
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = [None, hf_struct(images[0]), {"bytes": None, "path": "one.png"}, {"bytes": None, "path": None}, hf_struct(images[1]), None]
+    table = pa.table({"image": pa.array(rows, kind), "label": pa.array([0, 1, 1, 0, None, 2])})
+    pq.write_table(table, HERE / "nulls.parquet", row_group_size=4)
+
+    # Every kind of column that pyarrow writes; `data` holds the images.
+    raw = [encoded(images[0]), encoded(images[1])]
+    pq.write_table(pa.table({
+        "id": [7, 8], "data": pa.array(raw, pa.large_binary()), "view": pa.array(raw, pa.binary_view()),
+        "dictionary": pa.array(raw).dictionary_encode(), "fixed": pa.array([b"ab", b"cd"], pa.binary(2)),
+        "time": pa.array([1, 2], pa.timestamp("ns")), "decimal": pa.array([1, 2], pa.decimal128(5, 2)),
+        "half": pa.array(np.array([1, 2], np.float16)), "list": [[1, 2], []], "nothing": pa.nulls(2),
+        "several": [[hf_struct(images[0])], []], "inner": [{"left": hf_struct(images[1])}, {"left": hf_struct(images[0])}],
+        "flag": [True, False], "float": [2.0, 10.0], "nan": [1.0, float("nan")], "part": [0.5, 0.25],
+        "byte": pa.array([200, 1], pa.uint8()), "wide": pa.array([3, 2**63 - 1], pa.uint64()), "signs": [-1, 1],
+        "category": pa.array(["b", "a"]).dictionary_encode(),
+    }), HERE / "kinds.parquet", use_deprecated_int96_timestamps=True)
+
+
+def write_csv():
+    """As pandas writes it, with its index: a comma, quotes and a line break in the fields, and a missing label."""
+    frame = pd.DataFrame({"label": ["red, big", 'the "cat"', None, "two\nlines"], "filename": ["a,1.png", 'b"2.png', "c 3.png", "d.png"]})
+    frame.to_csv(HERE / "pandas.csv")
+    frame.to_csv(HERE / "semicolons.csv", sep=";", index=False, encoding="utf-8-sig", lineterminator="\r\n")
 
 
 def write_tars(images, labels):
@@ -144,6 +193,8 @@ def main():
     images = [picture(rng, 12, 10) for _ in range(23)]
     labels = [int(c) for c in rng.integers(0, 3, 23)]
     write_parquet(images, labels)
+    write_columns(images)
+    write_csv()
     write_tars(images, labels)
     expected = {"images": np.stack([np.asarray(image) for image in images]), "labels": np.array(labels)}
     expected |= write_records(rng)

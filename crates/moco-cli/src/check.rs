@@ -1,16 +1,22 @@
 //! `moco check`: the whole plan of a run, and what follows from it. Trains nothing.
 
 use crate::args::RunArgs;
+use crate::console::Stage;
 use crate::failure::RunFailed;
 use crate::memory::{bytes_in_use, with_peak_memory};
 use crate::session::{Machine, Session};
 use moco::config::RunConfig;
-use moco::report::duration;
+use moco::report::{duration, percent};
 use moco::schedule::learning_rate;
 use moco::train::{Start, Trainer};
-use moco_data::Dataset;
+use moco_data::{BadFile, Dataset, allowed_bad, scan_headers};
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+const HEADERS: &str = "headers";
+/// Time for a look at the headers of all files.
+const SCAN_LIMIT: Duration = Duration::from_secs(60);
 /// Steps that are timed, after one that warms up.
 const TIMED_STEPS: usize = 4;
 /// A first step that takes longer than this, in seconds, is not repeated.
@@ -33,6 +39,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     drop(trainer);
     println!();
     row("images", &facts.images.to_string());
+    row("headers", &headers(&config, &dataset, machine.options.threads));
     row("steps", &format!("{} per epoch, {} in all", facts.steps_per_epoch, facts.total_steps));
     row("learning rate", &rates(&config, &facts));
     row("parameters", &format!("{:.2} M trained", facts.parameters as f64 / 1e6));
@@ -81,6 +88,30 @@ fn rates(config: &RunConfig, facts: &Start) -> String {
     text
 }
 
+/// What a look at the beginning of every file finds.
+fn headers(config: &RunConfig, dataset: &Dataset, threads: usize) -> String {
+    let begin = Instant::now();
+    let mut stage = Stage::new(HEADERS);
+    let scan = scan_headers(dataset, threads, SCAN_LIMIT, &mut |seen, images| {
+        stage.advance(HEADERS, seen, images);
+        ControlFlow::Continue(())
+    });
+    drop(stage);
+    let took = duration(begin.elapsed().as_secs_f64());
+    let mut text = match scan.seen == scan.images {
+        true => format!("of all {} images read in {took}", scan.images),
+        false => format!("of {} of the {} images read in {took}", scan.seen, scan.images),
+    };
+    let count = scan.bad.len();
+    let Some(BadFile { name, reason, .. }) = scan.bad.first() else { return text + ": all right" };
+    let share = percent(count as f64 / scan.seen as f64, 2);
+    text += &format!(": {count} cannot be read ({share}), such as {name} ({reason})");
+    let allowed = allowed_bad(config.data.max_bad_share, scan.images);
+    let verdict = if count > allowed { "; pretrain stops" } else { "; pretrain goes on" };
+    text + verdict
+        + &format!(", data.max_bad_share = {} allows {allowed}", config.data.max_bad_share)
+}
+
 fn memory(measured: &Measured, scale: f64, with: &str) -> String {
     match measured.memory {
         Some((before, peak)) => {
@@ -110,16 +141,16 @@ fn measure(
     let mut trainer = Trainer::new(&config, dataset, &machine.device, machine.options)?;
     let before = bytes_in_use();
     let (seconds, peak) = with_peak_memory(|| {
-        let mut seconds = trainer.time_steps(1)?;
+        let mut seconds = trainer.time_steps(1).map_err(RunFailed::from)?;
         if seconds[0] < LONG_STEP {
             // The first step also pays for cold caches and first touches of memory.
-            seconds = trainer.time_steps(TIMED_STEPS)?;
+            seconds = trainer.time_steps(TIMED_STEPS).map_err(RunFailed::from)?;
         }
         seconds.sort_by(f64::total_cmp);
-        Ok(seconds[seconds.len() / 2])
+        anyhow::Ok(seconds[seconds.len() / 2])
     });
-    let seconds = seconds.map_err(|error: moco::train::TrainError| RunFailed::from(error))?;
-    Ok(Measured { batch_size: config.train.batch_size, seconds, memory: before.zip(peak) })
+    let batch_size = config.train.batch_size;
+    Ok(Measured { batch_size, seconds: seconds?, memory: before.zip(peak) })
 }
 
 /// The batch size, halved while it is too large to try out and can be halved.

@@ -1,14 +1,33 @@
 //! Data sets as the command line names them.
 
-use moco_data::{DataError, Dataset, Notice, OpenOptions};
+use moco_data::{DataError, Dataset, Notice, OpenOptions, without_secrets};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Opens a data set and says on stderr what it was taken to be and what was passed over; what takes
-/// long or takes space is announced there too.
+/// Opens a data set and says on stderr, in one line, what it was taken to be and what was passed
+/// over; what takes long or takes space is announced there too.
 pub fn open(path: &Path) -> Result<Dataset, DataError> {
-    let notice: Notice = Arc::new(|text: &str| eprintln!("{text}"));
-    let dataset = OpenOptions { notice: Some(notice), ..OpenOptions::default() }.open(path)?;
-    eprintln!("{}: {} images, {}", path.display(), dataset.len(), dataset.holdings());
+    let dataset = open_unsaid(path)?;
+    let images = if dataset.len() == 1 { "image" } else { "images" };
+    let mut line = format!(
+        "{}: {} {images}, {}",
+        without_secrets(path).display(),
+        dataset.len(),
+        dataset.holdings()
+    );
+    if let Some(first) = dataset.skipped().first() {
+        let count = dataset.skipped().len();
+        line += &format!("; left out: {count}, such as `{}` ({})", first.name, first.reason);
+    }
+    eprintln!("{line}");
+    if let Some(note) = dataset.depth_note() {
+        eprintln!("note: {note}, unless they do");
+    }
     Ok(dataset)
+}
+
+/// As [`open`], for a command whose output tells what the data set was taken to be.
+pub fn open_unsaid(path: &Path) -> Result<Dataset, DataError> {
+    let notice: Notice = Arc::new(|text: &str| eprintln!("{text}"));
+    OpenOptions { notice: Some(notice), ..OpenOptions::default() }.open(path)
 }

@@ -22,8 +22,8 @@ const IMAGE_SIZE: usize = 32;
 /// Draws images, pretrains without their labels, and measures what was learnt with them.
 pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let begin = Instant::now();
-    let machine = Machine::open(&args.machine)?;
     let place = Place::open(args.out.as_deref())?;
+    let machine = Machine::open(&args.machine)?;
     let (train_path, test_path) = (place.path.join("train"), place.path.join("test"));
     draw(&train_path, TRAIN_IMAGES, 0)?;
     draw(&test_path, TEST_IMAGES, 1)?;
@@ -58,19 +58,23 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
 struct Place {
     path: PathBuf,
     temporary: Option<TempDir>,
+    /// Locked while it lives.
+    _folder: Option<RunDir>,
 }
 
 impl Place {
     fn open(out: Option<&Path>) -> anyhow::Result<Place> {
         if let Some(out) = out {
-            let path = RunDir::create(out)?.path().to_owned();
-            return Ok(Place { path, temporary: None });
+            let folder = RunDir::create(out)?;
+            let path = folder.path().to_owned();
+            return Ok(Place { path, temporary: None, _folder: Some(folder) });
         }
         let temporary = tempfile::Builder::new()
             .prefix("moco-demo-")
             .tempdir()
             .context("cannot make a temporary folder: pass --out DIR")?;
-        Ok(Place { path: temporary.path().to_owned(), temporary: Some(temporary) })
+        let path = temporary.path().to_owned();
+        Ok(Place { path, temporary: Some(temporary), _folder: None })
     }
 }
 
@@ -102,8 +106,8 @@ impl Bench {
         println!("\n{:<24}{:>10}{:>16}", "features", "kNN", "linear probe");
         self.print_row("trained encoder", &self.features(trained)?);
         self.print_row("untrained encoder", &self.features(untrained)?);
-        let pixels = [&*self.train, &self.test].map(|set| pixel_features(set, &view, threads));
-        self.print_row("raw pixels", &pixels);
+        let pixels = |set: &Dataset| pixel_features(set, &view, threads);
+        self.print_row("raw pixels", &[pixels(&self.train)?, pixels(&self.test)?]);
         let classes = self.train.class_names().len();
         println!("{:<24}{:>10}{:>16}", "guessing", percent(1.0 / classes as f64, 1), "");
         Ok(())

@@ -3,13 +3,17 @@
 use crate::args::DoctorArgs;
 use crate::console::Stage;
 use crate::data;
-use anyhow::Context;
+use crate::output::{Output, extension};
+use anyhow::ensure;
 use moco_data::doctor::{self, DoctorConfig};
-use std::fs;
+use moco_data::without_secrets;
+use std::io::Write;
+use std::path::Path;
 
 /// Examines the data set and prints the report; with `--out`, writes it as a page too.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
-    let dataset = data::open(&args.data)?;
+    let page = args.out.as_deref().map(page).transpose()?;
+    let dataset = data::open_unsaid(&args.data)?;
     let mut config = DoctorConfig {
         tiny_below: args.tiny_below as usize,
         near_distance: args.near,
@@ -23,10 +27,11 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let mut progress = |done| stage.advance("examining", done, total);
     let report = doctor::examine(&dataset, &config, &mut progress);
     drop(stage);
-    if let Some(out) = &args.out {
-        let page = doctor::html(&report, &dataset, &args.data.display().to_string());
-        fs::write(out, page).with_context(|| format!("cannot write {}", out.display()))?;
-        eprintln!("wrote {}", out.display());
+    if let (Some(page), Some(path)) = (page, &args.out) {
+        let text =
+            doctor::html(&report, &dataset, &without_secrets(&args.data).display().to_string());
+        page.write(|file| Ok(file.write_all(text.as_bytes())?))?;
+        eprintln!("wrote {}", path.display());
     }
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -34,4 +39,14 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         print!("{}", report.to_text());
     }
     Ok(())
+}
+
+/// The file of the page.
+fn page(path: &Path) -> anyhow::Result<Output> {
+    ensure!(
+        ["html", "htm"].contains(&extension(path).as_str()),
+        "{} does not end in .html: the report with thumbnails is a page, so rename --out",
+        path.display()
+    );
+    Output::at(path)
 }

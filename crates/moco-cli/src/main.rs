@@ -2,11 +2,12 @@
 //! encoder.
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 bad input, 2 the run
-//! failed, 141 the reader of the output has left.
+//! failed, 130 and 143 a second Ctrl-C or `kill`, 141 the reader of the output has left.
 
-// The one crate that talks to a person.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![forbid(unsafe_code)]
+
+#[macro_use]
+mod terminal;
 
 mod args;
 mod bench;
@@ -23,6 +24,7 @@ mod export;
 mod failure;
 mod memory;
 mod methods;
+mod output;
 mod pretrain;
 mod score;
 mod session;
@@ -39,7 +41,10 @@ use std::process::ExitCode;
 static ALLOCATOR: moco_kernels::Allocator = moco_kernels::Allocator;
 
 fn main() -> ExitCode {
-    end_quietly_on_closed_pipes();
+    failure::guarded(program)
+}
+
+fn program() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(message) => return report_usage(&message),
@@ -62,23 +67,12 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            terminal::flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => failure::report(&error),
     }
-}
-
-/// Ends the program without a word when the reader of its output has left, with the exit code that a
-/// shell gives for SIGPIPE. The signal itself stays ignored, as Rust has it: it would end a run whose
-/// server closes a connection.
-fn end_quietly_on_closed_pipes() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let message = panic.payload_as_str().unwrap_or_default();
-        if message.starts_with("failed printing to std") && message.contains("Broken pipe") {
-            std::process::exit(141);
-        }
-        report(panic);
-    }));
 }
 
 /// Help and version are results; anything else about the command line is bad input.

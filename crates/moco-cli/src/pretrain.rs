@@ -5,13 +5,17 @@ use crate::console::Console;
 use crate::data;
 use crate::failure::RunFailed;
 use crate::memory::with_peak_memory;
-use crate::session::{Machine, Session, load_config};
+use crate::output::check_folder;
+use crate::session::{Machine, Session, lasting_path, load_config};
 use crate::stop;
 use crate::summary::Gather;
 use anyhow::Context;
-use moco::config::{RunConfig, parse_run};
-use moco::report::{RunFiles, Tee, percent};
-use moco::train::{Event, Finished, Observer, RunDir, Trainer};
+use moco::checkpoint::write_atomically;
+use moco::config::RunConfig;
+use moco::files::shell_word;
+use moco::report::{RunFiles, Tee, bad_file_names, percent};
+use moco::train::{Changed, Event, Finished, Observer, Resume, RunDir, Trainer};
+use moco_data::without_secrets;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,8 +34,10 @@ pub fn run(args: &PretrainArgs) -> anyhow::Result<()> {
 }
 
 fn begin(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, Vec<String>)> {
+    RunDir::check_new(dir)?;
+    check_folder(dir)?;
     let Session { config, mut notes, dataset, machine } = Session::prepare(&args.run)?;
-    let dir = RunDir::create(dir)?;
+    let dir = claimed(RunDir::create(dir)?);
     notes.insert(0, frame(&config, &args.run.machine, &machine));
     let trainer = Trainer::new(&config, dataset, &machine.device, machine.options)?;
     write_config(&dir, &config)?;
@@ -39,52 +45,96 @@ fn begin(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, Ve
 }
 
 fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, Vec<String>)> {
-    let dir = RunDir::at(dir);
+    let dir = claimed(RunDir::resume(dir)?);
     let machine = Machine::open(&args.run.machine)?;
-    let open = |config: &RunConfig| {
-        let path = args.run.data.as_ref().unwrap_or(&config.data.path);
-        data::open(path).map(Arc::new)
-    };
+    let changed = changed(&dir, args)?;
+    let open = |config: &RunConfig| data::open(&config.data.path).map(Arc::new);
     // A run that was killed before its first checkpoint starts over.
-    let trainer = if dir.list_checkpoints().is_empty() {
-        let config = load_config(&dir)?;
+    let trainer = if !dir.has_checkpoint()? {
+        let config = first_config(&dir)?.with_changes(&changed.settings)?;
         Trainer::new(&config, open(&config)?, &machine.device, machine.options)?
     } else {
-        let (path, meta) = dir.latest()?;
-        let config = parse_run(&meta.config).with_context(|| format!("in {}", path.display()))?;
-        Trainer::resume(&dir, open(&config)?, &machine.device, machine.options)?
+        let resume = Resume::open(&dir, changed)?;
+        let images = open(resume.config())?;
+        resume.trainer(&dir, images, &machine.device, machine.options)?
     };
+    write_config(&dir, trainer.config())?;
     let notes = vec![frame(trainer.config(), &args.run.machine, &machine)];
     Ok((dir, trainer, notes))
+}
+
+/// A folder that this process writes, and on which file system it must take care by itself.
+fn claimed(dir: RunDir) -> RunDir {
+    if let Some(note) = dir.lock_note() {
+        eprintln!("{note}");
+    }
+    dir
+}
+
+/// The configuration of a run without a checkpoint.
+fn first_config(dir: &RunDir) -> anyhow::Result<RunConfig> {
+    let config = load_config(dir);
+    if let Err(error) = &config
+        && dir.config().exists()
+    {
+        anyhow::bail!(
+            "{0} holds no run to go on with, no checkpoint and no whole configuration ({error:#}): \
+             start again with --out {1}, which takes the folder over",
+            dir.path().display(),
+            shell_word(dir.path())
+        );
+    }
+    config
+}
+
+/// What the command line asks to be otherwise than when the run began.
+fn changed(dir: &RunDir, args: &PretrainArgs) -> anyhow::Result<Changed> {
+    let mut settings = Vec::new();
+    if let Some(path) = &args.run.data {
+        settings.push(format!("data.path={}", lasting_path(path)?));
+    }
+    for assignment in &args.run.set {
+        settings.push(match assignment.split_once('=') {
+            Some((key, path)) if ["data.path", "monitor.knn_test"].contains(&key.trim()) => {
+                format!("{key}={}", lasting_path(Path::new(path.trim()))?)
+            }
+            _ => assignment.clone(),
+        });
+    }
+    let path = dir.bad_files();
+    let known_bad =
+        bad_file_names(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Changed { settings, accept_new_data: args.accept_new_data, known_bad })
 }
 
 /// Trains with all reports, until the end or until Ctrl-C.
 pub fn train(dir: &RunDir, trainer: &mut Trainer, notes: &[String]) -> anyhow::Result<Finished> {
     let (first_step, log_steps) = (trainer.facts().first_step, trainer.config().train.log_steps);
-    let mut files = RunFiles::open(dir.path(), first_step, log_steps)?;
+    let mut files = RunFiles::open(dir.path(), first_step, log_steps).map_err(RunFailed::from)?;
     let mut console = Console::new();
     let stop = stop::on_interrupt()?;
-    let mut gather = Gather::default();
+    let mut gather = Gather::of(dir, first_step);
     let (finished, peak) = with_peak_memory(|| {
         let mut observers = Tee(vec![&mut files, &mut console, &mut gather]);
         for note in notes {
             observers.event(&Event::Note(note.clone()));
         }
-        trainer.run(dir, &mut observers, stop)
+        trainer.run(dir, &mut observers, stop).map_err(RunFailed::from)
     });
     drop(console);
     for failed in files.failed() {
         eprintln!("warning: {failed}; that file ends early, the run does not");
     }
-    let finished = finished.map_err(RunFailed::from)?;
+    let finished = finished?;
     gather.summary.steps = finished.steps;
     gather.summary.finished = !finished.stopped;
     gather.summary.peak_memory_bytes = peak;
-    gather.summary.write(dir)?;
+    gather.summary.write(dir).map_err(RunFailed::from)?;
     Ok(finished)
 }
 
-/// Writes the resolved configuration, which `--recipe` takes and a resume needs.
+/// Writes the resolved configuration, which `--recipe` takes and a resume needs; it is there whole
+/// or not at all.
 pub fn write_config(dir: &RunDir, config: &RunConfig) -> anyhow::Result<()> {
     let text = format!(
         "# The whole configuration of this run, written by moco {}.\n\n{}",
@@ -92,7 +142,10 @@ pub fn write_config(dir: &RunDir, config: &RunConfig) -> anyhow::Result<()> {
         config.to_toml()?
     );
     let path = dir.config();
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    if fs::read_to_string(&path).is_ok_and(|present| present == text) {
+        return Ok(());
+    }
+    Ok(write_atomically(&path, text.as_bytes())?)
 }
 
 /// What the run is made with, for its log.
@@ -104,12 +157,12 @@ fn frame(config: &RunConfig, args: &MachineArgs, machine: &Machine) -> String {
         args.device,
         machine.options.threads,
         config.train.seed,
-        config.data.path.display()
+        without_secrets(&config.data.path).display()
     )
 }
 
 fn print_result(dir: &RunDir, config: &RunConfig, finished: &Finished, total: usize) {
-    let folder = dir.path().display();
+    let folder = shell_word(dir.path());
     if finished.stopped {
         println!("stopped after {} of {total} steps; everything is saved", finished.steps);
         println!("go on:   moco pretrain --resume {folder}");
@@ -123,6 +176,6 @@ fn print_result(dir: &RunDir, config: &RunConfig, finished: &Finished, total: us
     println!("measure: moco eval knn --run {folder} --train LABELLED --test LABELLED");
     println!(
         "use:     moco embed --run {folder} --data {} --out features.npy",
-        config.data.path.display()
+        shell_word(&config.data.path)
     );
 }

@@ -1,6 +1,7 @@
 //! `summary.json`: what a finished run cost and came to, for programs.
 
 use moco::checkpoint::write_atomically;
+use moco::report::last_epoch;
 use moco::train::{EpochReport, Event, Observer, RunDir};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -54,6 +55,21 @@ pub struct Gather {
     epochs: Vec<EpochReport>,
 }
 
+impl Gather {
+    /// Begins with what is known of the first `first_step` steps of a run that goes on.
+    pub fn of(run: &RunDir, first_step: usize) -> Gather {
+        if first_step == 0 {
+            return Gather::default();
+        }
+        let mut summary = Summary::read(run).unwrap_or_default();
+        if let Some((loss, knn)) = last_epoch(&run.metrics(), first_step) {
+            summary.loss = Some(loss);
+            summary.knn = knn.or(summary.knn);
+        }
+        Gather { summary, epochs: Vec::new() }
+    }
+}
+
 impl Observer for Gather {
     fn event(&mut self, event: &Event) {
         match event {
@@ -61,7 +77,9 @@ impl Observer for Gather {
                 self.summary.method.clone_from(&start.method);
                 self.summary.parameters = start.parameters;
             }
-            Event::Warning(warning) => self.summary.warnings.push(warning.clone()),
+            Event::Warning(warning) if !self.summary.warnings.contains(warning) => {
+                self.summary.warnings.push(warning.clone());
+            }
             Event::Epoch(epoch) => {
                 self.epochs.push(epoch.clone());
                 self.summary.loss = Some(epoch.loss);

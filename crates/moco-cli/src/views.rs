@@ -1,9 +1,12 @@
 //! `moco views`: what the augmentation does to an image, on one sheet.
 
 use crate::args::ViewsArgs;
+use crate::output::Output;
 use anyhow::{Context, bail};
 use moco::config::{self, DataFacts, load_recipe, resolve};
-use moco_data::{Image, View, ViewKey, contact_sheet, save_png};
+use moco_data::contact_sheet;
+use moco_data::{DecodeOptions, Image, ImageError, PictureFormat, ValueRange, View, ViewKey};
+use std::fs;
 use std::path::Path;
 use toml::Table;
 
@@ -15,8 +18,15 @@ const TYPICAL_IMAGES: usize = 50_000;
 
 /// Draws the image as the network sees it and a row of draws for each view.
 pub fn run(args: &ViewsArgs) -> anyhow::Result<()> {
-    let image = load(&args.image)?;
-    let (views, eval_view) = views(args, &image)?;
+    let Some(format) = PictureFormat::of(&args.out) else {
+        bail!(
+            "cannot tell the format of {}: let --out end in .png, .jpg or .webp",
+            args.out.display()
+        );
+    };
+    let out = Output::at(&args.out)?.spares(&args.image)?;
+    let (views, eval_view) = views(args, &load(&args.image, None)?)?;
+    let image = load(&args.image, eval_view.range())?;
     let mut rows = Vec::new();
     for (number, view) in (0..).zip(&views) {
         rows.push(eval_view.apply_image(&image, key(args.seed, 0, 0)));
@@ -28,7 +38,7 @@ pub fn run(args: &ViewsArgs) -> anyhow::Result<()> {
         rows = rows.into_iter().map(enlarged).collect();
     }
     let sheet = contact_sheet(&rows, usize::from(args.count) + 1);
-    save_png(&sheet, &args.out).with_context(|| format!("cannot write {}", args.out.display()))?;
+    out.write(|file| Ok(format.write(&sheet, file)?))?;
 
     println!("wrote {}: first the image as evaluation sees it, then the draws", args.out.display());
     for (number, view) in views.iter().enumerate() {
@@ -42,14 +52,19 @@ fn key(seed: u64, epoch: u64, view: u64) -> ViewKey {
     ViewKey { seed, epoch, image: 0, view }
 }
 
-fn load(path: &Path) -> anyhow::Result<Image> {
+/// Decodes an image by the range of values that the views begin with.
+fn load(path: &Path, range: Option<ValueRange>) -> anyhow::Result<Image> {
     if !path.exists() {
         bail!("{} does not exist: give the path of an image", path.display());
     }
     if path.is_dir() {
         bail!("{} is a folder: give the path of one image", path.display());
     }
-    Image::open(path).with_context(|| format!("cannot read {}", path.display()))
+    let options = DecodeOptions { range, ..DecodeOptions::default() };
+    let image = fs::read(path).map_err(ImageError::from);
+    image
+        .and_then(|bytes| Image::decode(&bytes, &options))
+        .with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The views of the recipe, or those that `pretrain` would choose for images of this size.

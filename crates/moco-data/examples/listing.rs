@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dataset = Dataset::open(Path::new(&path))?;
     let seconds = start.elapsed().as_secs_f64();
     println!("{} images, {} classes, {seconds:.2} s", dataset.len(), dataset.class_names().len());
+    println!("{}", dataset.holdings());
     // Linux alone tells.
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     for line in status.lines().filter(|line| line.starts_with("VmHWM")) {

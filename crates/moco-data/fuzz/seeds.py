@@ -1,11 +1,13 @@
 """Writes first inputs for the fuzzer: small files of every kind that is read.
 
-    python3 seeds.py          # with Pillow; into corpus/TARGET/
+    python3 seeds.py [FOLDER]...    # with Pillow; into corpus/TARGET/, files in FOLDERs too
 """
 
+import gzip
 import io
 import random
 import shutil
+import sys
 from pathlib import Path
 
 from PIL import Image
@@ -18,6 +20,19 @@ FILES = {
     "idx": ["*ubyte*"],
     "cifar": ["test*.bin"],
 }
+KINDS = {
+    "tar": [".tar"],
+    "parquet": [".parquet"],
+    "decode": [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"],
+    "list": [".txt", ".csv", ".tsv", ".lst"],
+}
+VIEWS = [
+    "crop(224, 0.08..1) flip normalize(imagenet)",
+    "crop(32, 0.2..1, bicubic) jitter(0.4, 0.4, 0.4, 0.1, p=0.8) grey(p=0.2) blur(0.1..2, p=0.5)",
+    "resize(256) center(224) normalize(cifar10)",
+    "crop(224, 0.08..1, bicubic) flip randaugment(9, 0.5) normalize(imagenet) erase(p=0.25)",
+    "2 x crop(96, 0.05..0.14) solarize(p=0.2)",
+]
 
 
 def encoded(image, kind, **options):
@@ -50,6 +65,17 @@ def images():
         yield encoded(rgb, "TIFF", compression=compression)
 
 
+def given(corpus, folder):
+    """Files of a folder that is given, each named after its whole path."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        for target, extensions in KINDS.items():
+            if path.suffix.lower() in extensions:
+                kind = bytes([extensions.index(path.suffix.lower())]) if target == "list" else b""
+                name = "-".join(path.relative_to(folder).parts)
+                (corpus / target).mkdir(parents=True, exist_ok=True)
+                (corpus / target / name).write_bytes(kind + path.read_bytes())
+
+
 def main():
     corpus = HERE / "corpus"
     for target, patterns in FILES.items():
@@ -60,6 +86,15 @@ def main():
     (corpus / "decode").mkdir(parents=True, exist_ok=True)
     for i, data in enumerate(images()):
         (corpus / "decode" / f"seed-{i:02}").write_bytes(data)
+    for path in SOURCES.glob("*.tar.gz"):
+        (corpus / "tar" / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+    (corpus / "view").mkdir(parents=True, exist_ok=True)
+    for i, text in enumerate(VIEWS):
+        (corpus / "view" / f"seed-{i}").write_text(text)
+    (corpus / "list").mkdir(parents=True, exist_ok=True)
+    (corpus / "list" / "seed").write_bytes(b"\1path,label\n1.png,a\n")
+    for folder in sys.argv[1:]:
+        given(corpus, Path(folder))
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ fn decoding(dataset: &Dataset, config: &BenchConfig) -> Result<Rate, DataError> 
     let mut workers = vec![(); config.threads];
     on_all_threads(dataset.len(), config, &mut workers, |i, ()| {
         // An image that cannot be read takes its time as well.
-        let _ = dataset.fetch(i);
+        let _ = dataset.fetch(i, None);
     })
 }
 

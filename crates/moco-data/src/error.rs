@@ -1,6 +1,7 @@
 //! What can go wrong, each in one sentence that names the thing and the mend.
 
-use crate::source::EXTENSIONS_TEXT;
+use crate::source::FORMATS_TEXT;
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -34,14 +35,55 @@ pub enum DataError {
     },
     /// There are files, but no images.
     #[error(
-        "`{}` holds {others} files but no image; images are the files that end in {EXTENSIONS_TEXT}",
+        "`{}` holds no image that can be read ({found}); images are {FORMATS_TEXT} files, convert \
+         others to one of these",
         path.display()
     )]
     NoImages {
         /// The path as given.
         path: PathBuf,
-        /// How many files with other extensions there are.
-        others: usize,
+        /// What there is instead, counted by kind.
+        found: String,
+    },
+    /// The part that is asked for is not there.
+    #[error("`{}` has no part `{part}`; it has {parts}", path.display())]
+    NoPart {
+        /// The place as given.
+        path: PathBuf,
+        /// The part.
+        part: &'static str,
+        /// The parts that it has.
+        parts: String,
+    },
+    /// A part is asked for of what is not divided into parts.
+    #[error("`{}` has no parts; give the place of the {images} images by itself", path.display())]
+    NoParts {
+        /// The place as given.
+        path: PathBuf,
+        /// The images that are asked for: `training`, `validation` or `test`.
+        images: &'static str,
+    },
+    /// What follows a `:` is none of the words that may.
+    #[error(
+        "`{word}` is not known behind `{}:`; known are train, val, test, source=images, source=tar, \
+         source=parquet, source=list, column=NAME and labels=NAME",
+        path.display()
+    )]
+    UnknownWord {
+        /// The place before the `:`, which exists.
+        path: PathBuf,
+        /// What follows it.
+        word: String,
+    },
+    /// The kind of source that is asked for is not in the folder.
+    #[error("`{}` holds no {wanted}; {mend}", path.display())]
+    NoSource {
+        /// The folder as given.
+        path: PathBuf,
+        /// What is asked for.
+        wanted: &'static str,
+        /// What to give instead.
+        mend: String,
     },
     /// The system refuses to read a folder or the archive.
     #[error(
@@ -72,6 +114,16 @@ pub enum DataError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A table or list of images that is whole but cannot be read as one, or not as it is asked for.
+    #[error("`{}` {problem}; {mend}", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is the matter, as the rest of a sentence.
+        problem: String,
+        /// What to do about it.
+        mend: String,
     },
     /// A pattern that stands for no sensible number of files.
     #[error(
@@ -126,6 +178,12 @@ pub enum DataError {
         /// The address as given.
         address: String,
     },
+    /// A server that does not answer, or does not give what is asked of it.
+    #[error("{reason}")]
+    Unreachable {
+        /// The whole sentence, which names the server and the mend.
+        reason: String,
+    },
     /// Not one whole batch of images.
     #[error(
         "the batch size {batch} is larger than the data set of {images} images; lower the batch \
@@ -154,7 +212,7 @@ pub enum DataError {
     /// Unreadable images beyond the share that is tolerated.
     #[error(
         "{count} of the {images} images cannot be read ({:.2} %, more than the {:.2} % allowed), \
-         such as `{example}` ({reason}); repair or remove them, or raise max_bad_share",
+         such as `{example}` ({reason}); repair or remove them, or raise data.max_bad_share",
         100.0 * *count as f64 / *images as f64,
         100.0 * max_share
     )]
@@ -183,12 +241,46 @@ pub enum DataError {
         /// How many other images were tried.
         tries: usize,
     },
+    /// The system starts no thread.
+    #[error("the system starts no more threads: pass a lower --threads, or raise `ulimit -u`")]
+    NoThreads,
     /// A worker thread stopped on a bug.
     #[error("a data worker stopped unexpectedly ({message}); this is a bug in moco, report it")]
     Worker {
         /// The panic's message.
         message: String,
     },
+}
+
+/// A server that does not answer, or does not give what is asked of it: a whole sentence. It is
+/// carried by the error of whatever was reading.
+#[derive(Clone, Debug, Error)]
+#[error("{0}")]
+pub(crate) struct Unreachable(pub String);
+
+impl Unreachable {
+    /// The one that an error is about.
+    pub(crate) fn within(error: &(dyn Error + 'static)) -> Option<Unreachable> {
+        causes(error).find_map(|cause| cause.downcast_ref::<Unreachable>().cloned())
+    }
+}
+
+/// An error and what it was caused by, down to the first cause. An error within one of the system's
+/// counts, which is no cause to the standard library.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&cause| match cause.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+        None => cause.source(),
+    })
+}
+
+#[cfg(feature = "remote")]
+impl DataError {
+    pub(crate) fn unreachable(Unreachable(reason): Unreachable) -> DataError {
+        DataError::Unreachable { reason }
+    }
 }
 
 /// One image that cannot be read.
@@ -198,12 +290,27 @@ pub enum ImageError {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Read(#[from] io::Error),
+    /// The server that holds it does not answer, or does not give what is asked of it; the image
+    /// may be a good one.
+    #[error("{reason}")]
+    Unreachable {
+        /// The whole sentence, which names the server and the mend.
+        reason: String,
+    },
     /// The file has no bytes.
     #[error("the file is empty")]
     Empty,
     /// The bytes are none of the supported formats.
-    #[error("not a JPEG, PNG, WebP, BMP, GIF or TIFF image")]
+    #[error("not a JPEG, PNG, WebP, BMP, GIF, TIFF or PNM image")]
     UnknownFormat,
+    /// A known format, or a kind of one, that is not read.
+    #[error("{what}: not read; {mend}")]
+    Unsupported {
+        /// What it is, such as `HEIC image`.
+        what: String,
+        /// How to make it readable.
+        mend: String,
+    },
     /// The file ends before the image does.
     #[error("the file is cut off before the image ends")]
     Truncated,
@@ -212,7 +319,7 @@ pub enum ImageError {
     Damaged {
         /// Name of the format.
         format: &'static str,
-        /// The decoder's reason.
+        /// What does not, in words.
         reason: String,
     },
     /// More pixels or memory than is sensible.
@@ -225,4 +332,17 @@ pub enum ImageError {
         /// Largest number of pixels that is decoded, in millions.
         limit_mpx: u64,
     },
+}
+
+impl ImageError {
+    /// The same error, or that of the server if it is one's.
+    pub(crate) fn or_unreachable(self) -> ImageError {
+        match &self {
+            ImageError::Read(error) => match Unreachable::within(error) {
+                Some(Unreachable(reason)) => ImageError::Unreachable { reason },
+                None => self,
+            },
+            _ => self,
+        }
+    }
 }

@@ -26,7 +26,7 @@ impl Image {
         Image { width, height, pixels }
     }
 
-    /// Reads and decodes a JPEG, PNG, WebP, BMP, GIF or TIFF file, and turns it upright.
+    /// Reads and decodes a JPEG, PNG, WebP, BMP, GIF, TIFF or PNM file, and turns it upright.
     ///
     /// # Errors
     /// If the file cannot be read or is no such image.
@@ -34,10 +34,11 @@ impl Image {
         Image::decode(&fs::read(path)?, &DecodeOptions::default())
     }
 
-    /// Decodes the bytes of a JPEG, PNG, WebP, BMP, GIF or TIFF file.
+    /// Decodes the bytes of a JPEG, PNG, WebP, BMP, GIF, TIFF or PNM file.
     ///
     /// # Errors
-    /// If they are no such image, damaged, cut off, or of more pixels than the options allow.
+    /// If they are no such image, of a kind that is not read, damaged, cut off, or of more pixels than
+    /// the options allow.
     pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, ImageError> {
         decode(bytes, options)
     }

@@ -20,6 +20,7 @@
 
 pub mod augment;
 pub mod bench;
+mod caught;
 mod decode;
 pub mod doctor;
 mod error;
@@ -32,13 +33,18 @@ mod statistics;
 pub mod synthetic;
 
 pub use augment::{ColorSpace, ParseViewError, View};
-pub use decode::DecodeOptions;
+pub use caught::panic_is_caught;
+pub use decode::{DecodeOptions, ValueRange};
 pub use error::{DataError, ImageError};
 pub use image::Image;
 pub use loader::{
-    BadFile, Batch, EvalBatch, Loader, LoaderConfig, ViewBatch, epoch_order, for_each_batch,
+    BadFile, Batch, EvalBatch, HeaderScan, Loader, LoaderConfig, ViewBatch, allowed_bad,
+    epoch_order, for_each_batch, scan_headers,
 };
 pub use random::{Random, ViewKey};
-pub use sheet::{contact_sheet, save_png};
-pub use source::{Dataset, Holdings, Notice, OpenOptions, Skipped, absolute_path};
+pub use sheet::{PictureFormat, contact_sheet, save_png};
+pub use source::{
+    Changes, Dataset, FileList, Holdings, Notice, OpenOptions, Patience, Skipped, absolute_path,
+    without_secrets,
+};
 pub use statistics::PixelStatistics;

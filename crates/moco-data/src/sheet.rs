@@ -1,8 +1,12 @@
 //! Looking at images: a sheet of many, and PNG files.
 
 use crate::image::Image;
-use image::{ColorType, ImageFormat};
-use std::io;
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::codecs::webp::WebPEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 /// Pixels between the images of a sheet.
@@ -26,14 +30,61 @@ pub fn contact_sheet(images: &[Image], columns: usize) -> Image {
     sheet
 }
 
+/// A format that images are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureFormat {
+    /// Without loss.
+    Png,
+    /// With a loss that is hard to see.
+    Jpeg,
+    /// Without loss, smaller than PNG.
+    WebP,
+}
+
+/// JPEG's usual scale ends at 100.
+const JPEG_QUALITY: u8 = 95;
+
+impl PictureFormat {
+    /// The format that a file's name asks for: `.png`, `.jpg` or `.jpeg`, `.webp`.
+    pub fn of(path: &Path) -> Option<PictureFormat> {
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        match extension.as_str() {
+            "png" => Some(PictureFormat::Png),
+            "jpg" | "jpeg" => Some(PictureFormat::Jpeg),
+            "webp" => Some(PictureFormat::WebP),
+            _ => None,
+        }
+    }
+
+    /// Writes an image.
+    ///
+    /// # Errors
+    /// If it cannot be written, or has more pixels a side than the format has room for.
+    pub fn write(self, image: &Image, out: &mut dyn Write) -> io::Result<()> {
+        let side = |pixels: usize| u32::try_from(pixels).map_err(io::Error::other);
+        let (width, height) = (side(image.width)?, side(image.height)?);
+        let (pixels, color) = (&image.pixels, ExtendedColorType::Rgb8);
+        let written = match self {
+            PictureFormat::Png => PngEncoder::new(out).write_image(pixels, width, height, color),
+            PictureFormat::Jpeg => JpegEncoder::new_with_quality(out, JPEG_QUALITY)
+                .write_image(pixels, width, height, color),
+            PictureFormat::WebP => {
+                WebPEncoder::new_lossless(out).write_image(pixels, width, height, color)
+            }
+        };
+        written.map_err(|error| match error {
+            image::ImageError::IoError(error) => error,
+            other => io::Error::other(other),
+        })
+    }
+}
+
 /// Writes an image as PNG.
 ///
 /// # Errors
 /// If the file cannot be written.
 pub fn save_png(image: &Image, path: &Path) -> io::Result<()> {
-    let side = |pixels: usize| u32::try_from(pixels).map_err(io::Error::other);
-    let (width, height) = (side(image.width)?, side(image.height)?);
-    let format = ImageFormat::Png;
-    image::save_buffer_with_format(path, &image.pixels, width, height, ColorType::Rgb8, format)
-        .map_err(io::Error::other)
+    let mut file = BufWriter::new(File::create(path)?);
+    PictureFormat::Png.write(image, &mut file)?;
+    file.flush()
 }

@@ -1,9 +1,10 @@
 //! Mean and standard deviation of a data set's pixels, to normalise with.
 
 use crate::augment::Normalize;
-use crate::error::DataError;
+use crate::error::{DataError, ImageError};
 use crate::loader::share_out;
 use crate::source::Dataset;
+use std::sync::OnceLock;
 
 /// Mean and standard deviation of R, G and B over all pixels, in units of the full range.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,18 +29,25 @@ impl PixelStatistics {
     /// read are left out. Nothing if none can be read.
     ///
     /// # Errors
-    /// If a worker breaks down.
+    /// If a server does not give the images, or a worker breaks down.
     pub fn of(
         dataset: &Dataset,
         indices: &[usize],
         threads: usize,
     ) -> Result<Option<PixelStatistics>, DataError> {
         let mut workers = vec![Sums::default(); threads.max(1)];
-        share_out(indices.iter(), &mut workers, |&i, sums| {
-            if let Ok(image) = dataset.fetch(i) {
-                sums.add(image.pixels.as_chunks::<3>().0);
+        let lost = OnceLock::new();
+        let reachable = indices.iter().take_while(|_| lost.get().is_none());
+        share_out(reachable, &mut workers, |&i, sums| match dataset.fetch(i, None) {
+            Ok(image) => sums.add(image.pixels.as_chunks::<3>().0),
+            Err(ImageError::Unreachable { reason }) => {
+                let _ = lost.set(reason);
             }
+            Err(_) => {}
         })?;
+        if let Some(reason) = lost.into_inner() {
+            return Err(DataError::Unreachable { reason });
+        }
         let mut total = Sums::default();
         workers.iter().for_each(|sums| total.merge(sums));
         Ok((total.pixels > 0).then(|| total.statistics()))

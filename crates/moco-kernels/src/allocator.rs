@@ -12,7 +12,7 @@ use mimalloc::MiMalloc;
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use talc::base::Talc;
 use talc::base::binning::{Binning, DefaultBinning};
 use talc::source::Source;
@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for Allocator {
             }
         }
         // SAFETY: the caller's promise.
-        unsafe { MiMalloc.alloc(layout) }
+        known_if_none(unsafe { MiMalloc.alloc(layout) }, layout.size())
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -59,7 +59,7 @@ unsafe impl GlobalAlloc for Allocator {
         let large = in_region(block);
         if !large && size < LARGE {
             // SAFETY: the caller's promise, and the block's address.
-            return unsafe { MiMalloc.realloc(block, layout, size) };
+            return known_if_none(unsafe { MiMalloc.realloc(block, layout, size) }, size);
         }
         // SAFETY: as above.
         if large && unsafe { region().try_realloc_in_place(block, layout, size) } {
@@ -75,6 +75,30 @@ unsafe impl GlobalAlloc for Allocator {
             }
             new
         }
+    }
+}
+
+static EXHAUSTED: OnceLock<fn(usize)> = OnceLock::new();
+
+/// Has `tell` called with the number of bytes when the system gives no memory; `tell` must not ask
+/// for any. Unless who asked takes no for an answer, the program is aborted afterwards.
+pub fn on_exhaustion(tell: fn(usize)) {
+    // The first one stays.
+    let _ = EXHAUSTED.set(tell);
+}
+
+#[inline]
+fn known_if_none(block: *mut u8, size: usize) -> *mut u8 {
+    if block.is_null() {
+        exhausted(size);
+    }
+    block
+}
+
+#[cold]
+fn exhausted(size: usize) {
+    if let Some(tell) = EXHAUSTED.get() {
+        tell(size);
     }
 }
 

@@ -66,7 +66,7 @@ mod threads;
 mod weights;
 
 #[cfg(feature = "allocator")]
-pub use allocator::Allocator;
+pub use allocator::{Allocator, on_exhaustion};
 pub use cpu::Isa;
 pub use threads::kept_bytes;
 pub use weights::Weights;

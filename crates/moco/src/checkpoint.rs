@@ -6,20 +6,26 @@
 //! in it because there is none to save: see [`crate::rng`]. The data order is a function of seed
 //! and epoch, so the step determines it.
 //!
-//! The file is safetensors with a JSON object under the metadata key `moco`. It is written under a
-//! temporary name, synced, then renamed: a file under its final name is always whole.
+//! The file is safetensors with a JSON object under the metadata key `moco` and a checksum over
+//! all of it. It is written under a temporary name, synced, then renamed: a file under its final
+//! name is always whole, and one that was changed later is told.
+
+mod file;
+
+pub use file::write_atomically;
+pub(crate) use file::{NamedTensor, TensorFile, Texts, check_finite, write_tensors, write_with};
 
 use crate::nn::{Leaf, Module, for_each_leaf};
-use burn::tensor::{Device, Tensor, TensorData};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use burn::tensor::{Device, Tensor};
+use file::{malformed, read_values};
+use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::Write;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Format that this version writes and reads.
-const FORMAT: u32 = 2;
+/// Format that this version writes. It reads the one before as well, which has no checksum.
+const FORMAT: u32 = 3;
+const FORMAT_WITHOUT_CHECKSUM: u32 = 2;
 const METADATA_KEY: &str = "moco";
 
 /// Why a checkpoint could not be written or read.
@@ -36,8 +42,8 @@ pub enum CheckpointError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// The file is not a checkpoint of this program, or is cut short.
-    #[error("{} is not a readable checkpoint ({reason}); delete it to fall back to the one before", path.display())]
+    /// The file is not one of this program, is cut short, or was changed.
+    #[error("{} is damaged ({reason})", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -51,6 +57,14 @@ pub enum CheckpointError {
         path: PathBuf,
         /// The format it names.
         found: u32,
+    },
+    /// A tensor holds a value that is no number, infinite, or so large that its square is infinite.
+    #[error("`{tensor}` in {} holds values that are no finite numbers, or too large to compute with: train again with a lower optim.lr", path.display())]
+    NotFinite {
+        /// The file that was to be written or was read.
+        path: PathBuf,
+        /// The first such tensor.
+        tensor: String,
     },
     /// The state does not fit the network that the configuration describes.
     #[error("{} does not fit its configuration: {reason}", path.display())]
@@ -68,11 +82,38 @@ pub struct Meta {
     /// Steps finished.
     pub step: usize,
     /// Sum of the losses of the unfinished epoch's steps.
+    #[serde(with = "exact")]
     pub epoch_loss: f64,
     /// The run's `config.toml`.
     pub config: String,
     /// Fingerprint of the data set.
     pub data_fingerprint: u64,
+}
+
+/// A number by its bits: read as decimals, the last one may differ from what was written.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Bits(String),
+        /// As early versions wrote it.
+        Decimals(f64),
+    }
+
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{:016x}", value.to_bits()))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        match Written::deserialize(deserializer)? {
+            Written::Bits(bits) => {
+                u64::from_str_radix(&bits, 16).map(f64::from_bits).map_err(D::Error::custom)
+            }
+            Written::Decimals(value) => Ok(value),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,7 +127,7 @@ struct Header {
 /// Writes the state of `parts`, each under its name, and `meta`.
 ///
 /// # Errors
-/// [`CheckpointError::Io`].
+/// [`CheckpointError::NotFinite`] before anything is written, and [`CheckpointError::Io`].
 pub fn save(
     path: &Path,
     parts: &mut [(&str, &mut dyn Module)],
@@ -96,39 +137,75 @@ pub fn save(
     for (part, module) in parts {
         state.collect(part, *module);
     }
+    check_finite(path, &state.tensors)?;
     let header = Header { format: FORMAT, meta: meta.clone(), counters: state.counters };
     let header = serde_json::to_string(&header).expect("plain data serialises");
-    write_tensors(path, &state.tensors, HashMap::from([(METADATA_KEY.to_string(), header)]))
+    write_tensors(path, &state.tensors, Texts::from([(METADATA_KEY.to_string(), header)]))
 }
 
-/// Reads what a checkpoint says about itself, without its tensors' values.
-///
-/// # Errors
-/// Any but [`CheckpointError::Mismatch`].
-pub fn read_meta(path: &Path) -> Result<Meta, CheckpointError> {
-    Ok(read_header(path, &read_file(path)?)?.meta)
+/// A checkpoint in memory, found whole.
+pub struct Checkpoint {
+    file: TensorFile,
+    header: Header,
 }
 
-/// Restores the state of `parts` that [`save`] wrote.
+impl Checkpoint {
+    /// Reads the checkpoint at `path` and verifies its checksum.
+    ///
+    /// # Errors
+    /// Any but [`CheckpointError::Mismatch`] and [`CheckpointError::NotFinite`].
+    pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
+        let file = TensorFile::open(path)?;
+        let header = read_header(&file)?;
+        Ok(Checkpoint { file, header })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// What it says about itself.
+    pub fn meta(&self) -> &Meta {
+        &self.header.meta
+    }
+
+    /// Whether it could be verified; a checkpoint of an early version has no checksum.
+    pub fn is_verified(&self) -> bool {
+        self.file.has_checksum()
+    }
+
+    /// Gives `parts` the state that [`save`] wrote.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Mismatch`]; then `parts` may be half restored.
+    pub fn restore(
+        &self,
+        parts: &mut [(&str, &mut dyn Module)],
+        device: &Device,
+    ) -> Result<(), CheckpointError> {
+        let tensors = self.file.tensors()?;
+        for (part, module) in parts {
+            let counters = Some(&self.header.counters);
+            restore(self.path(), part, *module, &tensors, counters, device)?;
+        }
+        Ok(())
+    }
+}
+
+/// Restores the state of `parts` from the checkpoint at `path`.
 ///
 /// # Errors
-/// Any [`CheckpointError`]; after an error `parts` may be half restored.
+/// As [`Checkpoint::open`] and [`Checkpoint::restore`].
 pub fn load(
     path: &Path,
     parts: &mut [(&str, &mut dyn Module)],
     device: &Device,
 ) -> Result<Meta, CheckpointError> {
-    let bytes = read_file(path)?;
-    let header = read_header(path, &bytes)?;
-    let tensors = parse(path, &bytes)?;
-    for (part, module) in parts {
-        restore(path, part, *module, &tensors, Some(&header.counters), device)?;
-    }
-    Ok(header.meta)
+    let checkpoint = Checkpoint::open(path)?;
+    checkpoint.restore(parts, device)?;
+    Ok(checkpoint.header.meta)
 }
-
-/// A tensor's name, sizes and values on the host.
-pub(crate) type NamedTensor = (String, Vec<usize>, TensorData);
 
 /// Host copies of a module's state.
 #[derive(Default)]
@@ -164,72 +241,26 @@ pub(crate) fn host_tensors(module: &mut dyn Module) -> Vec<NamedTensor> {
     tensors
 }
 
-/// Writes f32 tensors and metadata as safetensors: temporary name, sync, rename.
-pub(crate) fn write_tensors(
-    path: &Path,
-    tensors: &[NamedTensor],
-    metadata: HashMap<String, String>,
-) -> Result<(), CheckpointError> {
-    let views = tensors.iter().map(|(name, shape, data)| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), data.as_bytes());
-        (name, view.expect("f32 values of the stated shape"))
-    });
-    let bytes = safetensors::serialize(views, Some(metadata)).expect("views of a valid shape");
-    write_atomically(path, &bytes)
-}
-
-/// Puts `bytes` at `path` so that a reader, or a crash, sees either the old file or the new one.
-///
-/// # Errors
-/// [`CheckpointError::Io`], which names the path.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let temporary = path.with_extension("tmp");
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(|source| CheckpointError::Io { action: "write", path: path.into(), source })
-}
-
 /// Restores a module from a file of plain names, e.g. `encoder.safetensors`, which holds tensors
-/// only: counters stay as they are.
+/// only: counters stay as they are. Values that are no finite numbers are refused.
 pub(crate) fn load_plain(
     path: &Path,
     module: &mut dyn Module,
     device: &Device,
 ) -> Result<(), CheckpointError> {
-    let bytes = read_file(path)?;
-    restore(path, "", module, &parse(path, &bytes)?, None, device)
+    let file = TensorFile::open(path)?;
+    restore(path, "", module, &file.tensors()?, None, device)?;
+    check_finite(path, &host_tensors(module))
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, CheckpointError> {
-    fs::read(path).map_err(|source| CheckpointError::Io {
-        action: "read",
-        path: path.into(),
-        source,
-    })
-}
-
-fn malformed(path: &Path, reason: impl ToString) -> CheckpointError {
-    CheckpointError::Malformed { path: path.into(), reason: reason.to_string() }
-}
-
-fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>, CheckpointError> {
-    SafeTensors::deserialize(bytes).map_err(|error| malformed(path, error))
-}
-
-fn read_header(path: &Path, bytes: &[u8]) -> Result<Header, CheckpointError> {
-    let (_, metadata) =
-        SafeTensors::read_metadata(bytes).map_err(|error| malformed(path, error))?;
-    let metadata = metadata.metadata().clone().unwrap_or_default();
-    let json = metadata.get(METADATA_KEY).ok_or_else(|| malformed(path, "no run state in it"))?;
+fn read_header(file: &TensorFile) -> Result<Header, CheckpointError> {
+    let path = file.path();
+    let json = file.text(METADATA_KEY).ok_or_else(|| malformed(path, "no run state in it"))?;
     let format: FormatOnly = serde_json::from_str(json).map_err(|error| malformed(path, error))?;
-    if format.format != FORMAT {
-        return Err(CheckpointError::Format { path: path.into(), found: format.format });
+    match format.format {
+        FORMAT if !file.has_checksum() => return Err(malformed(path, "it lacks its checksum")),
+        FORMAT | FORMAT_WITHOUT_CHECKSUM => {}
+        found => return Err(CheckpointError::Format { path: path.into(), found }),
     }
     serde_json::from_str(json).map_err(|error| malformed(path, error))
 }
@@ -272,21 +303,12 @@ fn restore(
     }
 }
 
-fn read_values(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
-    let view = tensors.tensor(name).map_err(|_| format!("it lacks the tensor `{name}`"))?;
-    if view.shape() != shape || view.dtype() != Dtype::F32 {
-        let found = (view.dtype(), view.shape());
-        return Err(format!("`{name}` is {found:?}, expected (F32, {shape:?})"));
-    }
-    let values = view.data().chunks_exact(4);
-    Ok(values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::batch::to_host;
     use crate::nn::Buffer;
+    use std::collections::HashMap;
 
     struct Part {
         tensor: Buffer<1>,
@@ -304,9 +326,68 @@ mod tests {
             tensor: Buffer::new(Tensor::from_data([value, 1.0], &device)),
             counter,
         };
-        write_tensors(&path, &host_tensors(&mut part(5.0, 7)), HashMap::new()).unwrap();
+        write_tensors(&path, &host_tensors(&mut part(5.0, 7)), Texts::new()).unwrap();
         let mut loaded = part(0.0, 3);
         load_plain(&path, &mut loaded, &device).unwrap();
         assert_eq!((to_host(loaded.tensor.val()), loaded.counter), (vec![5.0, 1.0], 3));
+    }
+
+    fn saved(epoch_loss: f64) -> (tempfile::TempDir, PathBuf, Meta) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step.safetensors");
+        let meta = Meta { step: 12, epoch_loss, config: "x = 1".into(), data_fingerprint: 9 };
+        let tensor = Buffer::new(Tensor::from_data([1.0, -2.0], &Device::flex()));
+        let mut part = Part { tensor, counter: 7 };
+        save(&path, &mut [("part", &mut part)], &meta).unwrap();
+        (folder, path, meta)
+    }
+
+    /// Decimals come back one unit off in the last place for one sum in some ten.
+    #[test]
+    fn the_sum_of_losses_comes_back_to_the_bit() {
+        let mut sum = 0.0;
+        for i in 1..200 {
+            sum += f64::from((i as f32 * 0.37).sin() + 8.1);
+            let (_folder, path, meta) = saved(sum);
+            let read = Checkpoint::open(&path).unwrap().meta().clone();
+            assert_eq!(read.epoch_loss.to_bits(), sum.to_bits());
+            assert_eq!(read, meta);
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_with_a_flipped_bit_is_damaged() {
+        let (_folder, path, _) = saved(1.5);
+        let bytes = std::fs::read(&path).unwrap();
+        for i in 0..8 * bytes.len() {
+            let mut changed = bytes.clone();
+            changed[i / 8] ^= 1 << (i % 8);
+            std::fs::write(&path, &changed).unwrap();
+            let error = Checkpoint::open(&path).err();
+            let told = error.unwrap_or_else(|| panic!("bit {i} is missed"));
+            assert!(matches!(told, CheckpointError::Malformed { .. }), "bit {i}: {told}");
+        }
+    }
+
+    /// As the version before wrote them: format 2, decimals, no checksum.
+    #[test]
+    fn a_checkpoint_of_the_format_before_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.safetensors");
+        let header = r#"{"format":2,"step":3,"epoch_loss":1.5,"config":"","data_fingerprint":5,"counters":{"part.counter":4}}"#;
+        let values = [2.0f32, 3.0].map(f32::to_le_bytes).concat();
+        let tensor =
+            safetensors::tensor::TensorView::new(safetensors::tensor::Dtype::F32, vec![2], &values);
+        let texts = HashMap::from([(METADATA_KEY.to_string(), header.to_string())]);
+        let bytes =
+            safetensors::serialize([("part.tensor", tensor.unwrap())], Some(texts)).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        let device = Device::flex();
+        let tensor = Buffer::new(Tensor::from_data([0.0, 0.0], &device));
+        let mut part = Part { tensor, counter: 0 };
+        let old = Checkpoint::open(&path).unwrap();
+        old.restore(&mut [("part", &mut part)], &device).unwrap();
+        assert_eq!((to_host(part.tensor.val()), part.counter), (vec![2.0, 3.0], 4));
+        assert_eq!((old.meta().step, old.meta().epoch_loss, old.is_verified()), (3, 1.5, false));
     }
 }

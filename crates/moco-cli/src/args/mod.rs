@@ -155,11 +155,15 @@ pub struct PretrainArgs {
     /// Folder for the run; new or empty
     #[arg(long, value_name = "DIR", required_unless_present = "resume")]
     pub out: Option<PathBuf>,
-    /// Go on with the run in this folder from its last checkpoint
+    /// Go on with the run in this folder from its last checkpoint; --set then takes what may change:
+    /// data.max_bad_share, train.max_steps, and keys of checkpoints, logs and monitor
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "out", "recipe", "method", "backbone", "epochs", "batch_size", "max_steps", "seed", "set",
+        "out", "recipe", "method", "backbone", "epochs", "batch_size", "max_steps", "seed",
     ])]
     pub resume: Option<PathBuf>,
+    /// With --resume: take the images as they are now, added, removed and changed ones alike
+    #[arg(long, requires = "resume")]
+    pub accept_new_data: bool,
     #[command(flatten)]
     pub run: RunArgs,
 }
@@ -242,6 +246,9 @@ pub struct ExportArgs {
     /// How the tensors are named
     #[arg(long, value_name = "NAMES", default_value = "moco")]
     pub names: Naming,
+    /// Write over the encoder or a checkpoint of a run
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Names of exported tensors.
@@ -258,7 +265,7 @@ pub struct ViewsArgs {
     /// The image
     #[arg(value_name = "IMAGE")]
     pub image: PathBuf,
-    /// PNG file to write
+    /// File to write: .png, .jpg or .webp
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Recipe whose views are drawn [default: what pretrain would use for such images]

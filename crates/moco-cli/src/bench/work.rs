@@ -34,6 +34,7 @@ pub fn prepare(
     config: &RunConfig,
     device: &Device,
 ) -> anyhow::Result<Box<dyn Work>> {
+    methods::check_memory(config, IMAGES)?;
     let views = random_views(config, device)?;
     Ok(match kind {
         WorkKind::Method => Box::new(MethodStep::new(config, views, device)),

@@ -55,10 +55,11 @@ impl Judge {
     }
 
     /// Accuracy of the pixels themselves, at 32 pixels a side.
-    pub fn pixels(&self) -> Accuracies {
+    pub fn pixels(&self) -> anyhow::Result<Accuracies> {
         let view: View = "resize(32) center(32) normalize(cifar10)".parse().expect("a view");
         let of = |set: &Dataset| pixel_features(set, &view, self.machine.options.threads);
-        self.score(of(&self.train), self.test.as_ref().map(of))
+        let test = self.test.as_ref().map(of).transpose()?;
+        Ok(self.score(of(&self.train)?, test))
     }
 
     /// The images that accuracies are of.

@@ -10,6 +10,7 @@ mod table;
 
 use crate::args::{CompareArgs, RecipeKind};
 use crate::session::Machine;
+use crate::stop::ENDS_WITH_PARENT;
 use crate::summary::Summary;
 use anyhow::{Context, bail};
 use measure::Judge;
@@ -17,19 +18,21 @@ use moco::config::{METHODS, Recipe};
 use moco::train::RunDir;
 use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::process::Command;
 use table::{Row, Table};
 
 /// Trains, measures, and prints the table.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let methods = methods(args)?;
+    // Held until the end, so that no other comparison writes there.
+    let folder = RunDir::create_shared(&args.out)?;
+    if let Some(note) = folder.lock_note() {
+        eprintln!("{note}");
+    }
     let machine = Machine::open(&args.machine)?;
     let judge = Judge::open(args, machine)?;
-    fs::create_dir_all(&args.out)
-        .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
     let mut table = Table::open(args.out.clone(), judge.images());
-    table.baseline("raw pixels", judge.pixels());
+    table.baseline("raw pixels", judge.pixels()?);
     table.chance(judge.classes());
     for (number, method) in methods.iter().enumerate() {
         eprintln!("\n{method}, {} of {}", number + 1, methods.len());
@@ -67,6 +70,7 @@ fn trained(args: &CompareArgs, method: &str, run: &RunDir) -> anyhow::Result<Sum
     let status = Command::new(program)
         .args(arguments(args, method, run)?)
         .stdout(std::process::Stdio::null())
+        .env(ENDS_WITH_PARENT, "1")
         .status()
         .context("cannot start a run")?;
     match Summary::read(run).filter(|summary| status.success() && summary.finished) {

@@ -7,12 +7,12 @@ mod parquet_table;
 use crate::args::EmbedArgs;
 use crate::data;
 use crate::eval::encode;
+use crate::output::{Output, extension};
 use crate::session::{Machine, load_encoder};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use moco::eval::Features;
 use moco_data::Dataset;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A way to write the table.
@@ -26,6 +26,10 @@ enum Format {
 /// Encodes the images and writes one row for each.
 pub fn run(args: &EmbedArgs) -> anyhow::Result<()> {
     let format = format_of(&args.out)?;
+    let files = files(&args.out, format)
+        .into_iter()
+        .map(|(path, write)| Ok((Output::at(&path)?.spares(&args.data)?, path, write)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let machine = Machine::open(&args.machine)?;
     let (mut encoder, config) = load_encoder(&args.run, &machine.device)?;
     let feature = args.feature.into();
@@ -34,8 +38,8 @@ pub fn run(args: &EmbedArgs) -> anyhow::Result<()> {
     let threads = machine.options.threads;
     let features = encode(&mut encoder, &images, feature, threads, "images")?;
     let table = Table { features: &features, images: &images };
-    for (path, write) in files(&args.out, format) {
-        write_file(&path, |file| write(&table, file))?;
+    for (output, path, write) in files {
+        output.write(|file| write(&table, file))?;
         println!("wrote {}", path.display());
     }
     println!("{} images, {} values each", features.len(), features.dim);
@@ -43,10 +47,10 @@ pub fn run(args: &EmbedArgs) -> anyhow::Result<()> {
 }
 
 fn format_of(path: &Path) -> anyhow::Result<Format> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("npy") => Ok(Format::Npy),
-        Some("csv") => Ok(Format::Csv),
-        Some("parquet") => Ok(Format::Parquet),
+    match extension(path).as_str() {
+        "npy" => Ok(Format::Npy),
+        "csv" => Ok(Format::Csv),
+        "parquet" => Ok(Format::Parquet),
         _ => bail!(
             "cannot tell the format of {}: let --out end in .npy, .csv or .parquet",
             path.display()
@@ -72,25 +76,6 @@ fn files(out: &Path, format: Format) -> Vec<(PathBuf, Writer)> {
     }
 }
 
-/// The file appears under its name when it is whole.
-fn write_file(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let written = || -> anyhow::Result<()> {
-        let mut file = BufWriter::new(File::create(&partial)?);
-        write(&mut file)?;
-        file.flush()?;
-        Ok(fs::rename(&partial, path)?)
-    };
-    written().with_context(|| format!("cannot write {}", path.display())).inspect_err(|_| {
-        // What is left of a failed attempt is of no use; that it stays is no further error.
-        let _ = fs::remove_file(&partial);
-    })
-}
-
 /// The rows to write: path, class if there are classes, feature vector.
 struct Table<'a> {
     features: &'a Features,
@@ -102,12 +87,12 @@ impl Table<'_> {
         self.features.indices.iter().map(|&index| self.images.name(index))
     }
 
-    /// The class of each row, unless the images have none.
+    /// The class of each row, nothing for an image that has none, unless no image has one.
     fn classes(&self) -> Option<Vec<&str>> {
         let names = self.images.class_names();
-        let labels = &self.features.labels;
-        (labels.len() == self.features.len() && !names.is_empty())
-            .then(|| labels.iter().map(|&label| names[label as usize].as_str()).collect())
+        let class =
+            |&i: &usize| self.images.label(i).map_or("", |label| names[label as usize].as_str());
+        (!names.is_empty()).then(|| self.features.indices.iter().map(class).collect())
     }
 
     fn rows(&self) -> std::slice::ChunksExact<'_, f32> {

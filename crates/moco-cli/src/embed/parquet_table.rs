@@ -1,7 +1,9 @@
 //! Parquet: `path`, `class` if there are classes, and `embedding`, a list of f32.
 
 use super::{Table, WriteSend};
+use anyhow::anyhow;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, FloatType};
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
@@ -12,6 +14,15 @@ const GROUP: usize = 16_384;
 
 /// Writes the whole table.
 pub fn write(table: &Table, file: &mut dyn WriteSend) -> anyhow::Result<()> {
+    write_groups(table, file).map_err(|error| match error.downcast() {
+        // The system's reason without the library's word for where it comes from.
+        Ok(ParquetError::External(reason)) => anyhow!(reason),
+        Ok(other) => other.into(),
+        Err(other) => other,
+    })
+}
+
+fn write_groups(table: &Table, file: &mut dyn WriteSend) -> anyhow::Result<()> {
     let classes = table.classes();
     let class = if classes.is_some() { "required binary class (UTF8);" } else { "" };
     let schema = format!(

@@ -24,7 +24,8 @@ pub fn probe_view(encoder: &FrozenEncoder) -> anyhow::Result<moco_data::View> {
             (format!("{height}x{width}"), rest)
         }
     };
-    format!("crop({size}, 0.08..1) flip {}", rest.trim())
+    let range = encoder.view.range().map_or_else(String::new, |range| format!("{range} "));
+    format!("{range}crop({size}, 0.08..1) flip {}", rest.trim())
         .parse()
         .context("cannot derive the probe's augmentation from data.eval_view")
 }
@@ -44,8 +45,8 @@ impl Bench {
     pub fn open(args: &LabelledArgs) -> anyhow::Result<Bench> {
         let machine = Machine::open(&args.machine)?;
         let (encoder, config) = load_encoder(&args.run, &machine.device)?;
-        let train_images = Arc::new(labelled(&args.train)?);
-        let test_images = labelled(&args.test)?;
+        let train_images = Arc::new(labelled(&args.train)?.with_content_hashes());
+        let test_images = labelled(&args.test)?.with_content_hashes();
         let classes = match_classes(&train_images, &test_images, &args.test)?;
         Ok(Bench { encoder, config, machine, train_images, test_images, classes })
     }
@@ -65,15 +66,38 @@ impl Bench {
         }
         Ok(features)
     }
+
+    /// Says on stderr if test images are training images too. It is told by hashes of the bytes that
+    /// were read for the evaluation, so it comes after it, and reads nothing again.
+    pub fn warn_of_shared_images(&self) {
+        let shared = self.test_images.shared_with(&self.train_images);
+        let Some(&first) = shared.first() else { return };
+        let (count, total) = (shared.len(), self.test_images.len());
+        let are = if count == 1 { "is" } else { "are" };
+        eprintln!(
+            "warning: {count} of {total} test images {are} also in the training images (equal \
+             bytes), such as `{}`: the accuracy is too high",
+            self.test_images.name(first)
+        );
+    }
 }
 
-/// Opens images that have classes.
+/// Opens images that have classes, without those that have none.
 pub fn labelled(path: &Path) -> anyhow::Result<Dataset> {
     let dataset = data::open(path)?;
     if dataset.class_names().is_empty() {
         bail!("{} has no labels: put each class's images into a folder of its own", path.display());
     }
-    Ok(dataset)
+    let all = dataset.len();
+    let labelled = dataset.only_labelled();
+    if labelled.len() < all {
+        let without = all - labelled.len();
+        eprintln!(
+            "note: left out {without} of the {all} images of {}, which have no label",
+            path.display()
+        );
+    }
+    Ok(labelled)
 }
 
 fn match_classes(train: &Dataset, test: &Dataset, test_path: &Path) -> anyhow::Result<Vec<u32>> {
@@ -101,7 +125,7 @@ pub fn encode(
     let mut stage = Stage::new(stage_name);
     let features = eval::features(encoder, images, feature, threads, &mut |done, total| {
         stage.advance(stage_name, done, total);
-    });
+    })?;
     drop(stage);
     if let Some(first) = features.bad.first() {
         let (bad, total) = (features.bad.len(), images.len());

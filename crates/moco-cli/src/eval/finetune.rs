@@ -43,6 +43,7 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<()> {
     )
     .map_err(RunFailed::from)?;
     drop(stage);
+    bench.warn_of_shared_images();
     print(protocol, accuracy, args.labelled.json);
     Ok(())
 }
@@ -96,6 +97,11 @@ fn settings(
 /// A view that was asked for, if it makes the images that the network is tested on.
 fn fitting(asked: &View, tested: &View) -> anyhow::Result<View> {
     let rows = |view: &View| (view.size(), view.count());
+    ensure!(
+        asked.range() == tested.range(),
+        "--view `{asked}`: reads the values of files otherwise than the run's data.eval_view \
+         `{tested}`, so begin it with the same range, or none"
+    );
     ensure!(
         rows(asked) == rows(tested),
         "--view `{asked}`: makes images of another size or number than the run's data.eval_view \

@@ -24,6 +24,7 @@ pub fn run(args: &KnnArgs) -> anyhow::Result<()> {
         "train_images": train.len(),
         "test_images": test.len(),
     });
+    bench.warn_of_shared_images();
     print(protocol, accuracy, args.labelled.json);
     Ok(())
 }

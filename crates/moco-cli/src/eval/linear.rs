@@ -18,6 +18,7 @@ pub fn run(args: &LinearArgs) -> anyhow::Result<()> {
         Solver::Logistic => logistic(&mut bench, feature.unwrap_or(FeatureKind::Backbone))?,
         Solver::Sgd => sgd(&mut bench, feature, &args.sgd)?,
     };
+    bench.warn_of_shared_images();
     print(protocol, accuracy, args.labelled.json);
     Ok(())
 }

@@ -4,14 +4,18 @@ use crate::{images, moco_line};
 use std::fs;
 use std::path::Path;
 
-/// Runs `line`, with `{}` for `path`, and expects one line of complaint with all of `parts`.
+/// Runs `line`, with `{}` for `path`, and expects one line of complaint with all of `parts`, after
+/// those that say what data sets were opened.
 #[track_caller]
 fn refused(line: &str, path: &Path, parts: &[&str]) {
     let outcome = moco_line(line, path);
-    let message = &outcome.stderr;
-    assert_eq!(outcome.code, Some(1), "{message}");
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     assert_eq!(outcome.stdout, "");
-    assert!(message.starts_with("error: ") && message.trim_end().lines().count() == 1, "{message}");
+    let lines = outcome.stderr.lines();
+    let (errors, others): (Vec<&str>, Vec<&str>) = lines.partition(|l| l.starts_with("error: "));
+    let opened = |line: &&str| line.contains(" images, ");
+    assert!(others.iter().all(opened) && errors.len() == 1, "{}", outcome.stderr);
+    let message = errors[0];
     for part in parts {
         assert!(message.contains(part), "no `{part}` in: {message}");
     }
@@ -25,7 +29,7 @@ fn no_images() {
     refused("check --data {}/nowhere", path, &["nowhere", "does not exist"]);
     refused("check --data {}", path, &["holds no files"]);
     fs::write(path.join("notes.txt"), "no image").unwrap();
-    refused("check --data {}", path, &["no image", ".jpg"]);
+    refused("check --data {}", path, &["no image", "1 text", "JPEG"]);
     refused("check --data {}/notes.txt", path, &["neither a folder nor a .tar"]);
 }
 
@@ -58,7 +62,8 @@ fn out_folders_that_cannot_take_a_run() {
     fs::write(out.join("thesis.tex"), "").unwrap();
     let line = "pretrain --data {}/images --out {}/out";
     refused(line, place.path(), &["not empty", "empty folder"]);
-    fs::write(out.join("config.toml"), "").unwrap();
+    fs::create_dir(out.join("checkpoints")).unwrap();
+    fs::write(out.join("checkpoints/step-00000001.safetensors"), "").unwrap();
     refused(line, place.path(), &["already holds a run", "--resume"]);
     refused("pretrain --data {} --out {}/000.png/run", &folder, &["cannot write", "--out"]);
     refused("pretrain --data {}/images --out /proc/run", place.path(), &["cannot write", "--out"]);

@@ -1,11 +1,23 @@
 //! The command line as a process: exit codes, messages, files.
 
+// What was left out and what was measured is said to whoever runs them.
+#![allow(clippy::print_stdout)]
+
 mod bad_input;
 mod bench;
 mod doctor;
+mod going_on;
 mod help;
+mod limits;
+mod locks;
+mod long;
+mod outputs;
 mod pipe;
+mod repeat;
 mod runs;
+mod signals;
+mod sources;
+mod training;
 mod views;
 
 use moco_data::{Image, save_png};

@@ -10,6 +10,7 @@
 //!
 //! | operation | what it does | equal to the reference |
 //! |---|---|---|
+//! | `range(a..b)`, `range(percentile a..b)` | [`ValueRange`](crate::ValueRange) of decoding | numpy, exactly |
 //! | `crop(S, a..b)` | [`RandomResizedCrop`] | torchvision, within 1 level |
 //! | `cut(S)` | random window without resampling ([`draw_window`], [`cut`]) | torchvision, exactly |
 //! | `resize(S)` | [`Resize`] of the shorter side | torchvision, within 1 level |
@@ -35,6 +36,11 @@
 //! applied in the order written, each on 8-bit pixels with Pillow's own rounding, as torchvision
 //! does on Pillow images. `lab` and `ycbcr` stand at the end, before `normalize`, and `erase` stands
 //! behind it, for it replaces normalised samples.
+//!
+//! `range` stands at the front. It says which values of a file of more than 8 bits a sample become
+//! black and white before anything is cut to 8 bits: `range(0..4095)` for 12 bits in 16-bit PNG,
+//! `range(-1000..400)` for Hounsfield units, `range(percentile 1..99)` by each image's own values.
+//! Files of 8 bits stay as they are. All views of a loader have the same range.
 //!
 //! MAE fine-tunes with `crop(224, 0.08..1, bicubic) flip randaugment(9, 0.5) normalize(imagenet)
 //! erase(p=0.25)`. What `randaugment` moves in from outside the image has the mean colour that

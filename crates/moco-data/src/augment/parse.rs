@@ -71,6 +71,15 @@ pub enum ParseViewError {
         /// Where it starts.
         column: usize,
     },
+    /// `range` behind another operation.
+    #[error(
+        "`range` at column {column} must be the first operation, for it says how files become 8 \
+         bits; move it to the front"
+    )]
+    RangeNotFirst {
+        /// Where it starts.
+        column: usize,
+    },
     /// `erase` before the end.
     #[error("`erase` at column {column} must be the last operation; move it to the end")]
     EraseNotLast {
@@ -230,12 +239,12 @@ impl<'a> Call<'a> {
     }
 
     fn wrong(&self, word: Word, expected: &'static str) -> ParseViewError {
-        let (found, column) = (word.text.into(), word.column);
+        let (found, column) = (shown(word.text), word.column);
         ParseViewError::Argument { found, column, expected, usage: self.usage }
     }
 
     fn excess(&self, word: Word) -> ParseViewError {
-        let (found, column) = (word.text.into(), word.column);
+        let (found, column) = (shown(word.text), word.column);
         ParseViewError::Excess { found, column, usage: self.usage }
     }
 
@@ -311,6 +320,15 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// A word as a message shows it: its beginning, if it is long.
+fn shown(word: &str) -> String {
+    const SHOWN: usize = 80;
+    match word.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{} ...", &word[..end]),
+        None => word.into(),
+    }
+}
+
 fn unknown(name: Word) -> ParseViewError {
     let nearest = USAGE
         .iter()
@@ -318,5 +336,5 @@ fn unknown(name: Word) -> ParseViewError {
         .min()
         .filter(|(distance, known)| *distance <= known.len().div_ceil(3))
         .map(|(_, known)| known);
-    ParseViewError::Unknown { name: name.text.into(), column: name.column, nearest }
+    ParseViewError::Unknown { name: shown(name.text), column: name.column, nearest }
 }

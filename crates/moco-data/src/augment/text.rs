@@ -9,10 +9,12 @@ use super::parse::{Call, ParseViewError};
 use super::randaugment::{MAX_MAGNITUDE, RandAugment};
 use super::resize::{Filter, Resize};
 use super::window::Patches;
+use crate::decode::ValueRange;
 use std::fmt;
 
 /// Every operation's name and form; what stands in brackets may be left out.
-pub(super) const USAGE: [(&str, &str); 16] = [
+pub(super) const USAGE: [(&str, &str); 17] = [
+    ("range", "range(a..b) in the values of the file, or range(percentile a..b)"),
     ("crop", "crop(S or HxW, [a..b], [bicubic], [aspect=3/4..4/3])"),
     ("cut", "cut(S or HxW)"),
     ("flip", "flip([p=0.5])"),
@@ -81,6 +83,27 @@ impl Patches {
     }
 }
 
+impl ValueRange {
+    /// Reads the operation from a view's text.
+    pub(super) fn read(mut call: Call) -> Result<ValueRange, ParseViewError> {
+        const EXPECTED: &str = "a range of values such as 0..4095, or the word percentile";
+        let value_range = |text: &str| range(text, -MAX_VALUE, MAX_VALUE).filter(|[a, b]| a < b);
+        let percentiles = |text: &str| range(text, 0.0, 100.0).filter(|[a, b]| a < b);
+        let first = call.need(EXPECTED, |text| match text {
+            "percentile" => Some(None),
+            _ => value_range(text).map(Some),
+        })?;
+        let found = match first {
+            Some(bounds) => ValueRange::Values(bounds),
+            None => ValueRange::Percentiles(
+                call.need("a range of percentiles such as 1..99", percentiles)?,
+            ),
+        };
+        call.finish()?;
+        Ok(found)
+    }
+}
+
 impl RandomErasing {
     /// Reads the operation from a view's text.
     pub(super) fn read(mut call: Call) -> Result<RandomErasing, ParseViewError> {
@@ -89,6 +112,9 @@ impl RandomErasing {
         Ok(RandomErasing { p })
     }
 }
+
+/// The largest value that a file can hold.
+const MAX_VALUE: f64 = f32::MAX as f64;
 
 fn probability(call: &mut Call) -> Result<Option<f64>, ParseViewError> {
     let p = call.option("p", "a probability in 0..1", |text| number(text, 0.0, 1.0))?;

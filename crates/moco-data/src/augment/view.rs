@@ -7,12 +7,14 @@ use super::normalize::{self, Normalize};
 use super::op::{Op, Tools};
 use super::space::ColorSpace;
 use super::window::{Patches, cut};
+use crate::decode::ValueRange;
 use crate::image::Image;
 use crate::random::{Random, ViewKey};
 
 /// One augmentation pipeline. Parsed from text; its `Display` is that text in canonical form.
 #[derive(Clone, PartialEq)]
 pub struct View {
+    range: Option<ValueRange>,
     ops: Vec<Op>,
     patches: Option<PatchStage>,
     space: ColorSpace,
@@ -64,6 +66,12 @@ impl View {
     /// What the channels of the result are.
     pub fn space(&self) -> ColorSpace {
         self.space
+    }
+
+    /// The values of a file of more than 8 bits a sample that the view wants to be black and white.
+    /// It is an affair of decoding: whoever decodes for a view asks for it.
+    pub fn range(&self) -> Option<ValueRange> {
+        self.range
     }
 
     /// How the result is normalised.

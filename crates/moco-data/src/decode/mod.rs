@@ -1,24 +1,34 @@
 //! Bytes of a file to RGB8, as Pillow's `Image.open(...).convert("RGB")` has it.
 //!
 //! The format is told from the bytes, not from the name. Grey is replicated, alpha is dropped, of
-//! 16-bit samples the high byte is kept (Pillow does so for colour, but clips grey at 255, which
-//! whitens the image). Of an animation, the first frame counts; TIFF with a palette is not
-//! read. No bytes panic: a decoder's panic
-//! is a damaged image.
+//! an animation the first frame counts. What has more than 8 bits a sample becomes 8 bits as
+//! [`Samples`] says: by the range that the options name, else the high byte of 16 bits is kept
+//! (Pillow does so for colour, but clips grey at 255, which whitens the image). No bytes panic: a
+//! decoder's panic is a damaged image.
 
+mod format;
+mod gif;
 mod jpeg;
-mod reader;
+mod other;
+mod png;
+mod pnm;
+mod range;
+mod samples;
+mod tiff;
 
+use crate::caught::caught;
 use crate::error::ImageError;
 use crate::image::Image;
-use image::error::ImageError as CodecError;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
-use std::io::Cursor;
-use std::panic;
+use image::{DynamicImage, RgbImage};
+
+pub(crate) use format::Format;
+pub use range::ValueRange;
+pub(crate) use samples::Depth;
+use samples::Samples;
 
 /// How files are decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DecodeOptions {
     /// Whether a photo is turned upright as its EXIF data says. Phones store photos as their
     /// sensor lies and leave it to the viewer to turn them, so that without this, part of such a
@@ -28,21 +38,24 @@ pub struct DecodeOptions {
     /// Largest number of pixels that is decoded. A larger image is an error before memory is taken
     /// for it: a file of some hundred bytes can claim gigabytes of pixels.
     pub max_pixels: u64,
+    /// The values that become black and white in an image of more than 8 bits a sample; none for
+    /// the whole range of their type.
+    pub range: Option<ValueRange>,
 }
 
 impl Default for DecodeOptions {
     /// Upright, and Pillow's limit, above which it refuses an image as a decompression bomb.
     fn default() -> DecodeOptions {
-        DecodeOptions { orient: true, max_pixels: 178_956_970 }
+        DecodeOptions { orient: true, max_pixels: 178_956_970, range: None }
     }
 }
 
 impl DecodeOptions {
     fn check_size(&self, format: &'static str, width: u64, height: u64) -> Result<(), ImageError> {
         if width == 0 || height == 0 {
-            return Err(ImageError::Damaged { format, reason: "it has no pixels".into() });
+            return Err(damaged(format, "it has no pixels"));
         }
-        if width * height <= self.max_pixels {
+        if width.saturating_mul(height) <= self.max_pixels {
             return Ok(());
         }
         let side = |side: u64| u32::try_from(side).unwrap_or(u32::MAX);
@@ -56,61 +69,85 @@ impl DecodeOptions {
     }
 }
 
+/// An image as its file holds it, not yet turned upright.
+struct Decoded {
+    pixels: Pixels,
+    orientation: Orientation,
+}
+
+/// Pixels of 8 bits a sample, or more.
+enum Pixels {
+    Rgb8(Image),
+    Deep(Samples),
+}
+
+impl Decoded {
+    /// Pixels that lie as they are meant to be seen.
+    fn upright(pixels: Pixels) -> Decoded {
+        Decoded { pixels, orientation: Orientation::NoTransforms }
+    }
+}
+
 /// Decodes a whole file.
 pub(crate) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Image, ImageError> {
+    decode_file(bytes, options).map(|decoded| finish(decoded, options))
+}
+
+/// As [`decode`], and what values there are of more than 8 bits.
+pub(crate) fn decode_with_depth(
+    bytes: &[u8],
+    options: &DecodeOptions,
+) -> Result<(Image, Option<Depth>), ImageError> {
+    let decoded = decode_file(bytes, options)?;
+    let depth = match &decoded.pixels {
+        Pixels::Rgb8(_) => None,
+        Pixels::Deep(samples) => Some(samples.depth()),
+    };
+    Ok((finish(decoded, options), depth))
+}
+
+fn decode_file(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty);
     }
-    let format = image::guess_format(bytes).map_err(|_| ImageError::UnknownFormat)?;
-    let name = format_name(format).ok_or(ImageError::UnknownFormat)?;
+    let format = Format::of(bytes).ok_or(ImageError::UnknownFormat)?;
     let decode = || match format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, options),
-        _ => decode_as(bytes, format, name, options),
+        Format::Jpeg => jpeg::decode(bytes, options),
+        Format::Png => png::decode(bytes, options),
+        Format::Gif => gif::decode(bytes, options),
+        Format::Tiff => tiff::decode(bytes, options),
+        Format::Pnm => pnm::decode(bytes, options),
+        Format::WebP | Format::Bmp => other::decode(bytes, format, options),
+        Format::Unread { name, mend } => Err(unsupported(format!("{name} image"), mend)),
     };
-    panic::catch_unwind(decode).unwrap_or_else(|_| Err(damaged(name, "the decoder gave up")))
+    let gave_up = |_| Err(damaged(format.name(), "it cannot be made sense of"));
+    caught(decode).unwrap_or_else(gave_up)
 }
 
-fn format_name(format: ImageFormat) -> Option<&'static str> {
-    match format {
-        ImageFormat::Jpeg => Some("JPEG"),
-        ImageFormat::Png => Some("PNG"),
-        ImageFormat::WebP => Some("WebP"),
-        ImageFormat::Bmp => Some("BMP"),
-        ImageFormat::Gif => Some("GIF"),
-        ImageFormat::Tiff => Some("TIFF"),
-        _ => None,
-    }
+/// Pixels of 8 bits, upright.
+fn finish(decoded: Decoded, options: &DecodeOptions) -> Image {
+    let image = match decoded.pixels {
+        Pixels::Rgb8(image) => image,
+        Pixels::Deep(samples) => samples.to_image(options.range),
+    };
+    if options.orient { oriented(image, decoded.orientation) } else { image }
 }
 
-fn damaged(format: &'static str, reason: impl ToString) -> ImageError {
-    ImageError::Damaged { format, reason: reason.to_string() }
+/// An error of this format, in words of our own: a library's would name what no user knows.
+fn damaged(format: &'static str, reason: &str) -> ImageError {
+    ImageError::Damaged { format, reason: reason.into() }
 }
 
-fn decode_as(
-    bytes: &[u8],
-    format: ImageFormat,
-    name: &'static str,
-    options: &DecodeOptions,
-) -> Result<Image, ImageError> {
-    let explain = |error: CodecError| match error {
-        CodecError::IoError(_) => ImageError::Truncated,
-        other => damaged(name, other),
-    };
-    let mut decoder =
-        ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(explain)?;
-    let (width, height) = decoder.dimensions();
-    options.check_size(name, width.into(), height.into())?;
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(options.max_bytes());
-    decoder.set_limits(limits).map_err(explain)?;
-    // A note that cannot be read turns nothing.
-    let orientation = match options.orient {
-        true => decoder.orientation().unwrap_or(Orientation::NoTransforms),
-        false => Orientation::NoTransforms,
-    };
-    let image = DynamicImage::from_decoder(decoder).map(to_rgb8).map_err(explain)?;
-    Ok(oriented(image, orientation))
+/// What is wrong with data that a decoder cannot make sense of.
+const BAD_HEADER: &str = "its header does not follow the format";
+const BAD_DATA: &str = "its compressed data does not follow the format";
+
+fn unsupported(what: impl Into<String>, mend: impl Into<String>) -> ImageError {
+    ImageError::Unsupported { what: what.into(), mend: mend.into() }
 }
+
+/// The mend for a rare kind of a format that is read otherwise.
+const CONVERT: &str = "convert it to PNG, e.g. with ImageMagick's `magick FILE out.png`";
 
 /// The image turned and mirrored upright.
 fn oriented(image: Image, orientation: Orientation) -> Image {
@@ -121,27 +158,22 @@ fn oriented(image: Image, orientation: Orientation) -> Image {
     let buffer = RgbImage::from_raw(width, height, image.pixels).expect("pixels of that size");
     let mut turned = DynamicImage::ImageRgb8(buffer);
     turned.apply_orientation(orientation);
-    to_rgb8(turned)
+    let (width, height) = (turned.width() as usize, turned.height() as usize);
+    Image { width, height, pixels: turned.into_rgb8().into_raw() }
 }
 
-/// Pillow's conversions to RGB.
-fn to_rgb8(decoded: DynamicImage) -> Image {
-    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
-    let high = |sample: u16| (sample >> 8) as u8;
-    let pixels = match decoded {
-        DynamicImage::ImageRgb8(image) => image.into_raw(),
-        DynamicImage::ImageLuma8(image) => image.iter().flat_map(|&l| [l; 3]).collect(),
-        DynamicImage::ImageLumaA8(image) => image.pixels().flat_map(|p| [p[0]; 3]).collect(),
-        DynamicImage::ImageRgba8(image) => {
-            image.pixels().flat_map(|p| [p[0], p[1], p[2]]).collect()
-        }
-        DynamicImage::ImageLuma16(image) => image.iter().flat_map(|&l| [high(l); 3]).collect(),
-        DynamicImage::ImageLumaA16(image) => image.pixels().flat_map(|p| [high(p[0]); 3]).collect(),
-        DynamicImage::ImageRgb16(image) => image.iter().map(|&s| high(s)).collect(),
-        DynamicImage::ImageRgba16(image) => {
-            image.pixels().flat_map(|p| [high(p[0]), high(p[1]), high(p[2])]).collect()
-        }
-        other => other.into_rgb8().into_raw(),
+/// A pixel of CMYK, in which 0 is no ink, as Pillow makes it RGB.
+fn cmyk_to_rgb([c, m, y, k]: [u8; 4]) -> [u8; 3] {
+    let light = 255 - u32::from(k);
+    // Pillow's product of two shares of 255, rounded.
+    let product = |ink: u8| {
+        let product = u32::from(ink) * light + 128;
+        ((product >> 8) + product) >> 8
     };
-    Image { width, height, pixels }
+    [c, m, y].map(|ink| (light - product(ink)) as u8)
+}
+
+/// How an EXIF block says that the image lies. A note that cannot be read turns nothing.
+fn orientation_of(exif: &[u8]) -> Orientation {
+    Orientation::from_exif_chunk(exif).unwrap_or(Orientation::NoTransforms)
 }

@@ -69,7 +69,11 @@ impl Page<'_> {
             format!("{} to {}, median {}", range.min, range.max, range.median)
         };
         let formats = report.formats.iter().map(|(format, count)| format!("{count} {format}"));
+        let source = &report.holdings;
         let rows = [
+            ("Source", source.chosen.clone()),
+            ("Passed over", source.counts()),
+            ("Notes", source.notes.join("; ")),
             ("Images", format!("{}, of which {} readable", report.images, report.readable)),
             ("Size", format!("{:.1} MB", report.bytes as f64 / 1e6)),
             ("Formats", formats.collect::<Vec<_>>().join(", ")),
@@ -79,7 +83,7 @@ impl Page<'_> {
             ("Standard deviation", three(report.std)),
         ];
         self.out.write_str("<table>")?;
-        for (name, value) in rows {
+        for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
             write!(self.out, "<tr><th>{name}<td>{}", escape(&value))?;
         }
         self.out.write_str("</table>\n<h2>Shorter side, in pixels</h2>\n<table>")?;

@@ -112,6 +112,7 @@ impl<'a> Patient<'a> {
         Patient {
             dataset,
             report: Report {
+                holdings: dataset.holdings().clone(),
                 images: dataset.len(),
                 skipped: dataset.skipped().iter().map(left).collect(),
                 classes: classes(dataset),
@@ -184,7 +185,9 @@ impl<'a> Patient<'a> {
 
     fn groups(&self, groups: &[Vec<usize>], listed: usize) -> Groups {
         let mixed = |group: &&Vec<usize>| {
-            group.iter().any(|&i| self.dataset.label(i) != self.dataset.label(group[0]))
+            let mut labels = group.iter().filter_map(|&i| self.dataset.label(i));
+            let first = labels.next();
+            labels.any(|label| Some(label) != first)
         };
         let member = |&index: &usize| Member { index, name: self.dataset.name(index).to_string() };
         Groups {

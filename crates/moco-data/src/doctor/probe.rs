@@ -3,11 +3,10 @@
 use super::phash::Hasher;
 use super::report::Kind;
 use super::{DoctorConfig, stats::Moments};
-use crate::decode::{self, DecodeOptions};
+use crate::decode::{self, DecodeOptions, Depth, Format};
 use crate::error::ImageError;
 use crate::image::Image;
-use crate::source::{Dataset, Raw};
-use image::ImageFormat;
+use crate::source::{Dataset, Raw, is_encoded};
 use md5::{Digest, Md5};
 use std::borrow::Cow;
 
@@ -49,7 +48,7 @@ impl<'a> Prober<'a> {
             findings: Vec::new(),
         };
         let name = self.dataset.name(index);
-        if name.contains(|c: char| c == char::REPLACEMENT_CHARACTER || c.is_control()) {
+        if name.contains(|c: char| c.is_control()) || is_encoded(name) {
             let detail = format!("shown as {name:?}");
             probe.findings.push((Kind::OddName, detail));
         }
@@ -68,11 +67,14 @@ impl<'a> Prober<'a> {
                 if !bytes.is_empty() {
                     probe.content = Some(Md5::digest(&bytes).into());
                 }
-                if let Ok(format) = image::guess_format(&bytes) {
-                    probe.format = format_name(format);
+                if let Some(format) = Format::of(&bytes) {
+                    probe.format = format.name();
                     probe.findings.extend(wrong_extension(dataset.name(index), format));
                 }
-                (Cow::Owned(decode::decode(&bytes, &DecodeOptions::default())?), None)
+                let options = DecodeOptions::default();
+                let (image, depth) = decode::decode_with_depth(&bytes, &options)?;
+                probe.findings.extend(depth.and_then(|depth| narrow(&depth)));
+                (Cow::Owned(image), None)
             }
             Raw::Image(image) => {
                 probe.bytes = image.pixels.len() as u64;
@@ -107,27 +109,21 @@ fn kind_of(error: &ImageError) -> Kind {
         ImageError::Empty => Kind::Empty,
         ImageError::UnknownFormat => Kind::NotAnImage,
         ImageError::Truncated => Kind::Truncated,
+        ImageError::Unsupported { .. } => Kind::Unsupported,
         ImageError::TooLarge { .. } => Kind::Oversized,
-        ImageError::Read(_) => Kind::Unreadable,
+        ImageError::Read(_) | ImageError::Unreachable { .. } => Kind::Unreadable,
         _ => Kind::Damaged,
     }
 }
 
-fn format_name(format: ImageFormat) -> &'static str {
-    match format {
-        ImageFormat::Jpeg => "JPEG",
-        ImageFormat::Png => "PNG",
-        ImageFormat::WebP => "WebP",
-        ImageFormat::Bmp => "BMP",
-        ImageFormat::Gif => "GIF",
-        ImageFormat::Tiff => "TIFF",
-        _ => "other",
-    }
+/// Values that take up little of the range of their type.
+fn narrow(depth: &Depth) -> Option<(Kind, String)> {
+    depth.advice().map(|advice| (Kind::NarrowRange, advice))
 }
 
 /// A name without an extension says nothing, as in Parquet without paths.
-fn wrong_extension(name: &str, format: ImageFormat) -> Option<(Kind, String)> {
+fn wrong_extension(name: &str, format: Format) -> Option<(Kind, String)> {
     let (_, extension) = name.rsplit('/').next()?.rsplit_once('.')?;
-    let named = ImageFormat::from_extension(extension)?;
-    (named != format).then(|| (Kind::WrongExtension, format!("is {}", format_name(format))))
+    let named = Format::name_of_extension(extension)?;
+    (named != format.name()).then(|| (Kind::WrongExtension, format!("is {}", format.name())))
 }

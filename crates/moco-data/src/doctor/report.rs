@@ -1,11 +1,15 @@
 //! What an examination found, as data.
 
+use crate::source::Holdings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What an examination found. Names are those of the data set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// What the source was taken to be, and what in it was passed over.
+    #[serde(default)]
+    pub holdings: Holdings,
     /// Images listed.
     pub images: usize,
     /// Images that can be decoded.
@@ -51,6 +55,8 @@ pub enum Kind {
     Truncated,
     /// The bytes do not follow their format.
     Damaged,
+    /// A format, or a kind of one, that is not read.
+    Unsupported,
     /// The bytes are no image.
     NotAnImage,
     /// More pixels than are decoded.
@@ -61,24 +67,29 @@ pub enum Kind {
     Tiny,
     /// Red, green and blue are equal everywhere.
     Greyscale,
+    /// Values of more than 8 bits that take up little of the range of their type, so that 8 bits
+    /// keep few levels of them.
+    NarrowRange,
     /// The name ends as that of another format.
     WrongExtension,
-    /// The name is not UTF-8 or holds control characters.
+    /// The name is not UTF-8, and so percent-encoded here, or holds control characters.
     OddName,
 }
 
 impl Kind {
     /// All kinds, in the order of a report.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Unreadable,
         Kind::Empty,
         Kind::Truncated,
         Kind::Damaged,
+        Kind::Unsupported,
         Kind::NotAnImage,
         Kind::Oversized,
         Kind::Huge,
         Kind::Tiny,
         Kind::Greyscale,
+        Kind::NarrowRange,
         Kind::WrongExtension,
         Kind::OddName,
     ];
@@ -90,11 +101,13 @@ impl Kind {
             Kind::Empty => "empty files",
             Kind::Truncated => "cut off",
             Kind::Damaged => "damaged",
+            Kind::Unsupported => "not supported",
             Kind::NotAnImage => "not an image",
             Kind::Oversized => "too large to decode",
             Kind::Huge => "very large",
             Kind::Tiny => "tiny",
             Kind::Greyscale => "greyscale",
+            Kind::NarrowRange => "values beyond 8 bits",
             Kind::WrongExtension => "named as another format",
             Kind::OddName => "odd names",
         }

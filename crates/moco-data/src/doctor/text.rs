@@ -1,6 +1,7 @@
 //! A report as a table for a terminal.
 
 use super::report::{Bin, Groups, Kind, Report};
+use crate::source::counted;
 use std::fmt::Write;
 
 /// Findings of each kind that are named.
@@ -20,6 +21,14 @@ impl Report {
 
     fn write_facts(&self, out: &mut String) -> std::fmt::Result {
         let three = |values: [f64; 3]| values.map(|value| format!("{value:.4}")).join(", ");
+        let source = &self.holdings;
+        row(out, "source", &one_line(&source.chosen))?;
+        if !source.passed_over.is_empty() {
+            row(out, "passed over", &one_line(&source.counts()))?;
+        }
+        for note in &source.notes {
+            row(out, "note", &one_line(note))?;
+        }
         row(out, "images", &format!("{} ({} readable)", self.images, self.readable))?;
         row(out, "size on disk", &format!("{:.1} MB", self.bytes as f64 / 1e6))?;
         let formats = self.formats.iter().map(|(format, count)| format!("{count} {format}"));
@@ -56,8 +65,14 @@ impl Report {
     fn write_findings(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out)?;
         let (twins, alike) = (&self.duplicates, &self.near_duplicates);
-        if self.counts.is_empty() && twins.groups + alike.groups + self.skipped.len() == 0 {
+        let unread = self.holdings.unread();
+        let left_out = self.skipped.len() + unread.len();
+        if self.counts.is_empty() && twins.groups + alike.groups + left_out == 0 {
             return writeln!(out, "nothing to complain about");
+        }
+        for kind in unread {
+            let count = self.holdings.passed_over.get(kind).copied().unwrap_or_default();
+            row(out, "not read", &counted(count, kind))?;
         }
         for kind in Kind::ALL.into_iter().filter(|&kind| self.count(kind) > 0) {
             row(out, kind.title(), &self.count(kind).to_string())?;

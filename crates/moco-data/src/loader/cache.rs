@@ -1,5 +1,6 @@
 //! Decoded images kept in memory, so that small ones are decoded once and not in every epoch.
 
+use crate::decode::ValueRange;
 use crate::error::ImageError;
 use crate::image::Image;
 use crate::source::Dataset;
@@ -23,16 +24,17 @@ impl Cache {
         }
     }
 
-    /// Image `i` of the data set, from memory if it is there.
+    /// Image `i` of the data set, from memory if it is there; the range is the same in every call.
     pub(super) fn fetch<'a>(
         &'a self,
         dataset: &'a Dataset,
         i: usize,
+        range: Option<ValueRange>,
     ) -> Result<Cow<'a, Image>, ImageError> {
         if let Some(image) = self.slots.get(i).and_then(OnceLock::get) {
             return Ok(Cow::Borrowed(image));
         }
-        let image = dataset.fetch(i)?;
+        let image = dataset.fetch(i, range)?;
         match (self.slots.get(i), image) {
             (Some(slot), Cow::Owned(image)) if self.reserve(image.pixels.len()) => {
                 Ok(Cow::Borrowed(slot.get_or_init(|| image)))

@@ -3,9 +3,11 @@
 use super::pool::share_out;
 use super::{BadFile, bad_files};
 use crate::augment::{Scratch, View};
+use crate::error::{DataError, ImageError};
 use crate::random::ViewKey;
 use crate::source::Dataset;
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
@@ -25,6 +27,9 @@ pub struct EvalBatch {
 /// Images that cannot be read are left out, and returned sorted by name. A view that draws random
 /// numbers draws the same ones at every call.
 ///
+/// # Errors
+/// If a server does not give the images.
+///
 /// # Panics
 /// If `batch` or `threads` is 0, or an image in memory has no pixels.
 pub fn for_each_batch(
@@ -34,52 +39,75 @@ pub fn for_each_batch(
     batch: usize,
     threads: usize,
     f: &mut dyn FnMut(EvalBatch) -> ControlFlow<()>,
-) -> Vec<BadFile> {
+) -> Result<Vec<BadFile>, DataError> {
     assert!(batch > 0 && threads > 0, "a batch of {batch} on {threads} threads");
     let (sender, receiver) = sync_channel(1);
+    let lost = &OnceLock::new();
+    let decoded = || {
+        let mut workers: Vec<Scratch> = Vec::new();
+        workers.resize_with(threads, Scratch::default);
+        indices
+            .chunks(batch)
+            .map(move |chunk| decode_batch(dataset, chunk, view, &mut workers, lost))
+    };
     let mut bad = Vec::new();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut workers: Vec<Scratch> = Vec::new();
-            workers.resize_with(threads, Scratch::default);
-            for chunk in indices.chunks(batch) {
-                if sender.send(decode_batch(dataset, chunk, view, &mut workers)).is_err() {
-                    return;
-                }
-            }
-        });
-        // Owned here, so that it is gone when `f` breaks and the producer stops.
-        for (batch, unreadable) in receiver {
-            bad.extend(unreadable);
-            if !batch.indices.is_empty() && f(batch).is_break() {
-                break;
-            }
+    let take = |(batch, unreadable): (EvalBatch, Vec<(usize, String)>)| {
+        bad.extend(unreadable);
+        match batch.indices.is_empty() {
+            true => ControlFlow::Continue(()),
+            false => f(batch),
         }
+    };
+    thread::scope(|scope| {
+        let ahead = thread::Builder::new()
+            .spawn_scoped(scope, move || decoded().try_for_each(|batch| sender.send(batch)));
+        // Owned here, so that it is gone when `f` breaks and the producer stops.
+        let mut receiver = receiver.into_iter();
+        let _ = match ahead {
+            Ok(_) => receiver.try_for_each(take),
+            // The system starts no more threads: one batch after the other, here.
+            Err(_) => decoded().try_for_each(take),
+        };
     });
+    if let Some(reason) = lost.get() {
+        return Err(DataError::Unreachable { reason: String::clone(reason) });
+    }
     bad.sort();
     bad.dedup_by_key(|(index, _)| *index);
-    bad_files(dataset, bad.into_iter())
+    Ok(bad_files(dataset, bad.into_iter()))
 }
 
+/// The images that can be read, and those that cannot. When a server is lost, that is noted, and
+/// nothing more is read.
 fn decode_batch(
     dataset: &Dataset,
     indices: &[usize],
     view: &View,
     workers: &mut [Scratch],
+    lost: &OnceLock<String>,
 ) -> (EvalBatch, Vec<(usize, String)>) {
     let size = view.value_count();
     let mut pixels = vec![0.0; indices.len() * size];
     let mut errors: Vec<Option<String>> = vec![None; indices.len()];
     let slots = indices.iter().zip(pixels.chunks_exact_mut(size)).zip(&mut errors);
-    share_out(slots, workers, |((&index, out), error), scratch| match dataset.fetch(index) {
-        Ok(image) => {
-            let key = ViewKey { seed: 0, epoch: 0, image: index as u64, view: 0 };
-            view.apply_with(scratch, &image, key, out, &mut |_| {});
+    let reachable = slots.take_while(|_| lost.get().is_none());
+    share_out(reachable, workers, |((&index, out), error), scratch| {
+        match dataset.fetch(index, view.range()) {
+            Ok(image) => {
+                let key = ViewKey { seed: 0, epoch: 0, image: index as u64, view: 0 };
+                view.apply_with(scratch, &image, key, out, &mut |_| {});
+            }
+            Err(ImageError::Unreachable { reason }) => {
+                let _ = lost.set(reason);
+            }
+            Err(reason) => *error = Some(reason.to_string()),
         }
-        Err(reason) => *error = Some(reason.to_string()),
     })
     .unwrap_or_else(|error| panic!("{error}"));
 
+    if lost.get().is_some() {
+        return (EvalBatch { indices: Vec::new(), pixels: Vec::new() }, Vec::new());
+    }
     let mut kept = Vec::with_capacity(indices.len());
     let mut bad = Vec::new();
     for (slot, (&index, error)) in indices.iter().zip(errors).enumerate() {

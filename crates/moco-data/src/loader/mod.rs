@@ -9,24 +9,33 @@
 
 mod cache;
 mod eval;
+mod headers;
 mod order;
 mod pool;
 mod producer;
 
 pub use eval::{EvalBatch, for_each_batch};
+pub use headers::{HeaderScan, scan_headers};
 pub use order::epoch_order;
 pub(crate) use pool::share_out;
 
 use crate::augment::View;
 use crate::error::DataError;
-use crate::source::Dataset;
+use crate::source::{Dataset, someone_waits};
 use producer::{Delivery, Producer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+/// How often a wait for a batch looks up whether it is still wanted.
+const LOOK_UP: Duration = Duration::from_millis(20);
+
+/// How long a dropped loader waits for workers of which some may be waiting for a server; then it
+/// leaves them behind, and they end when that wait does.
+const LAST_ANSWER: Duration = Duration::from_millis(500);
 
 /// How a [`Loader`] makes batches.
 #[derive(Clone, Debug)]
@@ -41,7 +50,7 @@ pub struct LoaderConfig {
     pub threads: usize,
     /// Batches that may wait, complete, for the trainer.
     pub prefetch: usize,
-    /// Share of unreadable images, in 0..=1, above which loading stops.
+    /// Share of unreadable images, in 0..=1, above which loading stops; see [`allowed_bad`].
     pub max_bad_share: f64,
     /// Memory for decoded images in MiB, which are then decoded once; 0 for none. The batches do
     /// not depend on it.
@@ -93,12 +102,16 @@ pub struct Loader {
     steps_per_epoch: usize,
     max_bad_share: f64,
     bad: BTreeMap<usize, String>,
+    /// How many of them are not gone since a run began, but damaged.
+    damaged: usize,
     stop: Arc<AtomicBool>,
     /// Takes buffers back to the producer.
     spares: Sender<Vec<ViewBatch>>,
     /// Emptied on drop, which tells the producer that nobody waits any more.
     deliveries: Option<Receiver<Delivery>>,
     producer: Option<JoinHandle<()>>,
+    /// Closed when the producer has ended.
+    ended: Receiver<()>,
 }
 
 impl Loader {
@@ -119,16 +132,25 @@ impl Loader {
         let producer = Producer::new(Arc::clone(&dataset), config, Arc::clone(&stop));
         let steps_per_epoch = producer.steps_per_epoch();
         let (spares, returned) = channel();
-        let producer = thread::spawn(move || producer.run(first_step, &sender, &returned));
+        let (ends, ended) = channel();
+        let producer = thread::Builder::new()
+            .name("loader".into())
+            .spawn(move || {
+                let _ends: Sender<()> = ends;
+                producer.run(first_step, &sender, &returned);
+            })
+            .map_err(|_| DataError::NoThreads)?;
         Ok(Loader {
             dataset,
             steps_per_epoch,
             max_bad_share,
             bad: BTreeMap::new(),
+            damaged: 0,
             stop,
             spares,
             deliveries: Some(deliveries),
             producer: Some(producer),
+            ended,
         })
     }
 
@@ -143,17 +165,41 @@ impl Loader {
     /// An image that cannot be read has its place taken by another one.
     ///
     /// # Errors
-    /// If more than the configured share of images cannot be read, or a worker broke down. The
-    /// loader does not recover from an error.
+    /// If more images cannot be read than [`allowed_bad`] says, a server does not give them, or a worker
+    /// broke down. Images that are gone since a run began do not count. The loader does not recover from
+    /// an error.
     pub fn next_batch(&mut self) -> Result<Batch, DataError> {
+        let batch = self.next_batch_until(&AtomicBool::new(false))?;
+        batch.ok_or_else(stopped)
+    }
+
+    /// As [`next_batch`](Self::next_batch), but none if `stop` is set before the batch is there.
+    ///
+    /// # Errors
+    /// As `next_batch`.
+    pub fn next_batch_until(&mut self, stop: &AtomicBool) -> Result<Option<Batch>, DataError> {
         let start = Instant::now();
-        let delivery = self.deliveries.as_ref().and_then(|queue| queue.recv().ok());
+        let Some(delivery) = self.receive(stop)? else { return Ok(None) };
         let waited = start.elapsed();
-        let stopped = || DataError::Worker { message: "it had already stopped".into() };
-        let Delivery { bad, batch } = delivery.ok_or_else(stopped)?;
-        self.bad.extend(bad);
+        let Delivery { bad, batch } = delivery;
+        for (index, reason) in bad {
+            let is_new = self.bad.insert(index, reason).is_none();
+            self.damaged += usize::from(is_new && !self.dataset.is_gone(index));
+        }
         self.check_bad_share()?;
-        batch.map(|batch| Batch { waited, ..batch })
+        batch.map(|batch| Some(Batch { waited, ..batch }))
+    }
+
+    fn receive(&self, stop: &AtomicBool) -> Result<Option<Delivery>, DataError> {
+        let queue = self.deliveries.as_ref().ok_or_else(stopped)?;
+        loop {
+            match queue.recv_timeout(LOOK_UP) {
+                Ok(delivery) => return Ok(Some(delivery)),
+                Err(RecvTimeoutError::Disconnected) => return Err(stopped()),
+                Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Relaxed) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
     }
 
     /// Takes the memory of a batch that is done with, so that a later one is written there; worth it
@@ -174,19 +220,20 @@ impl Loader {
     }
 
     fn check_bad_share(&self) -> Result<(), DataError> {
-        let (count, images) = (self.bad.len(), self.dataset.len());
-        match self.bad.first_key_value() {
-            Some((&index, reason)) if count as f64 > self.max_bad_share * images as f64 => {
-                Err(DataError::TooManyBad {
-                    count,
-                    images,
-                    max_share: self.max_bad_share,
-                    example: self.dataset.name(index).into(),
-                    reason: reason.clone(),
-                })
-            }
-            _ => Ok(()),
+        let (count, images) = (self.damaged, self.dataset.present());
+        if count <= allowed_bad(self.max_bad_share, images) {
+            return Ok(());
         }
+        let damaged = |&(&index, _): &(&usize, &String)| !self.dataset.is_gone(index);
+        let example = self.bad.iter().find(damaged);
+        let (index, reason) = example.map_or((0, String::new()), |(&i, why)| (i, why.clone()));
+        Err(DataError::TooManyBad {
+            count,
+            images,
+            max_share: self.max_bad_share,
+            example: self.dataset.name(index).into(),
+            reason,
+        })
     }
 }
 
@@ -194,6 +241,12 @@ impl Drop for Loader {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.deliveries = None;
+        let start = Instant::now();
+        while self.ended.recv_timeout(LOOK_UP) == Err(RecvTimeoutError::Timeout) {
+            if start.elapsed() >= LAST_ANSWER && someone_waits() {
+                return;
+            }
+        }
         if let Some(producer) = self.producer.take() {
             // A panic in there has reached `next_batch` as an error already.
             let _ = producer.join();
@@ -201,13 +254,34 @@ impl Drop for Loader {
     }
 }
 
+fn stopped() -> DataError {
+    DataError::Worker { message: "it had already stopped".into() }
+}
+
+/// Unreadable images that are let pass whatever their share: of few images, one is a large share.
+const FEW_BAD: usize = 3;
+/// Images for each of those few.
+const IMAGES_PER_FEW: usize = 10;
+
+/// How many of `images` images may be unreadable if a share of them may: so many as the share says,
+/// or 3, but no more than a tenth of few images, if that is more. A share of 0 allows none.
+pub fn allowed_bad(max_share: f64, images: usize) -> usize {
+    if max_share <= 0.0 {
+        return 0;
+    }
+    let share = (max_share * images as f64).floor() as usize;
+    share.max(FEW_BAD.min(images / IMAGES_PER_FEW))
+}
+
 fn check(config: &LoaderConfig, images: usize) -> Result<(), DataError> {
     let positive = "at least 1";
+    let same_range = config.views.iter().all(|view| view.range() == config.views[0].range());
     let share_ok = (0.0..=1.0).contains(&config.max_bad_share);
     let rules = [
         (config.batch_size > 0, "batch_size", positive),
         (config.threads > 0, "threads", positive),
         (!config.views.is_empty(), "views", "at least one view"),
+        (same_range, "views", "of one `range`, which each of them begins with"),
         (share_ok, "max_bad_share", "a share in 0..=1"),
     ];
     if let Some(&(_, setting, expected)) = rules.iter().find(|(ok, ..)| !ok) {

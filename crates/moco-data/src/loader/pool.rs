@@ -5,7 +5,8 @@ use std::any::Any;
 use std::sync::Mutex;
 use std::thread;
 
-/// Calls `work` for each item, on one thread per worker; a free worker takes the next item.
+/// Calls `work` for each item, on one thread per worker; a free worker takes the next item. Where
+/// the system starts no more threads, those that there are do all.
 ///
 /// # Errors
 /// If `work` panics; the other workers still finish the items.
@@ -22,8 +23,13 @@ pub(crate) fn share_out<T: Send, W: Send>(
         }
     };
     thread::scope(|scope| {
-        let handles: Vec<_> =
-            workers.iter_mut().map(|worker| scope.spawn(|| run(worker))).collect();
+        let mut handles = Vec::with_capacity(workers.len());
+        for worker in &mut *workers {
+            match thread::Builder::new().spawn_scoped(scope, || run(worker)) {
+                Ok(handle) => handles.push(handle),
+                Err(_) => break,
+            }
+        }
         let results: Vec<_> = handles.into_iter().map(|handle| handle.join()).collect();
         results.into_iter().collect::<Result<(), _>>()
     })

@@ -5,7 +5,7 @@ use super::order::{epoch_order, stand_ins};
 use super::pool::share_out;
 use super::{Batch, LoaderConfig, ViewBatch};
 use crate::augment::{Scratch, View};
-use crate::error::DataError;
+use crate::error::{DataError, ImageError};
 use crate::image::Image;
 use crate::random::ViewKey;
 use crate::source::Dataset;
@@ -119,9 +119,12 @@ impl Producer {
             let outs: Vec<&mut [f32]> = images.iter_mut().filter_map(Iterator::next).collect();
             (slot, outs)
         });
-        let running = jobs.take_while(|_| !self.stop.load(Ordering::Relaxed));
+        let lost = AtomicBool::new(false);
+        let ends = || self.stop.load(Ordering::Relaxed) || lost.load(Ordering::Relaxed);
+        let running = jobs.take_while(|_| !ends());
         let outcome = share_out(running, workers, |(slot, outs), scratch| {
             self.fill(slot, outs, epoch as u64, scratch);
+            lost.fetch_or(slot.error.is_some(), Ordering::Relaxed);
         });
 
         let error = outcome.err().or_else(|| slots.iter_mut().find_map(|slot| slot.error.take()));
@@ -146,12 +149,18 @@ impl Producer {
 
     fn load(&self, slot: &mut Slot, epoch: u64) -> Option<Cow<'_, Image>> {
         let wanted = slot.index;
+        // All views have the same.
+        let range = self.config.views[0].range();
         let others = stand_ins(self.config.seed, epoch, wanted as u64, self.dataset.len());
         for index in std::iter::once(wanted).chain(others.take(MAX_STAND_INS)) {
-            match self.cache.fetch(&self.dataset, index) {
+            match self.cache.fetch(&self.dataset, index, range) {
                 Ok(image) => {
                     slot.index = index;
                     return Some(image);
+                }
+                Err(ImageError::Unreachable { reason }) => {
+                    slot.error = Some(DataError::Unreachable { reason });
+                    return None;
                 }
                 Err(error) => slot.bad.push((index, error.to_string())),
             }

@@ -6,9 +6,9 @@
 
 use super::blob::Blob;
 use super::entries::Entries;
-use super::listing::{Fnv, Labels, Listing};
+use super::listing::{Fnv, Labels, Listing, shown_os};
 use super::selection::Part;
-use super::{Raw, Store};
+use super::{Holdings, Raw, Store};
 use crate::error::{DataError, ImageError};
 use crate::image::Image;
 use std::borrow::Cow;
@@ -43,6 +43,15 @@ pub(super) struct Cifar {
 }
 
 impl Kind {
+    pub(super) const ALL: [Kind; 2] = [Kind::Cifar10, Kind::Cifar100];
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Cifar10 => "CIFAR-10",
+            Kind::Cifar100 => "CIFAR-100",
+        }
+    }
+
     fn record(self) -> usize {
         self.label_bytes() + PIXELS
     }
@@ -84,7 +93,7 @@ impl Kind {
 
     /// The data set that a file of this name belongs to.
     pub(super) fn of_file(name: &str) -> Option<Kind> {
-        [Kind::Cifar10, Kind::Cifar100].into_iter().find(|kind| {
+        Kind::ALL.into_iter().find(|kind| {
             let known = |part| kind.files(part).0.contains(&name);
             known(Part::Train) || known(Part::Test)
         })
@@ -103,7 +112,7 @@ impl Cifar {
         let mut content = Fnv::new();
         for (number, batch) in batches.iter().enumerate() {
             content.feed(&batch.length.to_le_bytes());
-            let stem = batch.path.file_stem().unwrap_or_default().to_string_lossy();
+            let stem = shown_os(batch.path.file_stem().unwrap_or_default());
             for (i, label) in read_labels(kind, batch)?.into_iter().enumerate() {
                 entries.push(&format!("{stem}/{i:05}"), PIXELS as u64);
                 labels.push(u32::from(label));
@@ -112,7 +121,9 @@ impl Cifar {
             }
         }
         let labels = Labels::Given(labels, class_names(kind, names));
-        let listing = Listing { entries, labels, content: content.0, ..Listing::default() };
+        let holdings = Holdings::of(format!("records of {}", kind.name()));
+        let listing =
+            Listing { entries, labels, holdings, content: content.0, ..Listing::default() };
         Ok((listing, Cifar { batches, places }))
     }
 }

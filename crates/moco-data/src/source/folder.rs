@@ -3,14 +3,15 @@
 //! Within each folder, files and folders come in the order of their names, which makes the whole
 //! list sorted as [`listing::order`] has it without ever sorting all of it.
 
-use super::listing::{self, Listing};
+use super::file_kind::{told_by_bytes, told_by_name};
+use super::listing::{self, FileKind, HEAD, Listing, shown};
 use super::{Raw, Skipped, Store};
 use crate::error::{DataError, ImageError};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{self, FileType};
-use std::io;
+use std::fs::{self, File, FileType};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -27,6 +28,8 @@ pub(super) struct Walk {
     pub listing: Listing,
     /// Names of the folders that were read, and when each was last changed.
     pub folders: Vec<(String, SystemTime)>,
+    /// Names of the tars and Parquet files.
+    pub archives: Vec<String>,
     odd: HashMap<usize, PathBuf>,
     /// Real paths of the folders from the root down to the current one.
     chain: Vec<PathBuf>,
@@ -50,7 +53,7 @@ impl Name {
     fn shown<'a>(&'a self, text: &'a str) -> Cow<'a, str> {
         match self {
             Name::Plain { start, end } => Cow::Borrowed(&text[*start..*end]),
-            Name::Odd(name) => name.to_string_lossy(),
+            Name::Odd(name) => shown(name.as_encoded_bytes()),
         }
     }
 
@@ -79,7 +82,7 @@ impl Folder {
         let unreadable = |source| DataError::Unreadable { path: root.into(), source };
         let mut walk = Walk::default();
         walk.chain.push(root.canonicalize().map_err(unreadable)?);
-        walk.folder(root, "").map_err(unreadable)?;
+        walk.folder(root, At { prefix: "", odd: false }).map_err(unreadable)?;
         let odd = std::mem::take(&mut walk.odd);
         Ok((walk, Folder { root: root.into(), odd }))
     }
@@ -87,11 +90,6 @@ impl Folder {
     /// A folder whose listing is known.
     pub(super) fn known(root: &Path) -> Folder {
         Folder { root: root.into(), odd: HashMap::new() }
-    }
-
-    /// Notes the path of a file whose name does not tell it.
-    pub(super) fn set_odd(&mut self, i: usize, path: PathBuf) {
-        self.odd.insert(i, self.root.join(path));
     }
 
     /// Whether every path follows from its name.
@@ -108,114 +106,175 @@ impl Store for Folder {
         };
         Ok(Raw::File(bytes?.into()))
     }
+
+    fn reads_by_name(&self) -> bool {
+        true
+    }
+
+    fn head(&self, i: usize, name: &str, bytes: usize) -> Result<Raw<'_>, ImageError> {
+        let file = match self.odd.get(&i) {
+            Some(path) => File::open(path),
+            None => File::open(self.root.join(name)),
+        };
+        let mut head = Vec::new();
+        file?.take(bytes as u64).read_to_end(&mut head)?;
+        Ok(Raw::File(head.into()))
+    }
+}
+
+/// A folder on the way.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    /// Its name with a `/` behind it.
+    prefix: &'a str,
+    /// Whether it, or one above it, has a name that is not UTF-8.
+    odd: bool,
 }
 
 impl Walk {
-    /// Lists a folder and all below it; `prefix` is its name with a `/` behind it.
-    fn folder(&mut self, path: &Path, prefix: &str) -> io::Result<()> {
+    /// Lists a folder and all below it.
+    fn folder(&mut self, path: &Path, at: At) -> io::Result<()> {
         let changed = fs::metadata(path)?.modified()?;
-        let (text, children) = read_folder(path)?;
-        self.folders.push((prefix.to_string(), changed));
+        let Children { text, children, hidden } = Children::read(path)?;
+        self.folders.push((at.prefix.to_string(), changed));
+        self.pass_over("hidden files", hidden.files);
+        self.pass_over("hidden folders", hidden.folders);
         for Child { name, kind } in children {
-            let odd = matches!(name, Name::Odd(_));
-            self.child(&path.join(name.as_os(&text)), prefix, &name.shown(&text), odd, kind);
+            let at = At { odd: at.odd || matches!(name, Name::Odd(_)), ..at };
+            self.child(&path.join(name.as_os(&text)), at, &name.shown(&text), kind);
         }
         Ok(())
     }
 
-    fn child(&mut self, path: &Path, prefix: &str, name: &str, odd: bool, kind: Kind) {
+    /// `at.odd` is of the child.
+    fn child(&mut self, path: &Path, at: At, name: &str, kind: Kind) {
         match kind {
             Kind::Folder => {
                 let own = path.file_name().unwrap_or_default();
                 let real = self.chain.last().map(|above| above.join(own)).unwrap_or_default();
-                self.enter(path, prefix, name, real);
+                self.enter(path, at, name, real);
             }
             Kind::Special if listing::is_image(name) => {
-                self.skip(prefix, name, "neither a file nor a folder".into());
+                self.skip(at, name, "neither a file nor a folder".into());
             }
-            Kind::Special => {}
-            Kind::File => {
-                let size = fs::metadata(path).map_or(0, |metadata| metadata.len());
-                self.file(path, prefix, name, odd, size);
-            }
+            Kind::Special => self.pass_over("pipes and devices", 1),
+            Kind::File => self.file(path, at, name, None),
             Kind::Link => match fs::metadata(path) {
                 Ok(target) if target.is_dir() => match path.canonicalize() {
                     Ok(real) if self.chain.contains(&real) => {
-                        self.skip(prefix, name, "a link back to a folder above it".into());
+                        self.skip(at, name, "a link back to a folder above it".into());
                     }
-                    Ok(real) => self.enter(path, prefix, name, real),
-                    Err(error) => self.skip(prefix, name, error.to_string()),
+                    Ok(real) => self.enter(path, at, name, real),
+                    Err(error) => self.skip(at, name, error.to_string()),
                 },
-                Ok(target) if target.is_file() => {
-                    self.file(path, prefix, name, odd, target.len());
-                }
-                Ok(_) => self.child(path, prefix, name, odd, Kind::Special),
-                // Dangling.
-                Err(_) => self.file(path, prefix, name, odd, 0),
+                Ok(target) if target.is_file() => self.file(path, at, name, Some(target.len())),
+                Ok(_) => self.child(path, at, name, Kind::Special),
+                Err(_) if listing::is_image(name) => self.image(path, at, name, 0),
+                Err(_) => self.pass_over("dangling links", 1),
             },
         }
     }
 
-    fn file(&mut self, path: &Path, prefix: &str, name: &str, odd: bool, bytes: u64) {
-        if !listing::is_image(name) {
-            self.listing.others += 1;
-            return;
+    /// A file that exists; its size, if that is known already.
+    fn file(&mut self, path: &Path, at: At, name: &str, size: Option<u64>) {
+        let by_name = told_by_name(name);
+        let kind = match by_name.map_or_else(|| Ok(told_by_bytes(&head(path)?)), Ok) {
+            Ok(FileKind::Image) => {
+                let asked = || fs::metadata(path).map_or(0, |metadata| metadata.len());
+                return self.image(path, at, name, size.unwrap_or_else(asked));
+            }
+            Ok(FileKind::Unread(kind) | FileKind::Other(kind)) => kind,
+            Err::<_, io::Error>(_) => "unreadable files",
+        };
+        if by_name.is_some() && matches!(kind, "tars" | "Parquet files") {
+            self.archives.push(format!("{}{name}", at.prefix));
         }
-        // A folder above that is not UTF-8 makes the whole path odd.
-        if odd || prefix.contains(char::REPLACEMENT_CHARACTER) {
-            self.odd.insert(self.listing.entries.len(), path.into());
-        }
-        self.listing.entries.push_parts(&[prefix, name], bytes);
+        self.pass_over(kind, 1);
     }
 
-    fn enter(&mut self, path: &Path, prefix: &str, name: &str, real: PathBuf) {
+    fn image(&mut self, path: &Path, at: At, name: &str, bytes: u64) {
+        if at.odd {
+            self.odd.insert(self.listing.entries.len(), path.into());
+        }
+        self.listing.entries.push_parts(&[at.prefix, name], bytes);
+    }
+
+    fn enter(&mut self, path: &Path, at: At, name: &str, real: PathBuf) {
         let before = self.listing.entries.len();
         self.chain.push(real);
-        let read = self.folder(path, &format!("{prefix}{name}/"));
+        let read = self.folder(path, At { prefix: &format!("{}{name}/", at.prefix), odd: at.odd });
         self.chain.pop();
         match read {
             Err(error) => {
                 let reason = format!("the folder cannot be read ({error}); check its permissions");
-                self.skip(prefix, name, reason);
+                self.skip(at, name, reason);
             }
             Ok(()) if self.listing.entries.len() == before && listing::is_image(name) => {
-                self.skip(prefix, name, "named like an image, but a folder".into());
+                self.skip(at, name, "named like an image, but a folder".into());
             }
             Ok(()) => {}
         }
     }
 
-    fn skip(&mut self, prefix: &str, name: &str, reason: String) {
-        self.listing.skipped.push(Skipped { name: format!("{prefix}{name}"), reason });
+    fn skip(&mut self, at: At, name: &str, reason: String) {
+        self.listing.skipped.push(Skipped { name: format!("{}{name}", at.prefix), reason });
+    }
+
+    fn pass_over(&mut self, kind: &str, count: usize) {
+        self.listing.holdings.pass_over(kind, count);
     }
 }
 
-/// Names and kinds of a folder's visible entries, in the order of the names. The names lie in one
-/// text, so that a single folder may hold millions.
-fn read_folder(path: &Path) -> io::Result<(String, Vec<Child>)> {
-    let mut text = String::new();
-    let mut children = Vec::new();
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if listing::is_hidden(&name.to_string_lossy()) {
-            continue;
-        }
-        let name = match name.into_string() {
-            Ok(name) => {
-                let start = text.len();
-                text.push_str(&name);
-                Name::Plain { start, end: text.len() }
+/// The first bytes of a file.
+fn head(path: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEAD);
+    File::open(path)?.take(HEAD as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// A folder's visible entries, in the order of their names. The names lie in one text, so that a
+/// single folder may hold millions.
+#[derive(Default)]
+struct Children {
+    text: String,
+    children: Vec<Child>,
+    hidden: Hidden,
+}
+
+/// How many entries of a folder are hidden.
+#[derive(Default)]
+struct Hidden {
+    files: usize,
+    folders: usize,
+}
+
+impl Children {
+    fn read(path: &Path) -> io::Result<Children> {
+        let Children { mut text, mut children, mut hidden } = Children::default();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let kind = entry.file_type().map_or(Kind::Special, kind_of);
+            if name.as_encoded_bytes().starts_with(b".") {
+                *(if kind == Kind::Folder { &mut hidden.folders } else { &mut hidden.files }) += 1;
+                continue;
             }
-            Err(name) => Name::Odd(name.into()),
-        };
-        children.push(Child { name, kind: entry.file_type().map_or(Kind::Special, kind_of) });
+            let name = match name.into_string() {
+                Ok(name) => {
+                    let start = text.len();
+                    text.push_str(&name);
+                    Name::Plain { start, end: text.len() }
+                }
+                Err(name) => Name::Odd(name.into()),
+            };
+            children.push(Child { name, kind });
+        }
+        children.sort_unstable_by(|a, b| {
+            let names = a.name.shown(&text).cmp(&b.name.shown(&text));
+            names.then_with(|| a.name.as_os(&text).cmp(b.name.as_os(&text)))
+        });
+        Ok(Children { text, children, hidden })
     }
-    children.sort_unstable_by(|a, b| {
-        let shown = a.name.shown(&text).cmp(&b.name.shown(&text));
-        shown.then_with(|| a.name.as_os(&text).cmp(b.name.as_os(&text)))
-    });
-    Ok((text, children))
 }
 
 fn kind_of(kind: FileType) -> Kind {

@@ -6,8 +6,9 @@
 
 use super::blob::Blob;
 use super::entries::Entries;
-use super::listing::{Fnv, Labels, Listing};
-use super::{Raw, Store};
+use super::listing::{Fnv, Labels, Listing, shown_os};
+use super::selection::Part;
+use super::{Holdings, Raw, Store};
 use crate::error::{DataError, ImageError};
 use crate::image::Image;
 use std::borrow::Cow;
@@ -73,7 +74,9 @@ impl Idx {
         };
         let mut content = Fnv::new();
         content.feed(&images.len().to_le_bytes());
-        let listing = Listing { entries, labels, content: content.0, ..Listing::default() };
+        let holdings = Holdings::of("IDX, as of MNIST");
+        let listing =
+            Listing { entries, labels, holdings, content: content.0, ..Listing::default() };
         Ok((listing, Idx { blob: images, start: header.start, shape }))
     }
 }
@@ -115,6 +118,11 @@ impl Shape {
         };
         Image::new(self.width, self.height, pixels)
     }
+}
+
+/// How the files of a part begin their names; there are none of validation.
+pub(super) fn prefix(part: Part) -> &'static str {
+    if part == Part::Test { "t10k" } else { "train" }
 }
 
 /// Whether a file begins as IDX of unsigned bytes with several dimensions.
@@ -181,7 +189,7 @@ fn read_labels(
 
 /// `train-images` of `train-images-idx3-ubyte.gz`.
 fn stem(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = shown_os(path.file_name().unwrap_or_default());
     let end = name.find("-idx").or_else(|| name.find(".idx")).or_else(|| name.find('.'));
     name[..end.unwrap_or(name.len())].to_string()
 }

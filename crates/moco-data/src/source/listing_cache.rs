@@ -8,13 +8,14 @@
 use super::entries::{Block, Entries};
 use super::folder::Walk;
 use super::listing::Fnv;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// First bytes of a kept listing; the number is the format's.
-const MAGIC: &[u8; 16] = b"moco listing  1\n";
+const MAGIC: &[u8; 16] = b"moco listing  2\n";
 
 /// A folder changed so shortly before it was read may change again within the clock's tick.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -26,13 +27,15 @@ fn file_for(root: &Path, cache: &Path) -> Option<PathBuf> {
     Some(cache.join("listings").join(format!("{:016x}.bin", hash.0)))
 }
 
-/// The kept listing of `root`, and its number of other files, if it still holds.
-pub(super) fn load(root: &Path, cache: &Path) -> Option<(Entries, usize)> {
+/// The kept listing of `root`, and the kinds of what was passed over, if it still holds.
+pub(super) fn load(root: &Path, cache: &Path) -> Option<(Entries, BTreeMap<String, usize>)> {
     let mut input = Input::open(&file_for(root, cache)?).ok()?;
     if input.bytes(MAGIC.len() as u64)? != MAGIC {
         return None;
     }
-    let others = input.number()? as usize;
+    let kinds = input.number()?;
+    let passed_over = (0..kinds).map(|_| Some((input.text()?, input.number()? as usize)));
+    let passed_over = passed_over.collect::<Option<_>>()?;
     for _ in 0..input.number()? {
         let (name, seconds, nanos) = (input.text()?, input.number()?, input.number()?);
         let then = UNIX_EPOCH + Duration::new(seconds, u32::try_from(nanos).ok()?);
@@ -42,7 +45,8 @@ pub(super) fn load(root: &Path, cache: &Path) -> Option<(Entries, usize)> {
     }
     let blocks = (0..input.number()?).map(|_| input.block()).collect::<Option<Vec<_>>>()?;
     let sum = input.sum.0;
-    (input.number()? == sum).then(|| Entries::from_blocks(blocks))?.map(|entries| (entries, others))
+    let entries = (input.number()? == sum).then(|| Entries::from_blocks(blocks))??;
+    Some((entries, passed_over))
 }
 
 /// Keeps the outcome of a walk that began at `start`, unless a folder was being changed.
@@ -60,7 +64,12 @@ pub(super) fn save(root: &Path, cache: &Path, walk: &Walk, start: SystemTime) ->
     let partial = file.with_extension(format!("{}.part", std::process::id()));
     let mut output = Output { file: BufWriter::new(File::create(&partial)?), sum: Fnv::new() };
     output.bytes(MAGIC)?;
-    output.number(walk.listing.others as u64)?;
+    let passed_over = &walk.listing.holdings.passed_over;
+    output.number(passed_over.len() as u64)?;
+    for (kind, count) in passed_over {
+        output.text(kind)?;
+        output.number(*count as u64)?;
+    }
     output.number(walk.folders.len() as u64)?;
     for (name, changed) in &walk.folders {
         let since = changed.duration_since(UNIX_EPOCH).map_err(io::Error::other)?;

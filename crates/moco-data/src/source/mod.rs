@@ -4,10 +4,13 @@
 //! [`Listing`] of names and classes and a `Store` that reads image `i`, at any time and from any
 //! thread. Archives are read through a `Blob`, bytes at offsets, wherever these lie.
 
+mod address;
 mod blob;
 mod cache_dir;
+mod choice;
 mod cifar;
 mod entries;
+mod file_kind;
 mod folder;
 mod holdings;
 mod idx;
@@ -15,40 +18,58 @@ mod list;
 mod listing;
 mod listing_cache;
 mod named;
+mod named_files;
 mod open;
 mod parquet;
+mod part_folders;
+mod parts;
+mod patience;
 mod pattern;
+mod records;
+mod remembered;
 #[cfg(feature = "remote")]
 mod remote;
 mod selection;
+mod shared;
+mod shown;
 mod subset;
+mod table;
 mod tar;
-mod tar_index;
+mod tree;
 mod unpack;
 
-use crate::decode::{self, DecodeOptions};
+use crate::decode::{self, DecodeOptions, Format, ValueRange};
 use crate::error::{DataError, ImageError};
 use crate::image::Image;
 use bytes::Bytes;
 use entries::Entries;
-use listing::{Labels, Listing};
+use listing::{Labels, Listing, NO_LABEL};
+use shared::Contents;
 use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
 pub use holdings::Holdings;
-pub(crate) use listing::EXTENSIONS_TEXT;
-pub use open::{Notice, OpenOptions, absolute_path};
+pub(crate) use holdings::counted;
+pub(crate) use listing::FORMATS_TEXT;
+pub use open::{Notice, OpenOptions, absolute_path, without_secrets};
+pub use patience::Patience;
+pub(crate) use patience::someone_waits;
+pub use remembered::{Changes, FileList};
+pub(crate) use shown::is_encoded;
 
 /// Largest file that is read as one image: what the largest image that is decoded takes as 16-bit
 /// RGBA without compression.
 const MAX_FILE: u64 = 1_500_000_000;
 
+/// Images that are looked at for samples of more than 8 bits.
+const DEPTH_SAMPLE: usize = 4;
+
 /// A fixed, ordered list of images with optional class labels.
 ///
 /// Order and labels depend on the listing alone. In a folder or a single tar, images are sorted by
-/// folder and name, and a class is a first-level folder, numbered in sorted order; there are labels
-/// only if every image lies below such a folder. All other sources keep their own order and labels.
+/// folder and name, and classes are folders, numbered in sorted order. All other sources keep their
+/// own order and labels.
 pub struct Dataset {
     entries: Entries,
     labels: Option<Vec<u32>>,
@@ -56,8 +77,12 @@ pub struct Dataset {
     skipped: Vec<Skipped>,
     holdings: Holdings,
     content: u64,
+    /// Numbers of the images that are gone, rising; see [`FileList`].
+    gone: Vec<usize>,
     store: Box<dyn Store>,
     decoding: DecodeOptions,
+    /// Hashes of what was read, if they are kept.
+    contents: Option<Contents>,
 }
 
 /// Something that was found while listing and is not in the data set.
@@ -73,6 +98,17 @@ pub struct Skipped {
 trait Store: Send + Sync {
     /// Reads image `i`, which is called `name`.
     fn read(&self, i: usize, name: &str) -> Result<Raw<'_>, ImageError>;
+
+    /// Whether an image is found by its name, so that equal names are the same image whatever else the
+    /// listing says, such as its labels.
+    fn reads_by_name(&self) -> bool {
+        false
+    }
+
+    /// As [`read`](Self::read), but of a file maybe no more than its first `bytes`.
+    fn head(&self, i: usize, name: &str, _bytes: usize) -> Result<Raw<'_>, ImageError> {
+        self.read(i, name)
+    }
 }
 
 /// An image as its source holds it.
@@ -84,24 +120,53 @@ pub(crate) enum Raw<'a> {
 }
 
 impl Dataset {
-    /// Opens what a path or name stands for, without opening any image; one that turns out
+    /// Opens what a path or name stands for, without decoding any image; one that turns out
     /// unreadable is [`load`](Self::load)'s affair.
     ///
-    /// - a folder tree of images, of any depth: the files that end in `.jpg`, `.jpeg`, `.png`,
-    ///   `.webp`, `.bmp`, `.gif`, `.tif` or `.tiff`, in either case; names that start with a dot
-    ///   are passed over
+    /// - a folder tree of images, of any depth: JPEG, PNG, WebP, BMP, GIF, TIFF and PNM. Their usual
+    ///   extensions are believed, in either case; a file with another one that does not tell what it
+    ///   is, or with none, is an image if its first bytes are. Names that start with a dot are passed
+    ///   over, and so are copies (`.bak`, `~`, `.jpg_original`)
     /// - a `.tar` of such a tree, read in place; a `.tar.gz` is unpacked into the cache first. One
-    ///   whose entries all lie in one top folder is taken to be that folder
+    ///   whose entries all lie in one top folder is taken to be that folder. What unpacking would
+    ///   give is there, with links, files with holes and archives behind the end mark; names with
+    ///   `..` and links out of the archive are [`skipped`](Self::skipped)
     /// - several tars in WebDataset's naming: `shards-{000..012}.tar`, `shards-*.tar`, or their folder
     /// - Parquet as Hugging Face publishes it: a file, a pattern, or the folder of a data set
-    /// - a `.txt`, `.lst`, `.tsv` or `.csv` that lists one path per line, and maybe a label
+    /// - a `.txt`, `.lst`, `.csv`, `.tsv` or `.jsonl` that lists one path per line, and maybe a label
     /// - the binary files of CIFAR-10 and CIFAR-100, their folder, or their `.tar.gz`
     /// - IDX files as of MNIST, or their folder, gzipped or not
-    /// - `https://`, `s3://` and `gs://` addresses of tars and of Parquet, with the feature `remote`
+    /// - `https://`, `s3://` and `gs://` addresses of tars, packed or not, and of Parquet, with the
+    ///   feature `remote`
     /// - `cifar10`, `cifar100` and `fashion-mnist`, which are fetched if need be
     ///
-    /// Of those that have parts, `:test` behind the path stands for the test images; without it,
-    /// it is the training images.
+    /// **What of a folder is taken.** Of a folder that holds several of these, in this order:
+    /// record files of CIFAR or MNIST; Parquet that is named as a data set's (with a number or the
+    /// word of a part: `train-00000-of-00001.parquet`), or likewise tars, or several tars of any
+    /// name, if there are fewer than ten images for each of the files, such as previews; images;
+    /// other Parquet; other tars. Parquet that has the name of a tar beside it is a table about it,
+    /// and a single table beside images is one about them. `:source=images`, `tar`, `parquet` or
+    /// `list` behind the path takes another. [`holdings`](Self::holdings) tell what was taken and
+    /// what was passed over.
+    ///
+    /// **Parts.** `:train`, `:val` (or `:valid`, `:validation`) or `:test` behind the path stands for
+    /// that part: the folder of that name, or of such a name as `train2017` or `val_images`, below
+    /// common top folders; the files with that word in their names (`imagenet-val-012.tar`) or in
+    /// such a folder; the files that CIFAR and MNIST have. `training`, `dev` and `testing` are words
+    /// for parts too. A part that is not there is an error. Without such a word, all images are taken
+    /// where folders of images make up the parts, and those of training where archives or record
+    /// files do.
+    ///
+    /// **Samples.** Several tars are in WebDataset's naming, and so is one in which a `.cls` file, or a
+    /// `.json` or `.txt` file, has the name of an image up to its first dot: `KEY.*` are one sample,
+    /// of which one image is taken, `KEY.jpg` before `KEY.seg.png`, then JPEG, PNG, WebP and others in
+    /// this order. Its class is the text of `KEY.cls`, else the field `label` or `cls` of `KEY.json`.
+    /// An image without such a label has none, and leaves the others theirs. With `:source=images`,
+    /// every image is taken.
+    ///
+    /// **Classes** are the folders below the common top folders that hold all images; if all of
+    /// these are parts, the folders below them, those of one name together. There are none if some
+    /// image lies in no such folder. A table, a list or record files have labels of their own.
     ///
     /// # Errors
     /// If there is no such thing, it cannot be read, is damaged, or holds no image.
@@ -120,7 +185,7 @@ impl Dataset {
 
     /// Wraps images in memory: (name, label, pixels), in the order given.
     ///
-    /// The data set has labels if every image has one.
+    /// The data set has labels if any image has one.
     ///
     /// # Panics
     /// If a label has no name in `class_names`.
@@ -128,9 +193,11 @@ impl Dataset {
         images: Vec<(String, Option<u32>, Image)>,
         class_names: Vec<String>,
     ) -> Dataset {
-        let labels: Option<Vec<u32>> = images.iter().map(|(_, label, _)| *label).collect();
-        let known = labels.iter().flatten().all(|&label| (label as usize) < class_names.len());
+        let given = || images.iter().filter_map(|(_, label, _)| *label);
+        let known = given().all(|label| (label as usize) < class_names.len());
         assert!(known, "a label without a class name");
+        let label = |image: &(String, Option<u32>, Image)| image.1.unwrap_or(NO_LABEL);
+        let labels = given().next().map(|_| images.iter().map(label).collect());
         let mut entries = Entries::default();
         for (name, _, image) in &images {
             entries.push(name, image.pixels.len() as u64);
@@ -141,10 +208,23 @@ impl Dataset {
     }
 
     fn new(listing: Listing, store: Box<dyn Store>) -> Dataset {
-        let Listing { entries, labels, skipped, holdings, content, .. } = listing;
+        let Listing { entries, labels, skipped, mut holdings, content, .. } = listing;
         let (labels, class_names) = listing::classes(&entries, labels);
+        listing::note_unlabelled(&entries, labels.as_deref().unwrap_or_default(), &mut holdings);
         let decoding = DecodeOptions::default();
-        Dataset { entries, labels, class_names, skipped, holdings, content, store, decoding }
+        let (gone, contents) = (Vec::new(), None);
+        Dataset {
+            entries,
+            labels,
+            class_names,
+            skipped,
+            holdings,
+            content,
+            gone,
+            store,
+            decoding,
+            contents,
+        }
     }
 
     /// The same data set, whose files are decoded in another way than by default.
@@ -163,14 +243,16 @@ impl Dataset {
     }
 
     /// Name of image `i`: its path relative to the root, with `/` between its parts, or what stands
-    /// for it, such as the file and row of Parquet. Bytes of a path that are not UTF-8 show as `�`.
+    /// for it, such as the file and row of Parquet. In a part of it that is not UTF-8, each byte
+    /// that belongs to no character is `%` and two hexadecimal digits, and `%` is `%25`, so that
+    /// different names stay different; all other names are as they are.
     pub fn name(&self, i: usize) -> &str {
         self.entries.name(i)
     }
 
-    /// Class of image `i`, an index into [`class_names`](Self::class_names).
+    /// Class of image `i`, an index into [`class_names`](Self::class_names), if it has one.
     pub fn label(&self, i: usize) -> Option<u32> {
-        self.labels.as_ref().map(|labels| labels[i])
+        self.labels.as_ref().map(|labels| labels[i]).filter(|&label| label != NO_LABEL)
     }
 
     /// Names of the classes, by number; empty if there are none.
@@ -197,15 +279,36 @@ impl Dataset {
     /// # Panics
     /// If there is no image `i`.
     pub fn load(&self, i: usize) -> Result<Image, ImageError> {
-        self.fetch(i).map(Cow::into_owned)
+        self.fetch(i, None).map(Cow::into_owned)
     }
 
-    /// As [`load`](Self::load), without copying an image that is in memory already.
-    pub(crate) fn fetch(&self, i: usize) -> Result<Cow<'_, Image>, ImageError> {
+    /// As [`load`](Self::load), without copying an image that is in memory already, and with a range
+    /// of values in the place of the data set's own, if there is one.
+    pub(crate) fn fetch(
+        &self,
+        i: usize,
+        range: Option<ValueRange>,
+    ) -> Result<Cow<'_, Image>, ImageError> {
+        let decoding = DecodeOptions { range: range.or(self.decoding.range), ..self.decoding };
         match self.raw(i)? {
-            Raw::File(bytes) => decode::decode(&bytes, &self.decoding).map(Cow::Owned),
+            Raw::File(bytes) => decode::decode(&bytes, &decoding).map(Cow::Owned),
             Raw::Image(image) => Ok(image),
         }
+    }
+
+    /// What a person should know of images of more than 8 bits a sample, if a few of the data set
+    /// are so and use little of the range of their type.
+    pub fn depth_note(&self) -> Option<String> {
+        let looked_at = self.len().min(DEPTH_SAMPLE);
+        let mut indices = (0..looked_at).map(|i| i * self.len() / looked_at);
+        indices.find_map(|i| {
+            let Ok(Raw::File(bytes)) = self.raw(i) else { return None };
+            if !Format::of(&bytes)?.may_be_deep() {
+                return None;
+            }
+            let (_, depth) = decode::decode_with_depth(&bytes, &self.decoding).ok()?;
+            Some(format!("`{}` has {}", self.name(i), depth?.advice()?))
+        })
     }
 
     /// Image `i` as it is stored: an encoded file, or pixels.
@@ -215,7 +318,21 @@ impl Dataset {
             let reason = format!("{:.1} GB are more than any image takes", bytes as f64 / 1e9);
             return Err(ImageError::Read(io::Error::other(reason)));
         }
-        self.store.read(i, self.entries.name(i))
+        let raw = self.store.read(i, self.entries.name(i)).map_err(ImageError::or_unreachable)?;
+        if let Some(contents) = &self.contents {
+            contents.note(i, &raw);
+        }
+        Ok(raw)
+    }
+
+    /// The beginning of image `i` as it is stored: maybe no more than the first `bytes` of a file.
+    pub(crate) fn head(&self, i: usize, bytes: usize) -> Result<Raw<'_>, ImageError> {
+        self.store.head(i, self.entries.name(i), bytes)
+    }
+
+    /// How the files are decoded.
+    pub(crate) fn decoding(&self) -> &DecodeOptions {
+        &self.decoding
     }
 
     /// A number that stands for the list of names and byte sizes; equal across runs and machines

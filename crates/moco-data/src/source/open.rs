@@ -1,15 +1,19 @@
 //! What a path or name stands for.
 
+use super::address::{self, is_address};
 use super::blob::Blob;
 use super::cifar::{self, Cifar};
-use super::folder::Folder;
+use super::holdings::enumerated;
 use super::idx::{self, Idx};
-use super::listing::{self, Listing};
-use super::named::{self, Format, Named};
+use super::listing::{FileKind, HEAD, Listing, kind_of};
+use super::named;
 use super::parquet::Parquet;
-use super::selection::{Part, Selection};
+use super::records::{cifar_in_tar, has_idx_magic, is_idx_name};
+use super::selection::{Selection, Source};
 use super::tar::{Shard, Tar};
-use super::{Dataset, Encoded, Holdings, Store, cache_dir, list, listing_cache, pattern, unpack};
+use super::{
+    Dataset, Encoded, Patience, Store, cache_dir, list, part_folders, parts, pattern, unpack,
+};
 use crate::error::DataError;
 use bytes::Bytes;
 use std::fs;
@@ -17,7 +21,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::SystemTime;
 
 /// How a [`Dataset`] is opened. The default suits all but tests and programs with a cache of their
 /// own.
@@ -36,6 +39,8 @@ pub struct OpenOptions {
     /// Address, ending in `/`, to fetch named data sets from, instead of from where they are
     /// published and instead of taking an installed copy.
     pub mirror: Option<String>,
+    /// How long servers are waited for.
+    pub patience: Patience,
 }
 
 /// Takes a sentence for the person who waits.
@@ -49,6 +54,7 @@ impl Default for OpenOptions {
             keep_listing_from: 100_000,
             notice: None,
             mirror: None,
+            patience: Patience::default(),
         }
     }
 }
@@ -68,7 +74,7 @@ pub fn absolute_path(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// A scan's outcome.
-type Opened = (Listing, Box<dyn Store>);
+pub(super) type Opened = (Listing, Box<dyn Store>);
 
 impl OpenOptions {
     /// Opens a data set, as [`Dataset::open`] does.
@@ -77,7 +83,7 @@ impl OpenOptions {
     /// If there is no such thing, it cannot be read, is damaged, or holds no image.
     pub fn open(&self, path: &Path) -> Result<Dataset, DataError> {
         let (listing, store) = self.resolve(path)?;
-        finished(path, listing, store)
+        finished(&without_secrets(path), listing, store)
     }
 
     pub(super) fn notify(&self, text: &str) {
@@ -86,10 +92,9 @@ impl OpenOptions {
         }
     }
 
-    /// What exists under the path as it is comes first; then names, addresses, a part of something
-    /// that exists, patterns.
+    /// What exists under the path as it is comes first; then names, addresses, what is asked for of
+    /// something that exists, patterns.
     fn resolve(&self, path: &Path) -> Result<Opened, DataError> {
-        let missing = || DataError::Missing { path: path.into() };
         let text = path.to_str().unwrap_or_default();
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => return self.folder(path, &Selection::default()),
@@ -101,170 +106,76 @@ impl OpenOptions {
             Err(_) => {}
         }
         let (place, asked) = Selection::parse(text);
+        check_word(place)?;
         if let Some(named) = named::find(place) {
             return self.named(named, &asked);
         }
         if is_address(text) {
             return self.addresses(place, &asked);
         }
-        if !asked.is_empty() {
-            return match fs::metadata(place) {
-                Ok(metadata) if metadata.is_dir() => self.folder(Path::new(place), &asked),
-                Ok(_) => self.file(Path::new(place), &asked),
-                Err(_) => Err(missing()),
-            };
+        let path = if asked.is_empty() { path } else { Path::new(place) };
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => self.folder(path, &asked),
+            Ok(_) => self.file(path, &asked),
+            Err(_) => self.shards(path, None, files_of_pattern(path, place)?, &asked),
         }
-        self.shards(path, files_of_pattern(path, text)?, &asked)
     }
 
-    /// A folder of images, or one of archives or record files.
-    fn folder(&self, path: &Path, asked: &Selection) -> Result<Opened, DataError> {
-        if let Some(kept) = self.kept_tree(path) {
-            return Ok(kept);
-        }
-        let files = visible_files(path)?;
-        let named = |name: &str| files.iter().any(|file| file == name);
-        let train_or_test = asked.part.unwrap_or(Part::Train);
-        for kind in [cifar::Kind::Cifar10, cifar::Kind::Cifar100] {
-            let files = kind.files(train_or_test).0;
-            if !files.is_empty() && files.iter().all(|name| named(name)) {
-                return cifar_folder(path, kind, train_or_test);
-            }
-        }
-        let prefix = if train_or_test == Part::Train { "train" } else { "t10k" };
-        if let Some(images) =
-            files.iter().find(|file| is_idx_name(file) && file.starts_with(prefix))
-        {
-            return self.idx(&path.join(images), &[]);
-        }
-        let (listing, store) = self.tree(path)?;
-        if !listing.entries.is_empty() {
-            return Ok((listing, store));
-        }
-        // No image anywhere: then archives, beside one another or where Hugging Face has them.
-        for folder in [path.to_path_buf(), path.join("data")] {
-            for extension in ["parquet", "tar"] {
-                let found = shards_in(&folder, extension, asked);
-                if !found.is_empty() {
-                    return self.shards(path, found, asked);
-                }
-            }
-        }
-        Ok((listing, store))
-    }
-
-    fn tree(&self, path: &Path) -> Result<Opened, DataError> {
-        let start = SystemTime::now();
-        let (walk, folder) = Folder::scan(path)?;
-        let large = walk.listing.entries.len() >= self.keep_listing_from;
-        let plain = walk.listing.skipped.is_empty() && folder.has_plain_names();
-        if let Some(cache) = self.cache.as_ref().filter(|_| large && plain) {
-            // A listing that cannot be kept costs time in the next run and nothing else.
-            let _ = listing_cache::save(path, cache, &walk, start);
-        }
-        Ok((walk.listing, Box::new(folder)))
-    }
-
-    /// A tree whose listing is in the cache and still holds.
-    fn kept_tree(&self, path: &Path) -> Option<Opened> {
-        let (entries, others) = listing_cache::load(path, self.cache.as_ref()?)?;
-        let listing = Listing { entries, others, ..Listing::default() };
-        Some((listing, Box::new(Folder::known(path))))
-    }
-
-    fn file(&self, path: &Path, asked: &Selection) -> Result<Opened, DataError> {
+    pub(super) fn file(&self, path: &Path, asked: &Selection) -> Result<Opened, DataError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
             return self.packed_tar(path, asked);
         }
         if name.ends_with(".tar") || name.ends_with(".parquet") {
-            return self.shards(path, vec![path.into()], asked);
+            return self.shards(path, None, vec![path.into()], asked);
         }
         if list::is_list(path) {
-            let (listing, folder) = list::read(path, asked)?;
+            asked.check(path, Some(Source::List))?;
+            let (mut listing, folder) = list::read(path, asked)?;
             // Any text is a list of lines; one whose first is no image's name is not meant as one.
             if listing.entries.is_empty() || list::looks_right(path, listing.entries.name(0)) {
-                return Ok((listing, Box::new(folder)));
+                listing.holdings.choose("a list of paths");
+                let own = parts::of_file(&name);
+                // The name of a list says more than those of the folders where its images lie.
+                let part = asked.part.filter(|_| own != asked.part);
+                return part_folders::select(path, (listing, Box::new(folder)), part, own, false);
             }
         }
         if cifar::Kind::of_file(&name).is_some() || is_idx_name(&name) || has_idx_magic(path) {
-            return self.records(path, &name);
+            return self.record_file(path, &name, asked);
         }
         Err(DataError::NotADataset { path: path.into() })
-    }
-
-    /// A single file of records.
-    fn records(&self, path: &Path, name: &str) -> Result<Opened, DataError> {
-        let Some(kind) = cifar::Kind::of_file(name) else { return self.idx(path, &[]) };
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let names = fs::read_to_string(folder.join(kind.files(Part::Train).1)).ok();
-        let batch = cifar::whole_file(path, blob(path)?);
-        boxed(Cifar::open(kind, vec![batch], names.as_deref()))
-    }
-
-    fn idx(&self, images: &Path, class_names: &[&str]) -> Result<Opened, DataError> {
-        let open = |path: &Path| {
-            let packed = path.extension().is_some_and(|extension| extension == "gz");
-            blob(&if packed { unpack::gunzip(path, None, self)? } else { path.into() })
-        };
-        let labels = idx::labels_beside(images);
-        let labels = match &labels {
-            Some(path) => Some((path.as_path(), open(path)?)),
-            None => None,
-        };
-        boxed(Idx::open((images, open(images)?), labels, class_names))
     }
 
     /// A gzipped tar, of CIFAR or of images.
     fn packed_tar(&self, path: &Path, asked: &Selection) -> Result<Opened, DataError> {
         let unpacked = unpack::gunzip(path, None, self)?;
-        if let Some(cifar) = cifar_in_tar(&unpacked, asked.part.unwrap_or(Part::Train))? {
+        if let Some(cifar) = cifar_in_tar(&unpacked, path, asked)? {
             return Ok(cifar);
         }
-        self.shards(path, vec![unpacked], asked)
+        self.shards(path, None, vec![unpacked], asked)
     }
 
-    fn named(&self, named: &'static Named, asked: &Selection) -> Result<Opened, DataError> {
-        let part = asked.part.unwrap_or(Part::Train);
-        match named.format {
-            Format::Cifar(_) => {
-                let tar = named.unpacked(named.archive(), self)?;
-                let cifar = cifar_in_tar(&tar, part)?;
-                cifar.ok_or(DataError::Damaged {
-                    path: tar,
-                    reason: "the files of CIFAR are not in it".into(),
-                })
-            }
-            Format::Idx(class_names) => {
-                let prefix = if part == Part::Train { "train" } else { "t10k" };
-                let images = format!("{prefix}-images-idx3-ubyte.gz");
-                if let Some(folder) = named.installed().filter(|_| self.mirror.is_none()) {
-                    return self.idx(&folder.join(images), class_names);
-                }
-                let labels = format!("{prefix}-labels-idx1-ubyte.gz");
-                let labels_at = named.unpacked(&labels, self)?;
-                let images_at = named.unpacked(&images, self)?;
-                let images = (Path::new(&images), blob(&images_at)?);
-                let labels = (Path::new(&labels), blob(&labels_at)?);
-                boxed(Idx::open(images, Some(labels), class_names))
-            }
-        }
-    }
-
-    /// One or several tars, or one or several files of Parquet.
-    fn shards(
+    /// One or several tars, or one or several files of Parquet, in the folder `root` or as they were
+    /// asked for; of several, those of the part that is asked for.
+    pub(super) fn shards(
         &self,
-        path: &Path,
+        place: &Path,
+        root: Option<&Path>,
         files: Vec<PathBuf>,
         asked: &Selection,
     ) -> Result<Opened, DataError> {
+        let (files, note, asked) = parts::pick_shards(place, root, files, asked)?;
         let opened = files.into_iter().map(|file| Ok((blob(&file)?, file, None)));
-        self.opened_shards(path, opened.collect::<Result<_, DataError>>()?, asked)
+        let opened = opened.collect::<Result<_, DataError>>()?;
+        let (mut listing, store) = self.opened_shards(place, opened, &asked)?;
+        listing.holdings.notes.extend(note);
+        Ok((listing, store))
     }
 
     fn opened_shards(
         &self,
-        path: &Path,
+        place: &Path,
         shards: Vec<(Arc<Blob>, PathBuf, Option<String>)>,
         asked: &Selection,
     ) -> Result<Opened, DataError> {
@@ -272,36 +183,60 @@ impl OpenOptions {
             let is = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(known));
             shards.iter().all(|(_, path, _)| is(path))
         };
+        let (count, own) = (shards.len(), parts::of_place(place));
         if all_are("parquet") {
-            return boxed(Parquet::open(
-                shards.into_iter().map(|(b, path, _)| (path, b)).collect(),
-                asked,
-            ));
+            asked.check(place, Some(Source::Parquet))?;
+            parts::check_own(place, asked.part, own)?;
+            let files = shards.into_iter().map(|(blob, path, _)| (path, blob)).collect();
+            let (mut listing, store) = boxed(Parquet::open(files, asked))?;
+            listing.holdings.choose(&match count {
+                1 => "Parquet".to_string(),
+                _ => format!("{count} Parquet files"),
+            });
+            return Ok((listing, store));
         }
         if all_are("tar") {
+            let is_of_images = asked.source == Some(Source::Images);
+            asked.check(place, Some(if is_of_images { Source::Images } else { Source::Tar }))?;
             let shard = |(blob, path, version)| Shard { path, blob, version };
-            return boxed(Tar::scan(shards.into_iter().map(shard).collect(), self));
+            let shards = shards.into_iter().map(shard).collect();
+            let opened = boxed(Tar::scan(shards, is_of_images, self))?;
+            return part_folders::select(place, opened, asked.part, own, true);
         }
-        Err(DataError::NotADataset { path: path.into() })
+        Err(DataError::NotADataset { path: place.into() })
     }
 
+    /// One or several objects on servers, each a tar, packed or not, or a file of Parquet.
     #[cfg(feature = "remote")]
     fn addresses(&self, text: &str, asked: &Selection) -> Result<Opened, DataError> {
-        use super::remote::Object;
-        let addresses =
-            pattern::expand_braces(text).ok_or_else(|| DataError::Pattern { path: text.into() })?;
-        let shards = addresses.into_iter().map(|address| {
-            let object = Object::open(&address)
-                .map_err(|source| DataError::Unreadable { path: address.clone().into(), source })?;
-            let version = Some(object.version());
-            Ok((Arc::new(Blob::Remote(object)), PathBuf::from(address), version))
-        });
-        self.opened_shards(Path::new(text), shards.collect::<Result<_, DataError>>()?, asked)
+        use super::remote::{Found, Servers};
+        let path = without_secrets(Path::new(text));
+        let addresses = pattern::expand_braces(text)
+            .ok_or_else(|| DataError::Pattern { path: path.clone() })?;
+        let files = addresses.into_iter().map(PathBuf::from).collect();
+        let (addresses, note, asked) = parts::pick_shards(&path, None, files, asked)?;
+        let mut servers = Servers::new(self);
+        let found = addresses.iter().map(|address| servers.open(&address.to_string_lossy()));
+        let found = found.collect::<Result<Vec<_>, DataError>>()?;
+        if let [Found { unpacked: Some(tar), path, .. }] = &found[..]
+            && path.extension().is_some_and(|extension| extension == "tar")
+            && let Some(cifar) =
+                cifar_in_tar(tar, path, &asked).map_err(|error| servers.explain(error))?
+        {
+            return Ok(cifar);
+        }
+        let shards = found.into_iter().map(|found| (found.blob, found.path, found.version));
+        let opened = self.opened_shards(&path, shards.collect(), &asked);
+        let (mut listing, store) = opened.map_err(|error| servers.explain(error))?;
+        listing.holdings.notes.extend(note);
+        Ok((listing, store))
     }
 
     #[cfg(not(feature = "remote"))]
     fn addresses(&self, text: &str, _: &Selection) -> Result<Opened, DataError> {
-        Err(DataError::NoNetwork { address: text.into() })
+        Err(DataError::NoNetwork {
+            address: without_secrets(Path::new(text)).display().to_string(),
+        })
     }
 }
 
@@ -314,7 +249,7 @@ pub(super) fn from_bytes(name: &str, bytes: Bytes) -> Result<Dataset, DataError>
         boxed(Cifar::open(kind, vec![cifar::whole_file(path, blob)], None))?
     } else if is_idx_name(&file) || idx::is_images(&blob) {
         boxed(Idx::open((path, blob), None, &[]))?
-    } else if listing::is_image(name) {
+    } else if kind_of(name, &bytes[..bytes.len().min(HEAD)]) == FileKind::Image {
         let mut listing = Listing::default();
         listing.entries.push(name, bytes.len() as u64);
         (listing, Box::new(Encoded(bytes)) as _)
@@ -331,35 +266,55 @@ fn finished(
     mut listing: Listing,
     store: Box<dyn Store>,
 ) -> Result<Dataset, DataError> {
+    let holdings = &mut listing.holdings;
+    holdings.pass_over("other files", listing.others);
     if listing.entries.is_empty() {
-        return Err(match listing.others {
-            0 => DataError::Empty { path: path.into() },
-            others => DataError::NoImages { path: path.into(), others },
+        return Err(match holdings.passed_over.is_empty() {
+            true => DataError::Empty { path: path.into() },
+            false => DataError::NoImages { path: path.into(), found: holdings.counts() },
         });
     }
-    let holdings = &mut listing.holdings;
-    if holdings.chosen.is_empty() {
-        holdings.chosen = Holdings::of("images").chosen;
-    }
-    holdings.pass_over("other files", listing.others);
-    if let Some(first) = listing.skipped.first() {
-        let more = listing.skipped.len();
-        holdings.note(format!("{more} left out, such as `{}` ({})", first.name, first.reason));
+    holdings.choose("images");
+    holdings.notes.extend(part_folders::together(path, &listing.entries));
+    let unread = holdings.unread();
+    if !unread.is_empty() {
+        let note = format!("convert the {} to JPEG to have them read", enumerated(&unread));
+        holdings.note(note);
     }
     Ok(Dataset::new(listing, store))
 }
 
-fn boxed<S: Store + 'static>(opened: Result<(Listing, S), DataError>) -> Result<Opened, DataError> {
+pub(super) fn boxed<S: Store + 'static>(
+    opened: Result<(Listing, S), DataError>,
+) -> Result<Opened, DataError> {
     opened.map(|(listing, store)| (listing, Box::new(store) as _))
 }
 
-fn blob(path: &Path) -> Result<Arc<Blob>, DataError> {
+pub(super) fn blob(path: &Path) -> Result<Arc<Blob>, DataError> {
     let blob = Blob::open(path);
     blob.map(Arc::new).map_err(|source| DataError::Unreadable { path: path.into(), source })
 }
 
-fn is_address(text: &str) -> bool {
-    ["s3://", "gs://", "https://", "http://"].iter().any(|scheme| text.starts_with(scheme))
+/// A word behind a `:` that is not known, behind what may well stand there, is a slip of the pen.
+fn check_word(place: &str) -> Result<(), DataError> {
+    let Some((before, word)) = place.rsplit_once(':') else { return Ok(()) };
+    let ends = [".tar", ".tar.gz", ".tgz", ".parquet"];
+    let exists = named::find(before).is_some()
+        || (is_address(before) && ends.iter().any(|end| before.to_lowercase().ends_with(end)))
+        || before.contains(['*', '{'])
+        || (!before.is_empty() && Path::new(before).exists());
+    if !exists || word.contains(['/', '\\', '*', '{', '}']) {
+        return Ok(());
+    }
+    Err(DataError::UnknownWord { path: before.into(), word: word.into() })
+}
+
+/// A path as it may be shown: of an address, without user, password and query, which may be secrets.
+pub fn without_secrets(path: &Path) -> PathBuf {
+    match path.to_str() {
+        Some(text) if is_address(text) => address::shown(text).into(),
+        _ => path.into(),
+    }
 }
 
 /// The existing files that a pattern stands for.
@@ -383,88 +338,4 @@ fn files_of_pattern(path: &Path, text: &str) -> Result<Vec<PathBuf>, DataError> 
         files.extend(found);
     }
     if files.is_empty() { Err(missing()) } else { Ok(files) }
-}
-
-/// Names of the files of a folder, sorted.
-fn visible_files(path: &Path) -> Result<Vec<String>, DataError> {
-    let unreadable = |source| DataError::Unreadable { path: path.into(), source };
-    let mut names = Vec::new();
-    for entry in fs::read_dir(path).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        // Of millions of images, none is of interest here.
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !listing::is_hidden(&name) && !listing::is_image(&name) && entry.path().is_file() {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// The archives of a folder. If some are named after their part of the data set, as Hugging Face
-/// does, those of the part that is asked for, and of training if none is.
-fn shards_in(folder: &Path, extension: &str, asked: &Selection) -> Vec<PathBuf> {
-    let Ok(names) = visible_files(folder) else { return Vec::new() };
-    let is = |name: &&String| {
-        Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case(extension))
-    };
-    let all: Vec<&String> = names.iter().filter(is).collect();
-    let of_part = |prefix: &str| -> Vec<&String> {
-        all.iter().copied().filter(|name| name.starts_with(prefix)).collect()
-    };
-    let chosen = match asked.part {
-        Some(Part::Test) => of_part("test"),
-        Some(Part::Validation) => of_part("val"),
-        Some(Part::Train) => of_part("train"),
-        None if of_part("train").is_empty() => all.clone(),
-        None => of_part("train"),
-    };
-    chosen.into_iter().map(|name| folder.join(name)).collect()
-}
-
-/// `train-images-idx3-ubyte`, `train-images.idx3-ubyte`, and the same with `.gz`.
-fn is_idx_name(name: &str) -> bool {
-    let plain = name.strip_suffix(".gz").unwrap_or(name);
-    plain.ends_with("idx3-ubyte") || plain.ends_with("idx4-ubyte")
-}
-
-fn has_idx_magic(path: &Path) -> bool {
-    Blob::open(path).is_ok_and(|blob| idx::is_images(&blob))
-}
-
-fn cifar_folder(path: &Path, kind: cifar::Kind, part: Part) -> Result<Opened, DataError> {
-    let (files, names) = kind.files(part);
-    let batch = |name: &&str| {
-        let file = path.join(name);
-        Ok(cifar::whole_file(&file, blob(&file)?))
-    };
-    let batches = files.iter().map(batch).collect::<Result<_, DataError>>()?;
-    let names = fs::read_to_string(path.join(names)).ok();
-    boxed(Cifar::open(kind, batches, names.as_deref()))
-}
-
-/// CIFAR within a tar, if it is there.
-fn cifar_in_tar(path: &Path, part: Part) -> Result<Option<Opened>, DataError> {
-    let archive = blob(path)?;
-    let members = super::tar::members(&archive)
-        .map_err(|reason| DataError::DamagedTar { path: path.into(), reason })?;
-    let find =
-        |name: &str| members.iter().find(|member| member.name.rsplit('/').next() == Some(name));
-    for kind in [cifar::Kind::Cifar10, cifar::Kind::Cifar100] {
-        let (files, names) = kind.files(part);
-        let found: Option<Vec<_>> = files.iter().map(|name| find(name)).collect();
-        let Some(found) = found.filter(|found| !found.is_empty()) else { continue };
-        let batches = found.into_iter().map(|member| cifar::Batch {
-            path: PathBuf::from(&member.name),
-            blob: Arc::clone(&archive),
-            start: member.offset,
-            length: member.bytes,
-        });
-        let names = find(names).and_then(|member| {
-            let text = archive.read(member.offset, member.bytes.min(1 << 16) as usize).ok()?;
-            String::from_utf8(text.to_vec()).ok()
-        });
-        return boxed(Cifar::open(kind, batches.collect(), names.as_deref())).map(Some);
-    }
-    Ok(None)
 }

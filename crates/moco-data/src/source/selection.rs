@@ -1,8 +1,11 @@
 //! What a path asks for behind its place: `photos:test`, `set.parquet:column=photo:labels=breed`,
 //! `shards:source=tar`.
 
+use crate::error::DataError;
+use std::path::Path;
+
 /// A part of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
     Train,
     Validation,
@@ -34,6 +37,24 @@ pub(super) struct Selection {
 }
 
 impl Part {
+    /// The shortest word that stands for the part behind a `:`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Part::Train => "train",
+            Part::Validation => "val",
+            Part::Test => "test",
+        }
+    }
+
+    /// What its images are called.
+    pub(super) fn images(self) -> &'static str {
+        match self {
+            Part::Train => "training",
+            Part::Validation => "validation",
+            Part::Test => "test",
+        }
+    }
+
     /// The part that a word stands for, as it is written behind a `:`.
     pub(super) fn of_word(word: &str) -> Option<Part> {
         match word {
@@ -46,6 +67,26 @@ impl Part {
 }
 
 impl Source {
+    /// The word that stands for it behind `source=`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Source::Images => "images",
+            Source::Tar => "tar",
+            Source::Parquet => "parquet",
+            Source::List => "list",
+        }
+    }
+
+    /// What it consists of, in the plural, as [`super::Holdings`] count it.
+    pub(super) fn plural(self) -> &'static str {
+        match self {
+            Source::Images => "images",
+            Source::Tar => "tars",
+            Source::Parquet => "Parquet files",
+            Source::List => "lists of paths",
+        }
+    }
+
     fn of_word(word: &str) -> Option<Source> {
         match word {
             "images" => Some(Source::Images),
@@ -70,6 +111,38 @@ impl Selection {
             place = before;
         }
         (place, selection)
+    }
+
+    /// The same without a part, for what is that part already.
+    pub(super) fn whole(&self) -> Selection {
+        Selection { part: None, ..self.clone() }
+    }
+
+    /// Whether what is asked for can be had of a source of this kind, or of another than all.
+    pub(super) fn check(&self, place: &Path, opened: Option<Source>) -> Result<(), DataError> {
+        if self.source.is_some() && self.source != opened {
+            return Err(self.no_source(place));
+        }
+        let columns = self.column.is_some() || self.labels.is_some();
+        if columns && !matches!(opened, Some(Source::Parquet | Source::List)) {
+            return Err(DataError::NoSource {
+                path: place.into(),
+                wanted: "columns to choose among",
+                mend: "leave `:column=` and `:labels=` out".into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The error that there is nothing of the kind of source that is asked for.
+    pub(super) fn no_source(&self, place: &Path) -> DataError {
+        let source = self.source.unwrap_or(Source::Images);
+        let (wanted, name) = (source.plural(), source.name());
+        DataError::NoSource {
+            path: place.into(),
+            wanted,
+            mend: format!("leave `:source={name}` out"),
+        }
     }
 
     /// Whether nothing is asked for.

@@ -16,8 +16,12 @@ struct Subset {
 }
 
 impl Store for Subset {
-    fn read(&self, i: usize, name: &str) -> Result<Raw<'_>, ImageError> {
-        self.whole.store.read(self.chosen[i], name)
+    fn read(&self, i: usize, _: &str) -> Result<Raw<'_>, ImageError> {
+        self.whole.raw(self.chosen[i])
+    }
+
+    fn head(&self, i: usize, name: &str, bytes: usize) -> Result<Raw<'_>, ImageError> {
+        self.whole.store.head(self.chosen[i], name, bytes)
     }
 }
 
@@ -31,21 +35,40 @@ impl Dataset {
         for &i in &chosen {
             listing.entries.push(self.name(i), self.entries.bytes(i));
         }
-        if let Some(labels) = &self.labels {
-            let labels = chosen.iter().map(|&i| labels[i]).collect();
-            listing.labels = Labels::Given(labels, self.class_names.clone());
-        }
-        Dataset::new(listing, Box::new(Subset { whole: self.clone(), chosen }))
+        listing.labels = match &self.labels {
+            Some(labels) => {
+                let labels = chosen.iter().map(|&i| labels[i]).collect();
+                Labels::Given(labels, self.class_names.clone())
+            }
+            None => Labels::Absent,
+        };
+        let store = Subset { whole: self.clone(), chosen };
+        Dataset::new(listing, Box::new(store)).with_decoding(self.decoding)
+    }
+
+    /// Without the images that have no label.
+    pub fn only_labelled(self) -> Dataset {
+        let labelled = self.labelled();
+        if labelled.len() == self.len() { self } else { Arc::new(self).subset(labelled) }
+    }
+
+    /// The images that have a label, if not all have one.
+    pub fn labelled_part(self: &Arc<Self>) -> Option<Dataset> {
+        let labelled = self.labelled();
+        (labelled.len() < self.len()).then(|| self.subset(labelled))
+    }
+
+    fn labelled(&self) -> Vec<usize> {
+        (0..self.len()).filter(|&i| self.label(i).is_some()).collect()
     }
 
     /// About `share` of the images of each class, one at least, chosen by `seed`.
-    ///
-    /// # Panics
-    /// If the data set has no classes.
     pub fn label_share(self: &Arc<Self>, share: f64, seed: u64) -> Dataset {
         let mut by_class = vec![Vec::new(); self.class_names.len()];
         for i in 0..self.len() {
-            by_class[self.label(i).expect("a labelled data set") as usize].push(i);
+            if let Some(class) = self.label(i) {
+                by_class[class as usize].push(i);
+            }
         }
         let mut chosen = Vec::new();
         for (class, mut images) in by_class.into_iter().enumerate() {
@@ -81,6 +104,21 @@ mod tests {
         assert_eq!(part.class_names(), ["many", "few"]);
         assert_eq!(part.load(0).unwrap().pixels, [43; 3]);
         assert_ne!(part.fingerprint(), whole().fingerprint());
+    }
+
+    #[test]
+    fn the_part_that_has_labels_keeps_its_classes() {
+        assert!(whole().labelled_part().is_none());
+        let image =
+            |i: u32| (format!("{i}"), (i != 1).then_some(i / 2), Image::new(1, 1, vec![0; 3]));
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        let some = Arc::new(Dataset::from_images((0..4).map(image).collect(), names));
+        assert_eq!((some.label(0), some.label(1)), (Some(0), None));
+        assert_eq!(some.holdings().notes, ["1 of 4 images has no label, such as `1`"]);
+        let part = some.labelled_part().unwrap();
+        let labels: Vec<_> = (0..part.len()).map(|i| part.label(i)).collect();
+        assert_eq!(labels, [Some(0), Some(1), Some(1)]);
+        assert_eq!(some.label_share(1.0, 0).len(), 3);
     }
 
     #[test]

@@ -190,7 +190,7 @@ fn a_bad_file_is_replaced_and_reported_once() {
     assert!(run(3) == (batches.clone(), bad.clone()));
     let found: Vec<_> =
         bad.iter().map(|bad| (bad.index, bad.name.as_str(), bad.reason.as_str())).collect();
-    let reason = "not a JPEG, PNG, WebP, BMP, GIF or TIFF image";
+    let reason = "not a JPEG, PNG, WebP, BMP, GIF, TIFF or PNM image";
     assert_eq!(found, [(2, "02.png", reason), (11, "11.png", reason)]);
 
     for (epoch, step, indices, _) in &batches {
@@ -214,8 +214,8 @@ fn too_many_bad_files_stop_the_run() {
     assert_eq!(
         error.to_string(),
         "3 of the 20 images cannot be read (15.00 %, more than the 10.00 % allowed), such as \
-         `02.png` (not a JPEG, PNG, WebP, BMP, GIF or TIFF image); repair or remove them, or raise \
-         max_bad_share"
+         `02.png` (not a JPEG, PNG, WebP, BMP, GIF, TIFF or PNM image); repair or remove them, or \
+         raise data.max_bad_share"
     );
     assert!(loader.next_batch().is_err(), "and it does not go on");
     assert_eq!(loader.bad_files().len(), 3);
@@ -293,7 +293,8 @@ fn evaluate(
         assert_eq!(batch.pixels.len(), batch.indices.len() * 16 * 16 * 3);
         batches.push(batch);
         if batches.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    })
+    .unwrap();
     (batches, bad.into_iter().map(|bad| bad.name).collect())
 }
 

@@ -49,3 +49,73 @@ pub fn names(dataset: &Dataset) -> Vec<&str> {
 pub fn options(cache: &Path) -> OpenOptions {
     OpenOptions { cache: Some(cache.into()), threads: 2, ..OpenOptions::default() }
 }
+
+/// A tar made header by header, so that it may be odd.
+#[derive(Default)]
+pub struct Archive {
+    pub bytes: Vec<u8>,
+}
+
+impl Archive {
+    /// A header of this type, of a member with this name, link target and size.
+    pub fn raw(&mut self, kind: u8, name: &[u8], target: &[u8], size: u64) -> &mut Archive {
+        self.header(Header::new_ustar(), kind, name, target, size)
+    }
+
+    fn header(
+        &mut self,
+        mut header: Header,
+        kind: u8,
+        name: &[u8],
+        target: &[u8],
+        size: u64,
+    ) -> &mut Archive {
+        let old = header.as_old_mut();
+        old.name[..name.len()].copy_from_slice(name);
+        old.linkname[..target.len()].copy_from_slice(target);
+        old.linkflag = [kind];
+        header.set_size(size);
+        header.set_cksum();
+        self.bytes.extend(header.as_bytes());
+        self
+    }
+
+    /// A header as of the seventh edition of Unix.
+    pub fn old_header(&mut self, name: &str, size: u64) -> &mut Archive {
+        self.header(Header::new_old(), 0, name.as_bytes(), b"", size)
+    }
+
+    /// A header whose size is in base 256, as that of files over 8 GB.
+    pub fn base_256(&mut self, name: &str, size: u64) -> &mut Archive {
+        self.raw(b'0', name.as_bytes(), b"", 1 << 40);
+        let at = self.bytes.len() - 512;
+        let mut header = Header::from_byte_slice(&self.bytes[at..]).clone();
+        assert_eq!(header.as_old().size[0], 0x80);
+        header.as_old_mut().size[4..].copy_from_slice(&size.to_be_bytes());
+        header.set_cksum();
+        self.bytes[at..].copy_from_slice(header.as_bytes());
+        self
+    }
+
+    /// Data of the member before, filled up to whole blocks.
+    pub fn data(&mut self, bytes: &[u8]) -> &mut Archive {
+        self.bytes.extend(bytes);
+        self.bytes.resize(self.bytes.len().next_multiple_of(512), 0);
+        self
+    }
+
+    /// A file.
+    pub fn file(&mut self, name: &str, bytes: &[u8]) -> &mut Archive {
+        self.raw(b'0', name.as_bytes(), b"", bytes.len() as u64).data(bytes)
+    }
+
+    /// A hard (`1`) or symbolic (`2`) link.
+    pub fn link(&mut self, kind: u8, name: &str, target: &str) -> &mut Archive {
+        self.raw(kind, name.as_bytes(), target.as_bytes(), 0)
+    }
+
+    /// The whole archive, with its end mark.
+    pub fn end(&self) -> Vec<u8> {
+        [&self.bytes[..], &[0; 1024]].concat()
+    }
+}

@@ -4,6 +4,19 @@ use super::suggest::nearest;
 use std::path::PathBuf;
 use toml::Value;
 
+/// Characters of a refused value that a message shows.
+const SHOWN: usize = 80;
+
+/// A value as a message of one line shows it: its beginning, if it is long.
+pub(super) fn shown(value: &str) -> String {
+    let mut line: String = value.chars().take(SHOWN).collect();
+    if line.len() < value.len() {
+        line.truncate(line.trim_end().len());
+        line += " ...";
+    }
+    line.replace(char::is_control, " ")
+}
+
 /// What can be wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -103,6 +116,15 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: moco_data::ParseViewError,
     },
+    /// The setting of a run that goes on cannot change.
+    #[error(
+        "`{key}` cannot change in a run that goes on, only {} can: leave it out, or start a new run",
+        super::change::changeable_text()
+    )]
+    Fixed {
+        /// Its dotted name.
+        key: String,
+    },
     /// Two values do not go together, or do not fit the data.
     #[error("{0}")]
     Invalid(String),
@@ -112,20 +134,20 @@ impl ConfigError {
     pub(super) fn wrong_type(key: &str, value: &Value, expected: impl Into<String>) -> Self {
         ConfigError::WrongType {
             key: key.to_owned(),
-            value: value.to_string(),
+            value: shown(&value.to_string()),
             expected: expected.into(),
         }
     }
 
     pub(super) fn out_of_range(key: &str, value: &Value, must: String) -> Self {
-        ConfigError::OutOfRange { key: key.to_owned(), value: value.to_string(), must }
+        ConfigError::OutOfRange { key: key.to_owned(), value: shown(&value.to_string()), must }
     }
 
     /// `name` is none of `known`.
     pub(crate) fn unknown_name(what: &str, name: &str, known: &[&str]) -> Self {
         ConfigError::UnknownName {
             what: what.to_owned(),
-            name: name.to_owned(),
+            name: shown(name),
             nearest: nearest(name, known.iter().copied()).map(str::to_owned),
             known: known.iter().map(|&name| name.to_owned()).collect(),
         }

@@ -43,7 +43,8 @@ impl DataFacts {
         let (Some(width), Some(height)) = (median(widths), median(heights)) else {
             return Err(ConfigError::Invalid(format!(
                 "none of {sample} images looked at can be read, for example {complaint}; point \
-                 --data at JPEG, PNG, WebP, BMP, GIF or TIFF images"
+                 --data at JPEG, PNG, WebP, BMP, GIF, TIFF or PNM \
+                 images"
             )));
         };
         Ok(DataFacts { images, width, height, labelled: dataset.class_names().len() > 1 })

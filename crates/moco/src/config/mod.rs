@@ -5,6 +5,7 @@
 //! starting points, [`mod@resolve`] turns (recipe, flags, data set) into a `RunConfig`, and
 //! [`parse_run`] reads TOML, refuses unknown keys and suggests the nearest one.
 
+mod change;
 mod error;
 mod facts;
 mod keys;
@@ -19,6 +20,7 @@ mod suggest;
 mod tests;
 mod validate;
 
+pub use change::{CHANGEABLE, Difference, differences};
 pub use error::ConfigError;
 pub use facts::DataFacts;
 pub use keys::{BACKBONES, METHODS};
@@ -67,7 +69,8 @@ pub struct DataConfig {
     pub views: Vec<String>,
     /// What is done to an image for evaluation, as text.
     pub eval_view: String,
-    /// Share of unreadable images, in 0..=1, above which the run stops.
+    /// Share of unreadable images, in 0..=1, above which the run stops. Unless it is 0, up to 3 are
+    /// let pass in any case, but of fewer than 30 images no more than a tenth.
     pub max_bad_share: f64,
 }
 

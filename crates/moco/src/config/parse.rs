@@ -3,6 +3,7 @@
 //! Between the text and a [`RunConfig`] stands a TOML tree, which may be incomplete: recipes,
 //! flags and `--set` are laid over one another there, and [`super::resolve`] fills the gaps.
 
+use super::error::shown;
 use super::{ConfigError, RunConfig, keys};
 use std::path::Path;
 use toml::{Table, Value};
@@ -48,7 +49,7 @@ pub fn read_tree(path: &Path) -> Result<Table, ConfigError> {
 /// No `=`, an unknown key, a wrong type, a value out of range.
 pub fn set_value(tree: &mut Table, assignment: &str) -> Result<(), ConfigError> {
     let (path, text) =
-        assignment.split_once('=').ok_or_else(|| ConfigError::Override(assignment.to_owned()))?;
+        assignment.split_once('=').ok_or_else(|| ConfigError::Override(shown(assignment)))?;
     let (path, text) = (path.trim(), text.trim());
     if text == AUTO {
         keys::find(path)?;
@@ -76,8 +77,9 @@ pub fn set(tree: &mut Table, path: &str, value: Value) -> Result<(), ConfigError
         && *present != value
     {
         return Err(ConfigError::Invalid(format!(
-            "the recipe is for method {present}, not {value}: choose a recipe of that method, or \
-             leave the recipe out"
+            "the recipe is for method {present}, not {}: choose a recipe of that method, or \
+             leave the recipe out",
+            shown(&value.to_string())
         )));
     }
     let mut change = Table::new();

@@ -1,7 +1,13 @@
 //! "Did you mean": the nearest of the names there are.
 
+/// A longer word, in bytes, is no slip, and takes long to compare.
+const LONGEST: usize = 200;
+
 /// The name most like `word`, if one is near enough to be what was meant.
 pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > LONGEST {
+        return None;
+    }
     let word = word.to_lowercase();
     let (distance, name) = names
         .into_iter()

@@ -428,6 +428,27 @@ fn what_is_given_stands_and_the_rest_follows_it() {
     assert_eq!(moco(&config).queue, 8192);
 }
 
+/// Evaluation reads the values of files as training does.
+#[test]
+fn a_range_of_values_is_the_same_in_all_views() {
+    let ranged = "data.views=['range(0..4095) crop(32)', 'range(0..4095) crop(32)']";
+    let config = run("", &[ranged], &facts(50_000, 32));
+    assert!(config.data.eval_view.starts_with("range(0..4095) "), "{}", config.data.eval_view);
+    refused(
+        "moco-v1-small",
+        &[ranged],
+        "`resize(32) center(32) normalize(cifar10)` reads the values of files otherwise than the first \
+         of data.views: begin each of data.views and data.eval_view with the same range(...), or none",
+    );
+    refused(
+        "moco-v1-small",
+        &["data.views=['crop(32)', 'range(percentile 1..99) crop(32)']"],
+        "`range(percentile 1..99) crop(32, 0.08..1) normalize(none)` reads the values of files \
+         otherwise than the first of data.views: begin each of data.views and data.eval_view with the \
+         same range(...), or none",
+    );
+}
+
 #[test]
 fn recipes_that_fit_the_data_badly_are_refused_or_noted() {
     let message = resolve(&tree("moco-v1-small", &[]), &facts(104, 32)).unwrap_err().to_string();
@@ -442,4 +463,46 @@ fn recipes_that_fit_the_data_badly_are_refused_or_noted() {
     let unlabelled = DataFacts { labelled: false, ..facts(50_000, 32) };
     let config = run("moco-v1-small", &[], &unlabelled);
     assert_eq!(config.monitor.knn_epochs, 0);
+}
+
+#[test]
+fn a_run_that_goes_on_may_change_what_changes_no_weight() {
+    let old = run("moco-v2-small", &[], &facts(50_000, 32));
+    let changes = |list: &[&str]| {
+        old.with_changes(&list.iter().map(|text| text.to_string()).collect::<Vec<_>>())
+    };
+    let new = changes(&[
+        "data.max_bad_share=0.5",
+        "monitor.knn_epochs = 7",
+        "train.max_steps=90",
+        "train.log_steps=3",
+    ])
+    .unwrap();
+    assert_eq!((new.data.max_bad_share, new.monitor.knn_epochs), (0.5, 7));
+    assert_eq!((new.train.max_steps, new.train.log_steps), (Some(90), 3));
+    let found = differences(&old, &new).unwrap();
+    let keys: Vec<_> = found.iter().map(|difference| difference.key.as_str()).collect();
+    let expected =
+        ["data.max_bad_share", "monitor.knn_epochs", "train.log_steps", "train.max_steps"];
+    assert_eq!(keys, expected);
+    assert!(found.iter().all(Difference::may_change));
+    assert_eq!((&found[3].first, &found[3].second), (&None, &Some(90.into())));
+    assert_eq!(old.with_second(&found).unwrap(), new);
+    let back = differences(&new, &old).unwrap();
+    assert_eq!(new.with_second(&back).unwrap(), old);
+    assert_eq!(
+        new.with_changes(&["train.max_steps=auto".to_owned()]).unwrap().train.max_steps,
+        None
+    );
+
+    for fixed in ["optim.lr=0.1", "train.epochs=9", "train.seed=4", "model.width=8"] {
+        let message = changes(&[fixed]).unwrap_err().to_string();
+        let key = fixed.split_once('=').unwrap().0;
+        assert!(message.starts_with(&format!("`{key}` cannot change")), "{message}");
+        assert!(message.contains("data.max_bad_share") && message.contains("monitor.*"));
+    }
+    let unknown = changes(&["optim.lrr=0.1"]).unwrap_err().to_string();
+    assert!(unknown.contains("did you mean `optim.lr`?"), "{unknown}");
+    let wrong = changes(&["data.max_bad_share=2"]).unwrap_err().to_string();
+    assert!(wrong.contains("between 0 and 1"), "{wrong}");
 }

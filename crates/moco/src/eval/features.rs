@@ -1,12 +1,13 @@
 //! Features of a data set under a frozen encoder.
 
+use super::EvalError;
 use crate::batch::{pixels_to_tensor, to_host};
 use crate::checkpoint::{CheckpointError, load_plain};
 use crate::config::{FeatureKind, RunConfig};
 use crate::models::Encode;
 use crate::nn::{Mode, Module, copy_tensors, freeze, thaw};
 use burn::tensor::Device;
-use moco_data::{BadFile, Dataset, View, for_each_batch};
+use moco_data::{BadFile, DataError, Dataset, View, for_each_batch};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -35,7 +36,8 @@ impl FrozenEncoder {
     /// Takes over the weights that a run left in `encoder.safetensors`.
     ///
     /// # Errors
-    /// [`CheckpointError`] when the file is missing, damaged or of another shape.
+    /// [`CheckpointError`] when the file is missing, damaged, of another shape, or holds what is no
+    /// number.
     pub fn load(&mut self, path: &Path) -> Result<(), CheckpointError> {
         load_plain(path, self.encoder.as_mut(), &self.device)
     }
@@ -60,7 +62,7 @@ pub struct Features {
     pub dim: usize,
     /// Which image each row belongs to.
     pub indices: Vec<usize>,
-    /// Its class; empty if the data set has none.
+    /// Its class; empty unless every row has one.
     pub labels: Vec<u32>,
     /// Images that could not be read.
     pub bad: Vec<BadFile>,
@@ -102,13 +104,16 @@ impl Features {
 }
 
 /// Encodes every image of `dataset`, in order. `progress` hears (done, total).
+///
+/// # Errors
+/// [`EvalError`] when a server does not give the images, or a feature is infinite or no number.
 pub fn features(
     frozen: &mut FrozenEncoder,
     dataset: &Dataset,
     kind: FeatureKind,
     threads: usize,
     progress: &mut dyn FnMut(usize, usize),
-) -> Features {
+) -> Result<Features, EvalError> {
     let dim = frozen.encoder.width(kind);
     let ([height, width], count) = (frozen.view.size(), frozen.view.count());
     let FrozenEncoder { encoder, view, device } = frozen;
@@ -118,11 +123,33 @@ pub fn features(
         to_host(encoder.embed(images, kind, Mode::Eval))
     });
     thaw(encoder.as_mut());
-    features
+    let features = features?;
+    check_finite(dataset, &features)?;
+    Ok(features)
+}
+
+fn check_finite(dataset: &Dataset, features: &Features) -> Result<(), EvalError> {
+    let rows = features.values.chunks_exact(features.dim.max(1)).zip(&features.indices);
+    let mut broken = rows.filter(|(row, _)| !row.iter().all(|value| value.is_finite()));
+    match broken.next() {
+        Some((_, &first)) => Err(EvalError::NotFinite {
+            count: 1 + broken.count(),
+            images: features.len(),
+            example: dataset.name(first).to_owned(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The pixels themselves as features, after `view`: the baseline that any encoder must beat.
-pub fn pixel_features(dataset: &Dataset, view: &View, threads: usize) -> Features {
+///
+/// # Errors
+/// [`DataError`] when a server does not give the images.
+pub fn pixel_features(
+    dataset: &Dataset,
+    view: &View,
+    threads: usize,
+) -> Result<Features, DataError> {
     collect(dataset, view, view.value_count(), threads, &mut |_, _| (), &mut |_, pixels| pixels)
 }
 
@@ -133,7 +160,7 @@ fn collect(
     threads: usize,
     progress: &mut dyn FnMut(usize, usize),
     encode: &mut dyn FnMut(usize, Vec<f32>) -> Vec<f32>,
-) -> Features {
+) -> Result<Features, DataError> {
     let all: Vec<usize> = (0..dataset.len()).collect();
     let mut out = Features { dim, ..Features::default() };
     out.values.reserve(dim * all.len());
@@ -142,8 +169,9 @@ fn collect(
         out.indices.extend(batch.indices);
         progress(out.indices.len(), all.len());
         ControlFlow::Continue(())
-    });
-    out.labels = out.indices.iter().filter_map(|&i| dataset.label(i)).collect();
+    })?;
+    let labels: Option<Vec<u32>> = out.indices.iter().map(|&i| dataset.label(i)).collect();
+    out.labels = labels.unwrap_or_default();
     out.bad = bad;
-    out
+    Ok(out)
 }

@@ -5,7 +5,7 @@
 //! arXiv 2106.08254), as MAE does. With few labels this is what tells encoders apart.
 
 use super::classifier::{Classifier, cross_entropy, soft_cross_entropy, training_images};
-use super::{Accuracy, FrozenEncoder, Mix, Mixing, Refit};
+use super::{Accuracy, EvalError, FrozenEncoder, Mix, Mixing, Refit};
 use crate::batch::{Batch, pixels_to_tensor, to_host};
 use crate::config::{DecayScope, Granularity, RuleConfig};
 use crate::models::Encode;
@@ -13,7 +13,7 @@ use crate::nn::Mode;
 use crate::optim::{NamedGradients, Optimizer};
 use crate::schedule::{Decay, RateSchedule};
 use burn::tensor::{Device, Tensor};
-use moco_data::{DataError, Dataset, View, for_each_batch};
+use moco_data::{Dataset, View, for_each_batch};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ impl FineTune {
 /// weights of `start`. `progress` hears (steps done, steps in all).
 ///
 /// # Errors
-/// [`DataError`] when the training images cannot be read.
+/// [`EvalError`] when the training images cannot be read or the network diverges.
 ///
 /// # Panics
 /// If the encoder lacks what is read of it, see [`Classifier::refitted`].
@@ -105,7 +105,7 @@ pub fn fine_tune(
     test: &Dataset,
     config: &FineTune,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Accuracy, DataError> {
+) -> Result<Accuracy, EvalError> {
     let device = start.device().clone();
     crate::nn::copy_tensors(start.encoder.as_mut(), encoder.as_mut());
     let classes = train.class_names().len();
@@ -132,7 +132,7 @@ pub fn fine_tune(
         });
         progress(step + 1, total);
     }
-    Ok(score(&mut net, test, &start.view, classes, config.threads, &device))
+    score(&mut net, test, &start.view, classes, config.threads, &device)
 }
 
 /// The loss of a batch, mixed or as it is.
@@ -193,7 +193,7 @@ fn score(
     classes: usize,
     threads: usize,
     device: &Device,
-) -> Accuracy {
+) -> Result<Accuracy, EvalError> {
     let all: Vec<usize> = (0..test.len()).collect();
     let ([height, width], count) = (view.size(), view.count());
     let (mut scores, mut labels) = (Vec::new(), Vec::new());
@@ -203,8 +203,8 @@ fn score(
         scores.extend(to_host(net.forward(images, Mode::Eval)));
         labels.extend(batch.indices.iter().filter_map(|&i| test.label(i)));
         ControlFlow::Continue(())
-    });
-    Accuracy::from_scores(&scores, classes, &labels)
+    })?;
+    Accuracy::of_classifier(&scores, classes, &labels)
 }
 
 #[cfg(test)]

@@ -46,10 +46,13 @@ pub fn knn(train: &Features, test: &Features, k: usize, temperature: f64) -> Acc
 
 /// Votes per class of the `k` most similar rows; equal similarities are taken in order.
 fn votes(similarity: &[f32], labels: &[u32], classes: usize, k: usize, t: f64) -> Vec<f32> {
-    let mut order: Vec<u32> = (0..similarity.len() as u32).collect();
-    let nearer = |&a: &u32, &b: &u32| {
-        similarity[b as usize].total_cmp(&similarity[a as usize]).then(a.cmp(&b))
+    // What is no number is like nothing.
+    let like = |row: u32| match similarity[row as usize] {
+        value if value.is_nan() => f32::NEG_INFINITY,
+        value => value,
     };
+    let mut order: Vec<u32> = (0..similarity.len() as u32).collect();
+    let nearer = |&a: &u32, &b: &u32| like(b).total_cmp(&like(a)).then(a.cmp(&b));
     if k < order.len() {
         order.select_nth_unstable_by(k, nearer);
         order.truncate(k);
@@ -57,8 +60,21 @@ fn votes(similarity: &[f32], labels: &[u32], classes: usize, k: usize, t: f64) -
     let mut votes = vec![0f64; classes];
     for row in order {
         // Relative to the largest possible similarity, so that a small T cannot overflow.
-        votes[labels[row as usize] as usize] +=
-            ((f64::from(similarity[row as usize]) - 1.0) / t).exp();
+        votes[labels[row as usize] as usize] += ((f64::from(like(row)) - 1.0) / t).exp();
     }
     votes.into_iter().map(|vote| vote as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_similarity_that_is_no_number_is_no_neighbour() {
+        let found = votes(&[0.5, f32::NAN, 0.9], &[0, 1, 2], 3, 2, 0.1);
+        assert!(found[0] > 0.0 && found[1] == 0.0 && found[2] > found[0], "{found:?}");
+        let nothing = votes(&[f32::NAN; 3], &[0, 1, 2], 3, 3, 0.1);
+        assert_eq!(nothing, [0.0; 3]);
+        assert_eq!(Accuracy::from_scores(&nothing, 3, &[1]).top1, 0.0);
+    }
 }

@@ -5,13 +5,13 @@
 //! statistics move. [`Protocol`] says what differs from method to method.
 
 use super::classifier::{classifier, cross_entropy, training_images};
-use super::{Accuracy, Features, FrozenEncoder, Protocol};
+use super::{Accuracy, EvalError, Features, FrozenEncoder, Protocol};
 use crate::batch::{Batch, to_host};
 use crate::config::FeatureKind;
 use crate::nn::{Affine, FeatureNorm, Linear, Mode, freeze};
 use crate::optim::{NamedGradients, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
-use moco_data::{DataError, Dataset, View};
+use moco_data::{Dataset, View};
 use std::sync::Arc;
 
 /// Images that are encoded at once, however large a batch is.
@@ -85,14 +85,14 @@ impl ProbeLayer {
 /// `progress` hears (steps done, steps in all).
 ///
 /// # Errors
-/// [`DataError`] when the training images cannot be read.
+/// [`EvalError`] when the training images cannot be read or the probe diverges.
 pub fn linear_sgd(
     frozen: &mut FrozenEncoder,
     train: Arc<Dataset>,
     test: &Features,
     config: &LinearProbe,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Accuracy, DataError> {
+) -> Result<Accuracy, EvalError> {
     let device = frozen.device().clone();
     let LinearProbe { view, protocol, seed, threads } = config;
     let sizes = [frozen.encoder.width(protocol.feature), train.class_names().len()];
@@ -114,8 +114,8 @@ pub fn linear_sgd(
 
     let [width, classes] = sizes;
     let features = TensorData::new(test.values.clone(), [test.len(), width]);
-    let scores = layer.logits(Tensor::from_data(features, &device), Mode::Eval);
-    Ok(Accuracy::from_scores(&to_host(scores), classes, &test.labels))
+    let scores = to_host(layer.logits(Tensor::from_data(features, &device), Mode::Eval));
+    Accuracy::of_classifier(&scores, classes, &test.labels)
 }
 
 /// Features of a batch of `count` images.

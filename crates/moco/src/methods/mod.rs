@@ -34,6 +34,7 @@ mod moco;
 mod moco_v3;
 mod simclr;
 mod simsiam;
+mod size;
 mod swav;
 
 pub use byol::Byol;
@@ -48,6 +49,7 @@ pub use moco::Moco;
 pub use moco_v3::MocoV3;
 pub use simclr::SimClr;
 pub use simsiam::SimSiam;
+pub use size::{check_encoder_memory, check_memory};
 pub use swav::SwAv;
 
 use crate::batch::Batch;

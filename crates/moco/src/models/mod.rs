@@ -8,6 +8,7 @@ pub mod mae;
 mod mlp;
 mod online;
 pub mod resnet;
+mod size;
 mod split;
 pub mod vit;
 
@@ -18,5 +19,6 @@ pub use encoder::{Encode, Encoder};
 pub use mlp::{Mlp, MlpSpec};
 pub use online::Online;
 pub use resnet::ResNet;
+pub use size::blocks_weights;
 pub use split::{Split, SplitEncoder};
 pub use vit::{Vit, VitConfig};

@@ -15,9 +15,16 @@ use rand_chacha::ChaCha8Rng;
 
 /// Which residual block a network is made of, and how many per stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Depth {
-    blocks: [usize; 4],
-    bottleneck: bool,
+pub(super) struct Depth {
+    pub blocks: [usize; 4],
+    pub bottleneck: bool,
+}
+
+impl Depth {
+    /// Output channels of a block as a multiple of its width.
+    pub fn widening(self) -> usize {
+        if self.bottleneck { 4 } else { 1 }
+    }
 }
 
 /// The names that [`ResNet::new`] knows, with their depths.
@@ -27,6 +34,11 @@ const DEPTHS: [(&str, Depth); 4] = [
     ("resnet50", Depth { blocks: [3, 4, 6, 3], bottleneck: true }),
     ("resnet101", Depth { blocks: [3, 4, 23, 3], bottleneck: true }),
 ];
+
+/// The depth of a network of that name.
+pub(super) fn depth_of(name: &str) -> Option<Depth> {
+    DEPTHS.iter().find(|(known, _)| *known == name).map(|(_, depth)| *depth)
+}
 
 /// A residual network up to and including the global average pool.
 #[derive(Debug)]
@@ -53,7 +65,7 @@ impl ResNet {
         rng: &mut ChaCha8Rng,
         device: &Device,
     ) -> Option<Self> {
-        let (_, depth) = DEPTHS.iter().find(|(known, _)| *known == name)?;
+        let depth = depth_of(name)?;
         let width = config.width;
         let (kernel, stride) = match config.stem {
             StemKind::Imagenet => (7, 2),

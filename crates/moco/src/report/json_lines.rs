@@ -1,16 +1,17 @@
 //! `metrics.jsonl`: one JSON object per line, for programs.
 
+use super::whole::{self, Records};
 use super::{Report, ReportError, is_logged};
 use crate::train::event::{EpochReport, Event, StepReport};
 use serde_json::{Map, Value, json};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Writes steps and epochs as JSON objects, one a line, told apart by `kind`.
 pub struct JsonLines {
     path: PathBuf,
-    file: File,
+    file: Records,
     log_steps: usize,
 }
 
@@ -37,7 +38,8 @@ impl Report for JsonLines {
             Event::Epoch(epoch) => epoch_object(epoch),
             _ => return Ok(()),
         };
-        writeln!(self.file, "{object}").map_err(ReportError::at(&self.path))
+        let line = format!("{object}\n");
+        self.file.append(line.as_bytes()).map_err(ReportError::at(&self.path))
     }
 }
 
@@ -84,9 +86,9 @@ fn epoch_object(report: &EpochReport) -> Value {
 }
 
 /// The file, ready to append to, with only whole lines of steps up to `first_step`.
-fn open_after(path: &Path, first_step: usize) -> io::Result<File> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+fn open_after(path: &Path, first_step: usize) -> io::Result<Records> {
+    let text = match fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error),
     };
@@ -94,15 +96,27 @@ fn open_after(path: &Path, first_step: usize) -> io::Result<File> {
         .split_inclusive('\n')
         .filter(|line| line.ends_with('\n') && step_of(line).is_some_and(|step| step <= first_step))
         .collect();
-    if kept.len() < text.len() {
+    if kept != text {
         let partial = path.with_extension("jsonl.partial");
         fs::write(&partial, &kept)?;
         fs::rename(&partial, path)?;
     }
-    OpenOptions::new().create(true).append(true).open(path)
+    Records::open(path, whole::lines)
 }
 
 fn step_of(line: &str) -> Option<usize> {
     let object: Map<String, Value> = serde_json::from_str(line).ok()?;
     usize::try_from(object.get("step")?.as_u64()?).ok()
+}
+
+/// Mean loss and kNN accuracy of the last epoch that the file at `path` reports up to `step`.
+pub fn last_epoch(path: &Path, step: usize) -> Option<(f64, Option<f64>)> {
+    let bytes = fs::read(path).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let objects = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let epoch = |object: &Value| {
+        object["kind"] == "epoch" && object["step"].as_u64().is_some_and(|at| at <= step as u64)
+    };
+    let last = objects.rev().find(epoch)?;
+    Some((last["loss"].as_f64()?, last["knn"].as_f64()))
 }

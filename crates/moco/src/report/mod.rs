@@ -15,9 +15,10 @@ mod json_lines;
 mod run_log;
 mod story;
 mod tensorboard;
+mod whole;
 
-pub use bad_files::BadFiles;
-pub use json_lines::JsonLines;
+pub use bad_files::{BadFiles, bad_file_names};
+pub use json_lines::{JsonLines, last_epoch};
 pub use run_log::RunLog;
 pub use story::{Story, duration, percent};
 pub use tensorboard::TensorBoard;

@@ -1,28 +1,26 @@
 //! `run.log`: the run's story with the time of each line, for people.
 
+use super::whole::{self, Records};
 use super::{Report, ReportError, Story, is_logged};
 use crate::train::event::Event;
 use jiff::Timestamp;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Writes a line of text, with date and time in UTC, for everything worth reading afterwards.
 pub struct RunLog {
     path: PathBuf,
-    file: File,
+    file: Records,
     log_steps: usize,
     story: Story,
 }
 
 impl RunLog {
-    /// Opens or creates the log at `path`; a resumed run goes on at its end.
+    /// Opens or creates the log at `path`; a resumed run goes on behind its last whole line.
     ///
     /// # Errors
     /// The file cannot be opened.
     pub fn open(path: &Path, log_steps: usize) -> Result<RunLog, ReportError> {
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.map_err(ReportError::at(path))?;
+        let file = Records::open(path, whole::lines).map_err(ReportError::at(path))?;
         Ok(RunLog { path: path.to_owned(), file, log_steps, story: Story::default() })
     }
 }
@@ -33,6 +31,6 @@ impl Report for RunLog {
         let Some(text) = self.story.tell(event).filter(|_| !skipped) else { return Ok(()) };
         let now = Timestamp::now();
         let lines: String = text.lines().map(|line| format!("{now:.0} {line}\n")).collect();
-        self.file.write_all(lines.as_bytes()).map_err(ReportError::at(&self.path))
+        self.file.append(lines.as_bytes()).map_err(ReportError::at(&self.path))
     }
 }

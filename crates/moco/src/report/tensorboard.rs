@@ -4,30 +4,33 @@
 //! while the crates that offer it bring a protobuf runtime for one message.
 //! Format: TensorFlow's `tfrecord` framing around `tensorflow.Event` messages.
 
+use super::whole::Records;
 use super::{Report, ReportError};
 use crate::train::event::Event;
-use std::fs::File;
-use std::io::Write;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Writes scalars of steps and epochs for TensorBoard.
 pub struct TensorBoard {
     path: PathBuf,
-    file: File,
+    file: Records,
 }
 
 impl TensorBoard {
     /// Creates an event file in `dir`; a resumed run adds one, which tells TensorBoard to forget
-    /// what earlier files say about steps past `first_step`.
+    /// what earlier files say about steps past `first_step`, and cuts these where a record is not
+    /// whole.
     ///
     /// # Errors
     /// The file cannot be created.
     pub fn create(dir: &Path, first_step: usize) -> Result<TensorBoard, ReportError> {
+        cut_torn(dir).map_err(ReportError::at(dir))?;
         let name =
             format!("events.out.tfevents.{:010.0}.{}.moco", seconds_now(), std::process::id());
         let path = dir.join(name);
-        let file = File::create(&path).map_err(ReportError::at(&path))?;
+        let file = Records::open(&path, |_| 0).map_err(ReportError::at(&path))?;
         let mut board = TensorBoard { path, file };
         board.write(&message::file_version(seconds_now()))?;
         if first_step > 0 {
@@ -41,7 +44,7 @@ impl TensorBoard {
     }
 
     fn write(&mut self, message: &[u8]) -> Result<(), ReportError> {
-        self.file.write_all(&record(message)).map_err(ReportError::at(&self.path))
+        self.file.append(&record(message)).map_err(ReportError::at(&self.path))
     }
 }
 
@@ -79,6 +82,35 @@ impl Report for TensorBoard {
             _ => Ok(()),
         }
     }
+}
+
+/// Cuts earlier event files in `dir` behind their last whole record.
+fn cut_torn(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("events.out.tfevents.") && name.ends_with(".moco") {
+            Records::open(&path, whole_records)?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes up to the end of the last whole record.
+fn whole_records(bytes: &[u8]) -> usize {
+    let mut whole = 0;
+    while let Some(length) = next_record(&bytes[whole..]) {
+        whole += length;
+    }
+    whole
+}
+
+/// Bytes of the record that `bytes` begins with, if it is whole.
+fn next_record(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.first_chunk::<8>()?;
+    let end = usize::try_from(u64::from_le_bytes(*head)).ok()?.checked_add(12)?;
+    let (message, rest) = (bytes.get(12..end)?, bytes.get(end..)?);
+    (*rest.first_chunk::<4>()? == masked_crc(message).to_le_bytes()).then_some(end + 4)
 }
 
 fn seconds_now() -> f64 {
@@ -181,5 +213,20 @@ mod tests {
         let ours = record(&message::scalars(1.5, 300, &[("train/loss", 2.25), ("lr", 0.5)]));
         let hex: String = ours.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, expected);
+    }
+
+    #[test]
+    fn a_torn_record_is_cut_off_when_a_run_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut board = TensorBoard::create(dir.path(), 0).unwrap();
+        board.scalars(1, &[("train/loss", 2.0)]).unwrap();
+        let path = board.path.clone();
+        let whole = fs::read(&path).unwrap();
+        for torn in [&b"\x2c\0"[..], &record(&message::scalars(1.0, 2, &[("lr", 1.0)]))[..30]] {
+            fs::write(&path, [&whole, torn].concat()).unwrap();
+            cut_torn(dir.path()).unwrap();
+            assert!(fs::read(&path).unwrap() == whole);
+        }
+        assert_eq!(whole_records(&whole), whole.len());
     }
 }

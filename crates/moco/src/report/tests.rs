@@ -145,3 +145,48 @@ fn durations_in_words() {
     assert_eq!(duration(200.4), "3 min 20 s");
     assert_eq!(duration(7_500.0), "2 h 05 min");
 }
+
+/// A full disk or a kill leaves half a line, maybe with a whole one behind it, or bytes that are no
+/// text.
+#[test]
+fn torn_lines_are_cut_out_when_a_run_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metrics.jsonl");
+    let line = |step: usize| format!("{{\"kind\":\"step\",\"step\":{step}}}\n").into_bytes();
+    let torn = [
+        [line(1), b"{\"kind\":\"st".to_vec(), line(2), line(3)].concat(),
+        [line(1), b"\0\0\xff\xfe\n".to_vec(), line(3), b"{\"kin".to_vec()].concat(),
+        [line(1), line(3), line(4), b"\xff".to_vec()].concat(),
+    ];
+    for bytes in torn {
+        fs::write(&path, bytes).unwrap();
+        let mut report = JsonLines::open(&path, 3, 1).unwrap();
+        report.record(&step(4)).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let read = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let steps: Vec<_> = text.lines().map(|line| read(line)["step"].as_u64()).collect();
+        assert_eq!(steps, [Some(1), Some(3), Some(4)], "{text}");
+    }
+}
+
+#[test]
+fn a_torn_list_of_bad_files_and_a_torn_log_go_on_behind_their_last_whole_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad_files.csv");
+    fs::write(&path, "name,reason\na.jpg,\"cut, off\"\nb.jpg,\"cu").unwrap();
+    assert_eq!(bad_file_names(&path).unwrap(), ["a.jpg".to_owned()].into());
+    let mut report = BadFiles::open(&path).unwrap();
+    for name in ["a.jpg", "b.jpg"] {
+        let (name, reason) = (name.to_owned(), "cut, off".to_owned());
+        report.record(&Event::BadFile { name, reason }).unwrap();
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text, "name,reason\na.jpg,\"cut, off\"\nb.jpg,\"cut, off\"\n");
+
+    let path = dir.path().join("run.log");
+    fs::write(&path, "2026-01-01T00:00:00Z one\n2026-01-0").unwrap();
+    let mut log = RunLog::open(&path, 5).unwrap();
+    log.record(&Event::Note("two".to_owned())).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("2026-01-01T00:00:00Z one\n2") && text.ends_with("Z two\n"), "{text}");
+}

@@ -5,18 +5,24 @@
 
 mod collapse;
 pub mod event;
+mod lock;
 mod monitor;
+mod outputs;
+mod resume;
+mod room;
 mod run_dir;
 mod step;
 
 pub use event::{EpochReport, Event, Observer, Start, StepReport};
+pub use resume::{Changed, Resume};
 pub use run_dir::{LatestError, RunDir, RunDirError};
 pub use step::{Learnt, NotFinite, Rates, learn};
 
 use crate::batch::Batch;
-use crate::checkpoint::{self, CheckpointError, Meta};
-use crate::config::{ConfigError, RunConfig, parse_run};
-use crate::export::{Names, save_encoder};
+use crate::checkpoint::CheckpointError;
+use crate::config::{ConfigError, RunConfig};
+use crate::eval::EvalError;
+use crate::files::NoRoom;
 use crate::methods::{self, Method, Step};
 use crate::nn::count_params;
 use crate::optim::Optimizer;
@@ -24,7 +30,8 @@ use crate::schedule;
 use burn::tensor::Device;
 use collapse::CollapseWatch;
 use moco_data::{DataError, Dataset, Loader, LoaderConfig};
-use monitor::KnnMonitor;
+use monitor::{KnnMonitor, KnnScore};
+use outputs::last_good;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,9 +57,61 @@ pub enum TrainError {
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The monitor.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
     /// The data set is not the one that the checkpoint was trained on.
-    #[error("{} is not the data set that this run was started with (file names or sizes differ): restore it, or start a new run", .0.display())]
+    #[error("{} is not the data set that this run was started with, and what has changed cannot be told image by image: restore it, take it as it is with --accept-new-data, or start a new run", .0.display())]
     DataChanged(PathBuf),
+    /// The disk is full.
+    #[error("{full}: make room and run `moco pretrain --resume {run}`; {last}")]
+    NoRoom {
+        /// The disk, what is free and what is needed.
+        full: NoRoom,
+        /// The run's folder, as a word for a shell.
+        run: String,
+        /// The last good checkpoint, as half a sentence.
+        last: String,
+    },
+    /// Too many images are gone.
+    #[error("{count} of the {images} images are gone since the run began ({:.2} %, more than the {:.2} % allowed), such as `{example}`: restore them, go on without them by raising data.max_bad_share, or take the images as they are with --accept-new-data", 100.0 * *count as f64 / *images as f64, 100.0 * share)]
+    ImagesGone {
+        /// How many, without those that were known to be bad.
+        count: usize,
+        /// Images that the run began with.
+        images: usize,
+        /// One of them.
+        example: String,
+        /// The share that may be gone, in 0..=1.
+        share: f64,
+    },
+    /// Another data set for a method that remembers each image.
+    #[error(
+        "--accept-new-data: {0} remembers every image by its number, which other images would not have: leave it out, or start a new run"
+    )]
+    ImagesRemembered(&'static str),
+    /// The images failed in the middle of a run, whose state is saved.
+    #[error("{source}; the run is saved after step {step}, go on with `{mend}`")]
+    Images {
+        /// What is wrong with them.
+        source: Box<DataError>,
+        /// Steps finished.
+        step: usize,
+        /// The command that goes on.
+        mend: String,
+    },
+    /// The weights are no longer numbers.
+    #[error(
+        "the weights are no finite numbers, or too large to compute with, after step {step}, for example {what}: {mend}; lower optim.lr or raise method.temperature and start again"
+    )]
+    BrokenWeights {
+        /// Where it was seen.
+        what: String,
+        /// Steps finished.
+        step: usize,
+        /// Where the last good state is.
+        mend: String,
+    },
     /// Labelled test images that the training images cannot classify.
     #[error(
         "the class folders of monitor.knn_test differ from those of the training images: give test images of the same classes, or leave it out"
@@ -110,9 +169,14 @@ pub struct Trainer {
     method: Box<dyn Method>,
     optimizer: Optimizer,
     step: usize,
-    /// Sum of the losses of the unfinished epoch.
+    /// Sum of the losses of the unfinished epoch, and how many they are.
     epoch_loss: f64,
+    epoch_steps: usize,
     steps_per_epoch: usize,
+    /// Whether the images are others than those that the run's folder lists.
+    images_changed: bool,
+    /// What there is to say about how the run goes on.
+    notes: Vec<String>,
 }
 
 impl Trainer {
@@ -131,6 +195,7 @@ impl Trainer {
             let (images, batch) = (dataset.len(), config.train.batch_size);
             return Err(DataError::BatchTooLarge { batch, images }.into());
         }
+        methods::check_memory(config, dataset.len())?;
         let mut method = methods::build(config, dataset.len(), device);
         let optimizer = Optimizer::new(&config.optim, method.student());
         Ok(Self {
@@ -142,7 +207,10 @@ impl Trainer {
             optimizer,
             step: 0,
             epoch_loss: 0.0,
+            epoch_steps: 0,
             steps_per_epoch,
+            images_changed: true,
+            notes: Vec::new(),
         })
     }
 
@@ -156,18 +224,7 @@ impl Trainer {
         device: &Device,
         options: TrainerOptions,
     ) -> Result<Self, TrainError> {
-        let (path, meta) = run.latest()?;
-        let config = parse_run(&meta.config)?;
-        if meta.data_fingerprint != dataset.fingerprint() {
-            return Err(TrainError::DataChanged(config.data.path));
-        }
-        let mut trainer = Self::new(&config, dataset, device, options)?;
-        let parts: &mut [(&str, &mut dyn crate::nn::Module)] =
-            &mut [("method", trainer.method.as_mut()), ("optimizer", &mut trainer.optimizer)];
-        checkpoint::load(&path, parts, device)?;
-        trainer.step = meta.step;
-        trainer.epoch_loss = meta.epoch_loss;
-        Ok(trainer)
+        Resume::open(run, Changed::default())?.trainer(run, dataset, device, options)
     }
 
     /// The configuration of the run.
@@ -215,23 +272,33 @@ impl Trainer {
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<Finished, TrainError> {
-        run.create_checkpoints()?;
+        self.prepare(run, observer)?;
         let mut monitor =
             KnnMonitor::new(&self.config, &self.dataset, self.options.threads, &self.device)?;
         let mut loader = self.loader()?;
         observer.event(&Event::Start(self.facts()));
+        for note in std::mem::take(&mut self.notes) {
+            observer.event(&Event::Note(note));
+        }
         self.explain(observer);
         for skipped in self.dataset.skipped() {
             let (name, reason) = (skipped.name.clone(), skipped.reason.clone());
             observer.event(&Event::BadFile { name, reason });
         }
 
-        let mut last_knn = None;
+        let (mut last_knn, first) = (None, self.step);
         let mut clock = EpochClock::default();
         let mut bad_files = BTreeSet::new();
         let (mut collapse, expectation) = (CollapseWatch::default(), self.method.expectation());
         while self.step < self.total_steps() && !stop.load(Ordering::Relaxed) {
-            let report = self.train_step(&mut loader, run)?;
+            let report = match self.train_step(&mut loader, run, stop) {
+                Err(TrainError::Data(error)) => {
+                    report_bad_files(&loader, &mut bad_files, observer);
+                    return Err(self.saved_after(error, first, run, observer));
+                }
+                other => other?,
+            };
+            let Some(report) = report else { break };
             clock.add(&report);
             observer.event(&Event::Step(report.clone()));
             if let Some(warning) = collapse.see(&report, &expectation) {
@@ -241,7 +308,8 @@ impl Trainer {
 
             let epoch_ends = self.step.is_multiple_of(self.steps_per_epoch);
             if epoch_ends {
-                let epoch = self.finish_epoch(&report, &mut clock, monitor.as_mut(), observer);
+                let knn = self.knn(monitor.as_mut(), run, observer)?;
+                let epoch = self.finish_epoch(&report, &mut clock, knn);
                 last_knn = epoch.knn.or(last_knn);
                 observer.event(&Event::Epoch(epoch));
             }
@@ -275,7 +343,9 @@ impl Trainer {
     pub fn time_steps(&mut self, count: usize) -> Result<Vec<f64>, TrainError> {
         let mut loader = self.loader()?;
         let nowhere = RunDir::at(Path::new(""));
-        (0..count).map(|_| Ok(self.train_step(&mut loader, &nowhere)?.seconds)).collect()
+        let never = AtomicBool::new(false);
+        let step = |_| self.train_step(&mut loader, &nowhere, &never).transpose();
+        (0..count).filter_map(step).map(|report| Ok(report?.seconds)).collect()
     }
 
     fn loader(&self) -> Result<Loader, TrainError> {
@@ -292,10 +362,16 @@ impl Trainer {
         Ok(Loader::start(self.dataset.clone(), config, self.step)?)
     }
 
-    /// One step: batch, loss, gradients, update, and what the method does after it.
-    fn train_step(&mut self, loader: &mut Loader, run: &RunDir) -> Result<StepReport, TrainError> {
+    /// One step: batch, loss, gradients, update, and what the method does after it. None if `stop`
+    /// is set while the batch is waited for.
+    fn train_step(
+        &mut self,
+        loader: &mut Loader,
+        run: &RunDir,
+        stop: &AtomicBool,
+    ) -> Result<Option<StepReport>, TrainError> {
         let begin = Instant::now();
-        let loaded = loader.next_batch()?;
+        let Some(loaded) = loader.next_batch_until(stop)? else { return Ok(None) };
         let (epoch, waited) = (loaded.epoch, loaded.waited);
         let batch = Batch::new(loaded, &self.device);
         let (rates, at) = (self.rates(), self.position());
@@ -306,7 +382,8 @@ impl Trainer {
 
         self.step += 1;
         self.epoch_loss += loss;
-        Ok(StepReport {
+        self.epoch_steps += 1;
+        Ok(Some(StepReport {
             step: self.step,
             epoch,
             loss,
@@ -314,7 +391,7 @@ impl Trainer {
             metrics,
             seconds: begin.elapsed().as_secs_f64(),
             data_wait: waited.as_secs_f64(),
-        })
+        }))
     }
 
     fn position(&self) -> Step {
@@ -337,26 +414,41 @@ impl Trainer {
         }
     }
 
+    /// The monitor's score of the weights, if an epoch ends at which it is due.
+    fn knn(
+        &mut self,
+        monitor: Option<&mut KnnMonitor>,
+        run: &RunDir,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<KnnScore>, TrainError> {
+        let epoch = self.step / self.steps_per_epoch;
+        let is_last = self.step == self.total_steps();
+        let due = epoch.is_multiple_of(self.config.monitor.knn_epochs.max(1)) || is_last;
+        let Some(monitor) = monitor.filter(|_| due) else { return Ok(None) };
+        match monitor.score(self.method.encoder(), &self.config, observer) {
+            Ok(score) => Ok(Some(score)),
+            Err(EvalError::NotFinite { example, .. }) => {
+                Err(self.broken(&format!("the feature of {example}"), run))
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+
     fn finish_epoch(
         &mut self,
         last: &StepReport,
         clock: &mut EpochClock,
-        monitor: Option<&mut KnnMonitor>,
-        observer: &mut dyn Observer,
+        knn: Option<KnnScore>,
     ) -> EpochReport {
         let epoch = self.step / self.steps_per_epoch;
         let clock = std::mem::take(clock);
-        let due = self.config.monitor.knn_epochs;
-        let final_epoch = self.step == self.total_steps();
-        let knn = monitor
-            .filter(|_| epoch.is_multiple_of(due) || final_epoch)
-            .map(|monitor| monitor.score(self.method.encoder(), &self.config, observer));
+        let steps = std::mem::take(&mut self.epoch_steps);
         let dim = self.method.expectation().dim as f64;
         let std = last.metrics.iter().find(|(name, _)| *name == "feature_std");
         EpochReport {
             epoch,
             step: self.step,
-            loss: std::mem::take(&mut self.epoch_loss) / self.steps_per_epoch as f64,
+            loss: std::mem::take(&mut self.epoch_loss) / steps as f64,
             lr: last.lr,
             images_per_second: clock.images_per_second(self.config.train.batch_size),
             data_wait_share: clock.waited / clock.seconds,
@@ -367,32 +459,8 @@ impl Trainer {
         }
     }
 
-    /// Writes the full state and the encoder; does nothing if this step is already on disk.
-    fn save(&mut self, run: &RunDir, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let path = run.checkpoint(self.step);
-        if path.exists() {
-            return Ok(());
-        }
-        let meta = Meta {
-            step: self.step,
-            epoch_loss: self.epoch_loss,
-            config: self.config.to_toml()?,
-            data_fingerprint: self.dataset.fingerprint(),
-        };
-        let parts: &mut [(&str, &mut dyn crate::nn::Module)] =
-            &mut [("method", self.method.as_mut()), ("optimizer", &mut self.optimizer)];
-        checkpoint::save(&path, parts, &meta)?;
-        run.prune(self.config.train.keep_checkpoints);
-        save_encoder(self.method.encoder(), &run.encoder(), Names::Moco)?;
-        observer.event(&Event::Saved(path));
-        Ok(())
-    }
-
     fn non_finite(&self, loss: f64, run: &RunDir) -> TrainError {
-        let mend = match run.list_checkpoints().last() {
-            Some(path) => format!("the last good checkpoint is {}", path.display()),
-            None => "no checkpoint was written yet".to_string(),
-        };
+        let mend = last_good(run);
         TrainError::NonFinite { loss, step: self.step, mend }
     }
 }

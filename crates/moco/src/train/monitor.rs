@@ -3,7 +3,7 @@
 use super::TrainError;
 use super::event::{Event, Observer};
 use crate::config::RunConfig;
-use crate::eval::{self, FrozenEncoder};
+use crate::eval::{self, EvalError, FrozenEncoder};
 use crate::methods;
 use crate::nn::Module;
 use burn::tensor::Device;
@@ -49,16 +49,21 @@ impl KnnMonitor {
         }
         let encoder = methods::encoder(config, device);
         let frozen = FrozenEncoder::new(encoder, config, device);
-        Ok(Some(Self { frozen, train: train.clone(), test, threads }))
+        let train = train.labelled_part().map_or_else(|| train.clone(), Arc::new);
+        let test = test.map(Dataset::only_labelled);
+        Ok(Some(Self { frozen, train, test, threads }))
     }
 
     /// Scores the present weights of `encoder`.
+    ///
+    /// # Errors
+    /// [`EvalError`] when a server does not give the images, or the weights are broken.
     pub fn score(
         &mut self,
         encoder: &mut dyn Module,
         config: &RunConfig,
         observer: &mut dyn Observer,
-    ) -> KnnScore {
+    ) -> Result<KnnScore, EvalError> {
         let monitor = &config.monitor;
         self.frozen.copy_from(encoder);
         let mut encode = |dataset: &Dataset, stage| {
@@ -66,9 +71,9 @@ impl KnnMonitor {
                 &mut |done, total| observer.event(&Event::Progress { stage, done, total });
             eval::features(&mut self.frozen, dataset, monitor.knn_feature, self.threads, progress)
         };
-        let all = encode(&self.train, "kNN: training images");
+        let all = encode(&self.train, "kNN: training images")?;
         let (bank, queries, against) = match &self.test {
-            Some(test) => (all, encode(test, "kNN: test images"), "test images"),
+            Some(test) => (all, encode(test, "kNN: test images")?, "test images"),
             None => {
                 let held_out = |row: usize| row.is_multiple_of(HOLD_OUT);
                 (all.filter(|row| !held_out(row)), all.filter(held_out), "held-out images")
@@ -82,6 +87,6 @@ impl KnnMonitor {
             monitor.knn_temperature,
             accuracy.images
         );
-        KnnScore { top1: accuracy.top1, protocol }
+        Ok(KnnScore { top1: accuracy.top1, protocol })
     }
 }

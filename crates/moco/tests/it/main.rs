@@ -7,6 +7,7 @@ mod cpc;
 mod device;
 mod dino;
 mod finetune;
+mod going_on;
 mod golden;
 mod instdisc;
 mod invaspread;

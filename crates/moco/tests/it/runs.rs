@@ -22,7 +22,7 @@ pub fn dataset(images: usize) -> Arc<Dataset> {
 }
 
 /// Four steps of 16 images in each of three epochs, on a network of width 4.
-fn config(dataset: &Dataset, overrides: &[&str]) -> RunConfig {
+pub fn config(dataset: &Dataset, overrides: &[&str]) -> RunConfig {
     let mut tree = load_recipe("moco-v1-small").expect("an embedded recipe");
     config::set(&mut tree, "data.path", "in-memory".into()).unwrap();
     let small = [
@@ -42,7 +42,7 @@ fn config(dataset: &Dataset, overrides: &[&str]) -> RunConfig {
     resolve(&tree, &DataFacts::of(dataset).unwrap()).expect("a valid configuration").config
 }
 
-fn untrained(config: &RunConfig) -> FrozenEncoder {
+pub fn untrained(config: &RunConfig) -> FrozenEncoder {
     let device = device();
     FrozenEncoder::new(methods::encoder(config, &device), config, &device)
 }
@@ -164,9 +164,11 @@ fn an_interrupted_write_is_ignored() {
     assert_eq!(resumed.unwrap().facts().first_step, 3);
 
     std::fs::write(run.checkpoint(9), &half[..half.len() / 2]).unwrap();
-    let error = Trainer::resume(&run, data, &device(), options(1)).err().unwrap();
-    let text = error.to_string();
-    assert!(text.contains("step-00000009") && text.contains("delete it"), "{text}");
+    let resumed = Trainer::resume(&run, data.clone(), &device(), options(1));
+    assert_eq!(resumed.unwrap().facts().first_step, 3);
+    std::fs::write(run.checkpoint(3), &half[..half.len() / 2]).unwrap();
+    let text = Trainer::resume(&run, data, &device(), options(1)).err().unwrap().to_string();
+    assert!(text.contains("step-00000003") && text.contains("--out"), "{text}");
 }
 
 #[test]
@@ -176,24 +178,11 @@ fn a_changed_data_set_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut trainer = Trainer::new(&config, data, &device(), options(1)).unwrap();
     Recorder::default().train(&mut trainer, dir.path()).unwrap();
+    // As in the folder of an early version.
+    std::fs::remove_file(RunDir::at(dir.path()).images()).unwrap();
     let other = dataset(80);
     let error = Trainer::resume(&RunDir::at(dir.path()), other, &device(), options(1));
     assert!(matches!(error.err(), Some(TrainError::DataChanged(_))));
-}
-
-#[test]
-fn a_loss_that_is_no_number_stops_the_run_and_names_the_last_checkpoint() {
-    let data = dataset(64);
-    let config = config(
-        &data,
-        &["optim.lr=1e30", "optim.schedule.kind=constant", "train.checkpoint_steps=1"],
-    );
-    let dir = tempfile::tempdir().unwrap();
-    let mut trainer = Trainer::new(&config, data, &device(), options(1)).unwrap();
-    let error = Recorder::default().train(&mut trainer, dir.path()).unwrap_err();
-    assert!(matches!(error, TrainError::NonFinite { .. }), "{error}");
-    let newest = RunDir::at(dir.path()).list_checkpoints().pop().unwrap();
-    assert!(error.to_string().contains(&newest.display().to_string()), "{error}");
 }
 
 #[test]
@@ -221,8 +210,9 @@ fn the_exported_encoder_gives_the_features_of_the_trained_one() {
     let mut recorder = Recorder::default();
     recorder.train(&mut trainer, dir.path()).unwrap();
 
-    let encode =
-        |mut frozen: FrozenEncoder, kind| features(&mut frozen, &data, kind, 2, &mut |_, _| ());
+    let encode = |mut frozen: FrozenEncoder, kind| {
+        features(&mut frozen, &data, kind, 2, &mut |_, _| ()).unwrap()
+    };
     let path = RunDir::at(dir.path()).encoder();
     let load = || {
         let mut frozen = untrained(&config);

@@ -7,6 +7,7 @@ use crate::augment::op::{Op, SizeOp};
 use crate::augment::parse::{Call, ParseViewError, Word};
 use crate::augment::space::ColorSpace;
 use crate::augment::window::Patches;
+use crate::decode::ValueRange;
 use std::fmt;
 use std::str::FromStr;
 
@@ -47,6 +48,8 @@ impl FromStr for View {
     /// samples of RGB lie in 0..=1.
     fn from_str(text: &str) -> Result<View, ParseViewError> {
         let mut calls = Call::split(text)?;
+        let starts = calls.first().is_some_and(|call| call.name.text == "range");
+        let range = starts.then(|| ValueRange::read(calls.remove(0))).transpose()?;
         let erasing = calls.pop_if(|call| call.name.text == "erase");
         let normalize = calls.pop_if(|call| call.name.text == "normalize");
         let space = calls.pop_if(|call| space_of(call).is_some());
@@ -61,6 +64,7 @@ impl FromStr for View {
             let (name, column) = (call.name.text, call.name.column);
             match (name, &mut patches) {
                 ("normalize", _) => return Err(ParseViewError::NormalizeNotLast { column }),
+                ("range", _) => return Err(ParseViewError::RangeNotFirst { column }),
                 ("erase", _) => return Err(ParseViewError::EraseNotLast { column }),
                 (_, _) if space_of(&call).is_some() => {
                     return Err(ParseViewError::SpaceNotLast { name: name.into(), column });
@@ -79,7 +83,7 @@ impl FromStr for View {
         let normalize = normalize.map(|call| read_normalize(call, space)).transpose()?;
         let normalize = normalize.unwrap_or_default();
         let erasing = erasing.map(RandomErasing::read).transpose()?;
-        Ok(View { ops, patches, space, normalize, erasing, size })
+        Ok(View { range, ops, patches, space, normalize, erasing, size })
     }
 }
 
@@ -125,6 +129,9 @@ fn output_size(ops: &[Op], before: Option<[usize; 2]>) -> Option<[usize; 2]> {
 
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if let Some(range) = self.range {
+            write!(f, "{range} ")?;
+        }
         for op in &self.ops {
             write!(f, "{op} ")?;
         }

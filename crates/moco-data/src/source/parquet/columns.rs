@@ -1,232 +1,224 @@
-//! Which columns hold images, paths and labels, and the values of the small ones.
+//! The columns in use of one file, and the values of the small ones.
 
 use super::File;
-use crate::source::listing::{LabelCollector, Labels};
-use ::parquet::basic::{LogicalType, Type as Physical};
+use super::choose::Choice;
+use super::features::Feature;
+use super::schema::{Column, Kind};
+use crate::error::DataError;
+use crate::source::table;
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
-use ::parquet::data_type::{ByteArray, DataType};
+use ::parquet::data_type::{ByteArray, ByteArrayType, DataType};
 use ::parquet::errors::ParquetError;
-use ::parquet::file::metadata::FileMetaData;
 use ::parquet::file::serialized_reader::SerializedPageReader;
-use ::parquet::schema::types::ColumnDescriptor;
-use serde_json::Value;
+use std::path::Path;
 use std::sync::Arc;
 
-/// Names of columns of images, if Hugging Face's features do not tell.
-const IMAGE_NAMES: [&str; 5] = ["image", "img", "jpg", "png", "bytes"];
-/// Names of columns of labels, likewise; of several, the first.
-const LABEL_NAMES: [&str; 6] = ["label", "labels", "fine_label", "cls", "class", "target"];
+/// Rows that are looked through for one that is not null.
+const PEEKED: usize = 256;
 
 /// Leaf columns by number.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Columns {
-    pub image: usize,
-    path: Option<usize>,
-    label: Option<usize>,
+    /// The encoded images; `None` if there are only paths.
+    pub image: Option<usize>,
+    pub path: Option<usize>,
+    /// Definition level of a row whose struct of bytes and path is there.
+    pub present: i16,
+    pub label: Option<Label>,
+}
+
+/// The column of labels.
+#[derive(Clone, Debug)]
+pub(super) struct Label {
+    pub leaf: usize,
+    pub kind: Kind,
     /// What the labels count, if the file says.
     pub class_names: Option<Vec<String>>,
 }
 
-/// Labels of all rows so far, as they are in the file.
-pub(super) enum LabelValues {
-    Numbers(Vec<Option<i64>>),
-    Texts(Vec<Option<String>>),
-}
-
-impl Default for LabelValues {
-    fn default() -> LabelValues {
-        LabelValues::Numbers(Vec::new())
-    }
-}
-
-impl LabelValues {
-    fn into_texts(self) -> Vec<Option<String>> {
-        match self {
-            LabelValues::Texts(texts) => texts,
-            LabelValues::Numbers(numbers) => numbers
-                .into_iter()
-                .map(|number| number.filter(|&label| label >= 0).map(|label| label.to_string()))
-                .collect(),
-        }
-    }
-
-    /// Classes named after the values.
-    pub(super) fn into_labels(self) -> Labels {
-        let mut collected = LabelCollector::default();
-        for text in self.into_texts() {
-            collected.push(text.as_deref());
-        }
-        collected.finish()
-    }
-
-    fn extend(&mut self, more: LabelValues) {
-        match (&mut *self, more) {
-            (LabelValues::Numbers(all), LabelValues::Numbers(more)) => all.extend(more),
-            (LabelValues::Texts(all), more) => all.extend(more.into_texts()),
-            (LabelValues::Numbers(_), more) => {
-                let mut texts = std::mem::take(self).into_texts();
-                texts.extend(more.into_texts());
-                *self = LabelValues::Texts(texts);
-            }
-        }
+impl Label {
+    /// Whether the column holds nothing but nulls, of no type.
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self.kind, Kind::Nulls(_))
     }
 }
 
 impl Columns {
-    /// By the features that Hugging Face's library writes into the file, else by name.
-    pub(super) fn find(metadata: &FileMetaData) -> Result<Columns, ParquetError> {
-        let schema = metadata.schema_descr();
-        let features = features(metadata);
-        let flat = |column: &ColumnDescriptor| column.max_rep_level() == 0;
-        let leaf = |parts: &[&str]| {
-            schema
-                .columns()
-                .iter()
-                .position(|column| flat(column) && column.path().parts() == parts)
-        };
-        let image_leaf = |name: &str| {
-            let at = leaf(&[name, "bytes"]).or_else(|| leaf(&[name]))?;
-            let is_bytes = schema.column(at).physical_type() == Physical::BYTE_ARRAY;
-            (is_bytes && !is_text(&schema.column(at))).then_some((name.to_string(), at))
-        };
-        let of_type = |kind: &str| features.iter().find(|f| f.kind == kind).map(|f| &*f.name);
-        let any_struct = || {
-            schema.columns().iter().find_map(|column| match column.path().parts() {
-                [name, bytes] if bytes == "bytes" => image_leaf(name),
-                _ => None,
+    /// The chosen columns in a file; `first` is the file by which they were chosen.
+    pub(super) fn bind(
+        choice: &Choice,
+        columns: &[Column],
+        features: &[Feature],
+        path: &Path,
+        first: &Path,
+    ) -> Result<Columns, DataError> {
+        let found = |name: &str, what: &str| {
+            columns.iter().find(|column| column.name == name).ok_or_else(|| {
+                let first = first.file_name().unwrap_or_default().to_string_lossy();
+                let problem =
+                    format!("has no column `{name}`, in which `{first}` holds its {what}");
+                table::fault(path, problem, "give only files of one kind")
             })
         };
-        let image = of_type("Image").and_then(image_leaf);
-        let image = image.or_else(|| IMAGE_NAMES.iter().find_map(|name| image_leaf(name)));
-        let Some((name, image)) = image.or_else(any_struct) else {
-            return Err(ParquetError::General(
-                "it has no column of images, a struct of bytes and path as Hugging Face writes it"
-                    .into(),
-            ));
+        let image = found(&choice.image, "images")?;
+        let mut bound = match image.kind {
+            Kind::Images { bytes, path, present } => {
+                Columns { image: Some(bytes), path, present, ..Columns::default() }
+            }
+            Kind::Bytes(leaf) | Kind::Text(leaf) if choice.is_paths => {
+                Columns { path: Some(leaf), ..Columns::default() }
+            }
+            Kind::Bytes(leaf) => Columns { image: Some(leaf), ..Columns::default() },
+            Kind::Nulls(leaf) => Columns { path: Some(leaf), ..Columns::default() },
+            _ => return Err(differs(path, image, first)),
         };
-        let label_name = of_type("ClassLabel")
-            .filter(|name| leaf(&[name]).is_some())
-            .or_else(|| LABEL_NAMES.into_iter().find(|name| leaf(&[name]).is_some()));
-        let class_names = features.iter().find(|f| Some(&*f.name) == label_name);
-        Ok(Columns {
-            image,
-            path: leaf(&[&name, "path"]),
-            label: label_name.and_then(|name| leaf(&[name])),
-            class_names: class_names.and_then(|feature| feature.names.clone()),
-        })
+        if let Some(name) = &choice.label {
+            let Column { kind, .. } = found(name, "labels")?;
+            let leaf = match *kind {
+                Kind::Integers { leaf, .. } => leaf,
+                Kind::Floats(leaf) | Kind::Bools(leaf) | Kind::Nulls(leaf) | Kind::Text(leaf) => {
+                    leaf
+                }
+                _ => return Err(differs(path, found(name, "labels")?, first)),
+            };
+            let feature = features.iter().find(|f| f.name == *name && f.kind == "ClassLabel");
+            let class_names = feature.and_then(|feature| feature.names.clone());
+            bound.label = Some(Label { leaf, kind: kind.clone(), class_names });
+        }
+        Ok(bound)
+    }
+
+    /// The leaf columns that are read.
+    pub(super) fn leaves(&self) -> impl Iterator<Item = usize> {
+        let label = self.label.as_ref().map(|label| label.leaf);
+        self.image.into_iter().chain(self.path).chain(label)
     }
 }
 
-/// Whether a column of bytes says that it is text, such as a path.
-fn is_text(column: &ColumnDescriptor) -> bool {
-    matches!(column.logical_type_ref(), Some(LogicalType::String))
+/// The error of a column that is of another kind than in the first file.
+pub(super) fn differs(path: &Path, column: &Column, first: &Path) -> DataError {
+    let Column { name, kind } = column;
+    let first = first.file_name().unwrap_or_default().to_string_lossy();
+    let problem =
+        format!("holds {} in its column `{name}`, which is not so in `{first}`", kind.words());
+    table::fault(path, problem, "give only files of one kind")
 }
 
-/// A column as Hugging Face describes it.
-struct Feature {
-    name: String,
-    kind: String,
-    names: Option<Vec<String>>,
-}
-
-fn features(metadata: &FileMetaData) -> Vec<Feature> {
-    let pairs = metadata.key_value_metadata().into_iter().flatten();
-    let text = pairs.filter(|pair| pair.key == "huggingface").find_map(|pair| pair.value.as_ref());
-    let object: Value = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let Some(features) = object["info"]["features"].as_object() else { return Vec::new() };
-    let feature = |(name, value): (&String, &Value)| {
-        let names = value["names"].as_array().map(|names| {
-            names.iter().map(|name| name.as_str().unwrap_or_default().to_string()).collect()
-        });
-        let kind = value["_type"].as_str()?.to_string();
-        Some(Feature { name: name.clone(), kind, names })
-    };
-    features.iter().filter_map(feature).collect()
-}
-
-/// The path of each row's image; empty if the file has none.
-pub(super) fn read_paths(file: &File, group: usize) -> Result<Vec<Option<String>>, ParquetError> {
-    let Some(column) = file.columns.path else { return Ok(Vec::new()) };
-    match column_reader(file, group, column)? {
-        ColumnReader::ByteArrayColumnReader(reader) => texts(reader, file, group, column),
-        _ => Ok(Vec::new()),
-    }
-}
-
-/// Adds the label of each row.
-pub(super) fn read_labels(
+/// The path of each row's image, and whether there is nothing at all in the row.
+pub(super) fn read_paths(
     file: &File,
     group: usize,
-    labels: &mut LabelValues,
-) -> Result<(), ParquetError> {
-    let none = || LabelValues::Numbers(vec![None; file.rows(group)]);
-    let Some(column) = file.columns.label else {
-        labels.extend(none());
-        return Ok(());
+) -> Result<(Vec<Option<String>>, Vec<bool>), ParquetError> {
+    let Some(leaf) = file.columns.path else { return Ok((Vec::new(), Vec::new())) };
+    let ColumnReader::ByteArrayColumnReader(reader) = reader(file, group, leaf)? else {
+        return Ok((vec![None; file.rows(group)], vec![true; file.rows(group)]));
     };
-    labels.extend(match column_reader(file, group, column)? {
-        ColumnReader::Int32ColumnReader(reader) => {
-            let values = values(reader, file, group, column)?;
-            LabelValues::Numbers(values.into_iter().map(|value| value.map(i64::from)).collect())
-        }
-        ColumnReader::Int64ColumnReader(reader) => {
-            LabelValues::Numbers(values(reader, file, group, column)?)
-        }
-        ColumnReader::ByteArrayColumnReader(reader) => {
-            LabelValues::Texts(texts(reader, file, group, column)?)
-        }
-        _ => none(),
-    });
-    Ok(())
+    let leveled = leveled(reader, file, group, leaf)?;
+    let present = file.columns.present;
+    let absent = leveled.levels.iter().map(|&level| level < present).collect();
+    let text = |bytes: ByteArray| String::from_utf8_lossy(bytes.data()).into_owned();
+    let paths = leveled.into_options().into_iter().map(|path| path.map(text));
+    Ok((paths.map(|path| path.filter(|path| !path.is_empty())).collect(), absent))
 }
 
-fn column_reader(file: &File, group: usize, column: usize) -> Result<ColumnReader, ParquetError> {
+/// The first value of a leaf column of bytes among the first rows.
+pub(super) fn first_value(file: &File, leaf: usize) -> Result<Option<Vec<u8>>, ParquetError> {
+    if file.metadata.num_row_groups() == 0 {
+        return Ok(None);
+    }
+    let levels = file.metadata.row_group(0).column(leaf).column_descr().max_def_level();
+    let ColumnReader::ByteArrayColumnReader(mut reader) = reader(file, 0, leaf)? else {
+        return Ok(None);
+    };
+    for _ in 0..file.rows(0).min(PEEKED) {
+        let found = read_values(&mut reader, 1, levels)?;
+        if let Some(Some(value)) = found.into_iter().next() {
+            return Ok(Some(value.data().to_vec()));
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn reader(file: &File, group: usize, leaf: usize) -> Result<ColumnReader, ParquetError> {
     let row_group = file.metadata.row_group(group);
-    let chunk = row_group.column(column);
+    let chunk = row_group.column(leaf);
     let source = Arc::clone(&file.source);
     let pages = SerializedPageReader::new(source, chunk, file.rows(group), None)?;
     Ok(get_column_reader(chunk.column_descr_ptr(), Box::new(pages)))
 }
 
-fn texts(
-    reader: ColumnReaderImpl<::parquet::data_type::ByteArrayType>,
+pub(super) fn texts(
+    reader: ColumnReaderImpl<ByteArrayType>,
     file: &File,
     group: usize,
-    column: usize,
+    leaf: usize,
 ) -> Result<Vec<Option<String>>, ParquetError> {
     let text = |bytes: ByteArray| String::from_utf8_lossy(bytes.data()).into_owned();
-    let values = values(reader, file, group, column)?;
+    let values = values(reader, file, group, leaf)?;
     Ok(values.into_iter().map(|value| value.map(text)).collect())
 }
 
 /// All values of a column in a row group.
-fn values<T: DataType>(
+pub(super) fn values<T: DataType>(
+    reader: ColumnReaderImpl<T>,
+    file: &File,
+    group: usize,
+    leaf: usize,
+) -> Result<Vec<Option<T::T>>, ParquetError> {
+    leveled(reader, file, group, leaf).map(Leveled::into_options)
+}
+
+fn leveled<T: DataType>(
     mut reader: ColumnReaderImpl<T>,
     file: &File,
     group: usize,
-    column: usize,
-) -> Result<Vec<Option<T::T>>, ParquetError> {
+    leaf: usize,
+) -> Result<Leveled<T>, ParquetError> {
     let rows = file.rows(group);
-    let levels = file.metadata.row_group(group).column(column).column_descr().max_def_level();
-    let values = read_values(&mut reader, rows, levels)?;
-    if values.len() != rows {
-        let found = values.len();
+    let levels = file.metadata.row_group(group).column(leaf).column_descr().max_def_level();
+    let leveled = Leveled::read(&mut reader, rows, levels)?;
+    if leveled.levels.len() != rows {
+        let found = leveled.levels.len();
         return Err(ParquetError::General(format!("{found} values in a column of {rows} rows")));
     }
-    Ok(values)
+    Ok(leveled)
 }
 
-/// The next `rows` values; fewer if the column ends. `levels` is the level of a value that exists.
+/// The next `rows` values; fewer if the column ends. `defined` is the level of a value that exists.
 pub(super) fn read_values<T: DataType>(
     reader: &mut ColumnReaderImpl<T>,
     rows: usize,
-    levels: i16,
+    defined: i16,
 ) -> Result<Vec<Option<T::T>>, ParquetError> {
-    let (mut defined, mut values) = (Vec::new(), Vec::new());
-    let (_, _, count) = reader.read_records(rows, Some(&mut defined), None, &mut values)?;
-    let mut values = values.into_iter();
-    if levels == 0 {
-        return Ok(values.map(Some).collect());
+    Leveled::read(reader, rows, defined).map(Leveled::into_options)
+}
+
+/// Values of rows, with a definition level for each row.
+struct Leveled<T: DataType> {
+    levels: Vec<i16>,
+    /// Those of the rows at the level `defined`.
+    values: Vec<T::T>,
+    defined: i16,
+}
+
+impl<T: DataType> Leveled<T> {
+    fn read(
+        reader: &mut ColumnReaderImpl<T>,
+        rows: usize,
+        defined: i16,
+    ) -> Result<Leveled<T>, ParquetError> {
+        let (mut levels, mut values) = (Vec::new(), Vec::new());
+        let (_, _, count) = reader.read_records(rows, Some(&mut levels), None, &mut values)?;
+        if defined == 0 {
+            levels = vec![0; values.len()];
+        }
+        levels.truncate(count);
+        Ok(Leveled { levels, values, defined })
     }
-    let value = |&level: &i16| if level == levels { values.next() } else { None };
-    Ok(defined.iter().take(count).map(value).collect())
+
+    fn into_options(self) -> Vec<Option<T::T>> {
+        let mut values = self.values.into_iter();
+        let value = |&level: &i16| if level == self.defined { values.next() } else { None };
+        self.levels.iter().map(value).collect()
+    }
 }

@@ -1,26 +1,39 @@
 //! Parquet as Hugging Face publishes image data sets: a column of structs `{bytes, path}` of encoded
-//! images, or of plain bytes, and often a column of labels.
+//! images, of plain bytes, or of paths, and often a column of labels. A row that holds only a path
+//! stands for the file there, counted from the folder of the table; one that holds neither is
+//! passed over.
 //!
 //! Only the labels and paths are read at the start. An image is found through the index of pages
 //! of its column; its page, about a megabyte, is read and decoded alone, and the latest pages are
 //! kept. Images in random order thus cost one page each, which is at most some ten times their size.
 
+mod choose;
 mod columns;
+mod faults;
+mod features;
+mod gathered;
+mod labels;
 mod pages;
+mod rows;
+mod schema;
 
 use super::blob::{Blob, Stride, Window};
-use super::listing::{Fnv, Labels, Listing};
+use super::listing::{Fnv, Listing};
+use super::named_files;
 use super::selection::Selection;
-use super::{Raw, Store};
+use super::{Holdings, Raw, Store};
 use crate::error::{DataError, ImageError};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use ::parquet::file::reader::{ChunkReader, Length};
 use bytes::Bytes;
-use columns::{Columns, LabelValues};
+use choose::Choice;
+use columns::Columns;
+use faults::{damaged, guard};
+use gathered::Gathered;
 use pages::{Page, PageCache, Pages};
+use rows::Rows;
 use std::io::{self, Read};
-use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -36,6 +49,8 @@ pub(super) struct Parquet {
 
 struct File {
     path: PathBuf,
+    /// What the names of its images begin with.
+    name: String,
     source: Arc<Source>,
     metadata: ParquetMetaData,
     columns: Columns,
@@ -47,6 +62,8 @@ struct Group {
     index: usize,
     /// Index in the data set of its first row.
     first: usize,
+    /// Its rows that are in the data set; `None` if it is all of them.
+    kept: Option<Vec<u32>>,
     /// The pages of its images, once known.
     pages: OnceLock<Pages>,
 }
@@ -86,26 +103,35 @@ impl Read for Unending {
 }
 
 impl Parquet {
-    /// Reads the labels and paths of all files, in their order.
+    /// Reads the labels and paths of all files, in their order. The first decides on the columns.
     pub(super) fn open(
         files: Vec<(PathBuf, Arc<Blob>)>,
-        _: &Selection,
+        asked: &Selection,
     ) -> Result<(Listing, Parquet), DataError> {
         let mut parquet =
             Parquet { files: Vec::new(), groups: Vec::new(), cache: PageCache::new(CACHE_BYTES) };
         let mut listing = Listing::default();
-        let mut content = Fnv::new();
-        let (mut labels, mut class_names) = (LabelValues::default(), None);
+        let (mut content, mut gathered) = (Fnv::new(), Gathered::default());
+        let mut chosen: Option<Choice> = None;
         for (path, blob) in files {
             content.feed(&blob.len().to_le_bytes());
-            let file = guard(|| File::open(&path, blob)).map_err(|e| damaged(&path, &e))?;
-            class_names = class_names.or_else(|| file.columns.class_names.clone());
-            parquet.add(file, &mut listing, &mut labels).map_err(|e| damaged(&path, &e))?;
+            let mut file = File::open(&path, blob)?;
+            let choice = match chosen.take() {
+                Some(choice) => choice,
+                None => file.choose(asked, &mut listing.holdings)?,
+            };
+            file.bind(&choice, parquet.files.first().unwrap_or(&file).path.clone())?;
+            parquet.check_alike(&file, &choice)?;
+            parquet.add(file, &mut listing, &mut gathered)?;
+            chosen = Some(choice);
         }
-        listing.labels = match (class_names, labels) {
-            (Some(names), LabelValues::Numbers(numbers)) => known_classes(&numbers, names),
-            (_, labels) => labels.into_labels(),
-        };
+        if let Some(choice) = chosen {
+            // Names and sizes are the same whichever of several columns is read.
+            if choice.had_others {
+                content.feed(choice.image.as_bytes());
+            }
+            gathered.finish(&parquet, &choice, &mut listing)?;
+        }
         listing.content = content.0;
         Ok((listing, parquet))
     }
@@ -114,32 +140,40 @@ impl Parquet {
         &mut self,
         file: File,
         listing: &mut Listing,
-        labels: &mut LabelValues,
-    ) -> Result<(), ParquetError> {
-        let name = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut row = 0;
+        gathered: &mut Gathered,
+    ) -> Result<(), DataError> {
+        let mut before = 0;
         for index in 0..file.metadata.num_row_groups() {
+            let rows = guard(|| Rows::read(&file, index))
+                .map_err(|error| damaged(&file.path, "its column of images", &error))?;
             let first = listing.entries.len();
+            rows.for_each(file.rows(index), |row, path| {
+                let number = format!("/{:06}", before + row);
+                match path {
+                    Some(path) => listing.entries.push_parts(&[&file.name, &number, "/", path], 0),
+                    None => listing.entries.push_parts(&[&file.name, &number], 0),
+                }
+            });
+            guard(|| gathered.labels.read(&file, index, rows.kept.as_deref()))
+                .map_err(|error| damaged(&file.path, "its column of labels", &error))?;
+            before += file.rows(index);
+            gathered.count(self.files.len(), &rows, file.rows(index));
+            let kept = rows.kept;
             self.groups.push(Group {
                 file: self.files.len(),
                 index,
                 first,
+                kept,
                 pages: OnceLock::new(),
             });
-            let rows = file.rows(index);
-            let paths = guard(|| columns::read_paths(&file, index))?;
-            for i in 0..rows {
-                let number = format!("/{:06}", row + i);
-                match paths.get(i).and_then(Option::as_deref) {
-                    Some(path) => listing.entries.push_parts(&[&name, &number, "/", path], 0),
-                    None => listing.entries.push_parts(&[&name, &number], 0),
-                }
-            }
-            guard(|| columns::read_labels(&file, index, labels))?;
-            row += rows;
         }
         self.files.push(file);
         Ok(())
+    }
+
+    /// The row group that holds image `i`.
+    fn group_of(&self, i: usize) -> &Group {
+        &self.groups[self.groups.partition_point(|group| group.first <= i) - 1]
     }
 
     fn page(&self, group: &Group, number: usize) -> Result<(Arc<Page>, usize), ParquetError> {
@@ -163,64 +197,99 @@ impl Parquet {
 }
 
 impl Store for Parquet {
-    fn read(&self, i: usize, _: &str) -> Result<Raw<'_>, ImageError> {
-        let group = self.groups.partition_point(|group| group.first <= i) - 1;
-        let group = &self.groups[group];
-        let found = guard(|| self.page(group, i - group.first));
-        let (page, row) = found.map_err(|error| ImageError::Read(io::Error::other(error)))?;
-        match page.value(row) {
-            Some(bytes) => Ok(Raw::File(Bytes::copy_from_slice(bytes))),
-            None => Err(ImageError::Empty),
+    fn read(&self, i: usize, name: &str) -> Result<Raw<'_>, ImageError> {
+        let group = self.group_of(i);
+        let file = &self.files[group.file];
+        if file.columns.image.is_some() {
+            let found = guard(|| self.page(group, group.row(i)));
+            let (page, row) = found.map_err(|error| file.page_error(&error))?;
+            if let Some(bytes) = page.value(row) {
+                return Ok(Raw::File(Bytes::copy_from_slice(bytes)));
+            }
         }
+        file.read_named(name).map(Raw::File)
     }
 }
 
 impl File {
-    fn open(path: &Path, blob: Arc<Blob>) -> Result<File, ParquetError> {
+    fn open(path: &Path, blob: Arc<Blob>) -> Result<File, DataError> {
         let source = Arc::new(Source(blob));
-        let metadata = ParquetMetaDataReader::new()
-            .with_offset_index_policy(PageIndexPolicy::Optional)
-            .parse_and_finish(&*source)?;
-        let columns = Columns::find(metadata.file_metadata())?;
-        let file = File { path: path.into(), source, metadata, columns };
+        let read = || {
+            ParquetMetaDataReader::new()
+                .with_offset_index_policy(PageIndexPolicy::Optional)
+                .parse_and_finish(&*source)
+        };
+        let metadata = guard(read).map_err(|error| faults::footer(path, &source, &error))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = File { path: path.into(), name, source, metadata, columns: Columns::default() };
         file.check_rows()?;
         Ok(file)
     }
 
     /// Rows that a damaged file only claims to have are an error before they are a listing.
-    fn check_rows(&self) -> Result<(), ParquetError> {
+    fn check_rows(&self) -> Result<(), DataError> {
         let groups = self.metadata.row_groups();
         let rows = groups.iter().map(|group| u64::try_from(group.num_rows()).ok());
         let total = rows.sum::<Option<u64>>();
         if total.is_none_or(|rows| rows > self.source.len()) {
-            return Err(ParquetError::General("it claims more rows than it has bytes".into()));
+            let reason = "it claims more rows than it has bytes".into();
+            return Err(DataError::Damaged { path: self.path.clone(), reason });
         }
         Ok(())
+    }
+
+    /// Decides on the columns of a data set whose first file this is.
+    fn choose(&self, asked: &Selection, holdings: &mut Holdings) -> Result<Choice, DataError> {
+        let metadata = self.metadata.file_metadata();
+        let first_value = |leaf| guard(|| columns::first_value(self, leaf)).ok().flatten();
+        let table = choose::Table {
+            path: &self.path,
+            columns: &schema::columns(metadata),
+            features: &features::features(metadata),
+            first_value: &first_value,
+        };
+        table.choose(asked, holdings)
+    }
+
+    /// Finds the chosen columns in this file; `first` is the file by which they were chosen.
+    fn bind(&mut self, choice: &Choice, first: PathBuf) -> Result<(), DataError> {
+        let metadata = self.metadata.file_metadata();
+        let (columns, features) = (schema::columns(metadata), features::features(metadata));
+        self.columns = Columns::bind(choice, &columns, &features, &self.path, &first)?;
+        faults::check_compression(self)
     }
 
     fn rows(&self, group: usize) -> usize {
         self.metadata.row_group(group).num_rows() as usize
     }
-}
 
-fn damaged(path: &Path, error: &ParquetError) -> DataError {
-    DataError::Damaged { path: path.into(), reason: error.to_string() }
-}
+    /// The folder that paths in the file count from; `None` if it lies in no folder.
+    fn folder(&self) -> Option<&Path> {
+        let Source(blob) = &*self.source;
+        matches!(**blob, Blob::File(..)).then(|| self.path.parent().unwrap_or(Path::new("")))
+    }
 
-/// The library panics on some damaged files.
-fn guard<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    panic::catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(ParquetError::General("the reader gave up".into())))
-}
+    /// The path within the name of an image of this file.
+    fn path_in<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let (_, path) = name.strip_prefix(&*self.name)?.strip_prefix('/')?.split_once('/')?;
+        Some(path)
+    }
 
-/// Labels that index the names of the file. Hugging Face writes -1 where labels are withheld.
-fn known_classes(numbers: &[Option<i64>], names: Vec<String>) -> Labels {
-    let label = |number: &Option<i64>| {
-        let label = u32::try_from((*number)?).ok()?;
-        ((label as usize) < names.len()).then_some(label)
-    };
-    match numbers.iter().map(label).collect() {
-        Some(labels) => Labels::Given(labels, names),
-        None => Labels::Absent,
+    /// Reads the file that a row names.
+    fn read_named(&self, name: &str) -> Result<Bytes, ImageError> {
+        let refused = |reason| Err(ImageError::Read(io::Error::other(reason)));
+        let Some(path) = self.path_in(name) else {
+            return refused("its row of the table holds no image".to_string());
+        };
+        match self.folder().filter(|_| !named_files::is_address(path)) {
+            Some(folder) => named_files::read(&named_files::path_of(folder, path)),
+            None => refused(format!("the table holds only its path, `{path}`")),
+        }
+    }
+
+    fn page_error(&self, error: &ParquetError) -> ImageError {
+        let error = faults::system_error(error)
+            .unwrap_or_else(|| io::Error::other(format!("its page of `{}` is damaged", self.name)));
+        ImageError::Read(error)
     }
 }

@@ -25,6 +25,11 @@ impl Page {
         self.0.get(row)?.as_ref().map(ByteArray::data)
     }
 
+    /// Whether each value is missing.
+    pub(super) fn nulls(&self) -> impl Iterator<Item = bool> {
+        self.0.iter().map(Option::is_none)
+    }
+
     fn bytes(&self) -> usize {
         self.0.iter().flatten().map(ByteArray::len).sum()
     }
@@ -33,7 +38,7 @@ impl Page {
 impl Pages {
     /// From the file's index of pages, or else from the headers of the pages.
     pub(super) fn find(file: &File, group: usize) -> Result<Pages, ParquetError> {
-        let column = file.columns.image;
+        let column = image_column(file)?;
         let index = file.metadata.page_index();
         let known = index.and_then(|index| index.page_locations(group, column)).cloned();
         let chunk = file.metadata.row_group(group).column(column);
@@ -46,6 +51,11 @@ impl Pages {
             Some(first) if first.first_row_index == 0 && sorted => Ok(Pages(locations)),
             _ => Err(ParquetError::General("its index of pages makes no sense".into())),
         }
+    }
+
+    /// Number of pages.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// The page that holds a row of the group, and which of the page's rows it is.
@@ -64,7 +74,7 @@ impl Pages {
         page: usize,
     ) -> Result<Page, ParquetError> {
         let rows = file.rows(group);
-        let chunk = file.metadata.row_group(group).column(file.columns.image);
+        let chunk = file.metadata.row_group(group).column(image_column(file)?);
         let first = self.0[page].first_row_index as usize;
         let end = self.0.get(page + 1).map_or(rows, |next| next.first_row_index as usize);
         let source = Arc::clone(&file.source);
@@ -77,6 +87,11 @@ impl Pages {
         }
         read_values(&mut reader, end.saturating_sub(first), levels).map(Page)
     }
+}
+
+fn image_column(file: &File) -> Result<usize, ParquetError> {
+    let none = || ParquetError::General("no column of images".into());
+    file.columns.image.ok_or_else(none)
 }
 
 /// Reads the headers of all pages. The library tells how many rows a page has but not where it

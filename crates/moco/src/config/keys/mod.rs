@@ -9,6 +9,7 @@ mod table;
 pub use table::{BACKBONES, METHODS};
 
 use super::ConfigError;
+use super::error::shown;
 use super::suggest::nearest;
 use table::KEYS;
 use toml::{Table, Value};
@@ -86,7 +87,7 @@ impl When {
 /// [`ConfigError::UnknownKey`], with the nearest name there is.
 pub(super) fn find(path: &str) -> Result<&'static Key, ConfigError> {
     KEYS.iter().find(|key| key.path == path).ok_or_else(|| ConfigError::UnknownKey {
-        key: path.to_owned(),
+        key: shown(path),
         nearest: nearest_key(path).map(str::to_owned),
     })
 }

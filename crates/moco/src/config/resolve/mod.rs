@@ -99,12 +99,15 @@ const ZERO_INIT: [&str; 4] = ["moco-v3", "simsiam", "simclr", "simclr-v2"];
 impl Draft {
     /// Views, and with them the size of the images that the network sees.
     fn data(&mut self, facts: &DataFacts, method: &str) -> Result<usize, ConfigError> {
-        let size = match self.first_view()? {
+        let first = self.first_view()?;
+        let size = match &first {
             Some(first) => first.size().into_iter().min().unwrap_or(SIZES[0]),
             None => self.size_of(facts),
         };
         self.fill("data.views", views::views(method, size), None);
-        self.fill("data.eval_view", views::eval_view(method, size), None);
+        let range = first.and_then(|view| view.range());
+        let start = range.map_or_else(String::new, |range| format!("{range} "));
+        self.fill("data.eval_view", start + &views::eval_view(method, size), None);
         self.fill("data.max_bad_share", 0.01, None);
         Ok(size)
     }

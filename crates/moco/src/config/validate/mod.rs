@@ -4,6 +4,7 @@ mod batch;
 mod method;
 mod views;
 
+use super::error::shown;
 use super::{
     ConfigError, FeatureKind, MethodConfig, NormKind, RuleConfig, RunConfig, ScheduleConfig, keys,
 };
@@ -56,7 +57,8 @@ impl RunConfig {
         };
         if !milestones.is_sorted_by(|a, b| a < b) {
             return invalid(format!(
-                "optim.schedule.milestones = {milestones:?}: must be in ascending order"
+                "optim.schedule.milestones = {}: must be in ascending order",
+                shown(&format!("{milestones:?}"))
             ));
         }
         if let Some(factors) = factors.filter(|factors| *factors != milestones.len()) {

@@ -1,6 +1,7 @@
 //! What method and backbone ask of the views.
 
 use super::invalid;
+use crate::config::error::shown;
 use crate::config::{ConfigError, DataConfig, MethodConfig, PatchStem, RunConfig, VitModelConfig};
 use moco_data::{ColorSpace, ParseViewError, View};
 
@@ -39,6 +40,7 @@ impl RunConfig {
             ));
         }
         let seen = || views.iter().chain([&eval]);
+        check_ranges(seen())?;
         self.check_contents(seen())?;
         self.check_patches(seen())
     }
@@ -56,7 +58,7 @@ impl RunConfig {
         };
         let wrong =
             |view: &&View| view.grid().is_some() != cpc || (view.space() != ColorSpace::Rgb) != cmc;
-        match views.find(wrong) {
+        match views.find(wrong).map(|view| shown(&view.to_string())) {
             None => Ok(()),
             Some(view) if cpc => invalid(format!(
                 "`{view}` makes no patches, and cpc is made of them: add for example patches(8; \
@@ -116,6 +118,18 @@ fn check_stem(vit: &VitModelConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Files are decoded once for all views, and for evaluation as for training.
+fn check_ranges<'a>(mut views: impl Iterator<Item = &'a View>) -> Result<(), ConfigError> {
+    let first = views.next().and_then(View::range);
+    match views.find(|view| view.range() != first) {
+        None => Ok(()),
+        Some(view) => invalid(format!(
+            "`{view}` reads the values of files otherwise than the first of data.views: begin each of \
+             data.views and data.eval_view with the same range(...), or none"
+        )),
+    }
+}
+
 impl DataConfig {
     /// The views of training; an entry such as `6x crop(96)` stands for several.
     ///
@@ -149,5 +163,5 @@ pub(in crate::config) fn views_at(key: &str, text: &str) -> Result<Vec<View>, Co
 }
 
 fn unreadable(key: &str, text: &str, source: ParseViewError) -> ConfigError {
-    ConfigError::View { key: key.to_owned(), text: text.to_owned(), source }
+    ConfigError::View { key: key.to_owned(), text: shown(text), source }
 }

@@ -1,0 +1,58 @@
+//! Writing to the terminal, or to whatever stands in its place.
+//!
+//! The standard library's macros panic when nothing can be written: a full disk under a log, a
+//! terminal that went away. The macros here have their names and take their place in this crate.
+//! What goes to stderr is lost then, and nothing else; results that cannot be written end the
+//! program.
+
+use crate::failure::BAD_INPUT;
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write, stderr, stdout};
+use std::process;
+
+/// What a shell reports for a program whose reader has left (SIGPIPE). The signal itself stays
+/// ignored, as Rust has it: it would end a run whose server closes a connection.
+const READER_LEFT: i32 = 141;
+
+/// Writes results to stdout.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::terminal::result(format_args!($($text)*)) };
+}
+
+/// Writes a line of results to stdout.
+macro_rules! println {
+    () => { $crate::terminal::result(format_args!("\n")) };
+    ($($text:tt)*) => {
+        $crate::terminal::result(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
+/// Writes a line of anything else to stderr.
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::terminal::remark(format_args!($($text)*)) };
+}
+
+pub fn result(text: Arguments<'_>) {
+    or_end(stdout().write_fmt(text));
+}
+
+pub fn remark(text: Arguments<'_>) {
+    // In one piece, so that lines of several threads or processes do not mix.
+    let _ = stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Makes sure that all results have left the program.
+pub fn flush() {
+    or_end(stdout().flush());
+}
+
+fn or_end(written: std::io::Result<()>) {
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => process::exit(READER_LEFT),
+        Err(error) => {
+            eprintln!("error: the results cannot be written: {error}");
+            process::exit(i32::from(BAD_INPUT));
+        }
+    }
+}

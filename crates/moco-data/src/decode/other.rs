@@ -1,0 +1,40 @@
+//! WebP and BMP.
+
+use super::{BAD_DATA, CONVERT, DecodeOptions, Decoded, Format, Pixels, damaged, unsupported};
+use crate::error::ImageError;
+use crate::image::Image;
+use image::error::ImageError as CodecError;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use std::io::Cursor;
+
+pub(super) fn decode(
+    bytes: &[u8],
+    format: Format,
+    options: &DecodeOptions,
+) -> Result<Decoded, ImageError> {
+    let name = format.name();
+    let explain = |error: CodecError| match error {
+        CodecError::IoError(_) => ImageError::Truncated,
+        CodecError::Unsupported(_) => unsupported(format!("{name} image of a rare kind"), CONVERT),
+        _ => damaged(name, BAD_DATA),
+    };
+    let codec = if format == Format::WebP { ImageFormat::WebP } else { ImageFormat::Bmp };
+    let mut decoder =
+        ImageReader::with_format(Cursor::new(bytes), codec).into_decoder().map_err(explain)?;
+    let (width, height) = decoder.dimensions();
+    options.check_size(name, width.into(), height.into())?;
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(options.max_bytes());
+    decoder.set_limits(limits).map_err(explain)?;
+    // A note that cannot be read turns nothing.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let image = DynamicImage::from_decoder(decoder).map(to_rgb8).map_err(explain)?;
+    Ok(Decoded { pixels: Pixels::Rgb8(image), orientation })
+}
+
+/// Without alpha, whatever is beneath it.
+fn to_rgb8(decoded: DynamicImage) -> Image {
+    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+    Image { width, height, pixels: decoded.into_rgb8().into_raw() }
+}

@@ -1,0 +1,27 @@
+//! Why an encoder cannot be measured.
+
+use moco_data::DataError;
+
+/// Why an encoder cannot be measured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvalError {
+    /// The images.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Features that are infinite or no numbers, and so cannot be compared.
+    #[error(
+        "the features of {count} of {images} images are no finite numbers, such as that of `{example}`: the encoder's weights are broken, train again with a lower optim.lr"
+    )]
+    NotFinite {
+        /// How many.
+        count: usize,
+        /// Images that were encoded.
+        images: usize,
+        /// Name of one of the images.
+        example: String,
+    },
+    /// A classifier that was trained for the measurement has broken weights.
+    #[error("the scores of the trained classifier are no finite numbers: it diverged, lower --lr")]
+    Diverged,
+}

@@ -1,0 +1,216 @@
+//! How a run goes on: from which checkpoint, with which settings, on which images.
+
+use super::{RunDir, TrainError, Trainer, TrainerOptions};
+use crate::checkpoint::Checkpoint;
+use crate::config::{Difference, MethodConfig, RunConfig, differences, parse_run};
+use burn::tensor::Device;
+use moco_data::{Changes, Dataset, allowed_bad};
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use toml::Value;
+
+/// Share of the images that may be gone since a run began, if no more may be unreadable: what is
+/// damaged is removed in good faith, but a folder that lacks half its images is not the same one.
+const MAX_GONE_SHARE: f64 = 0.1;
+
+/// What is asked of a run that goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Changed {
+    /// Overrides of settings that may change, such as `data.max_bad_share=0.05`.
+    pub settings: Vec<String>,
+    /// Whether images that were added, removed or changed are taken as they are now.
+    pub accept_new_data: bool,
+    /// Names of images that are known to be bad; that these are gone is no wonder.
+    pub known_bad: HashSet<String>,
+}
+
+/// A run that could go on.
+pub struct Resume {
+    checkpoint: Checkpoint,
+    config: RunConfig,
+    changed: Changed,
+    notes: Vec<String>,
+}
+
+impl Resume {
+    /// Takes the newest whole checkpoint in `run` and settles the configuration: the checkpoint's,
+    /// with what `config.toml` and then `changed` say of settings that may change.
+    ///
+    /// # Errors
+    /// [`TrainError`] when there is no usable checkpoint, or for a change that is not allowed.
+    pub fn open(run: &RunDir, changed: Changed) -> Result<Resume, TrainError> {
+        let (checkpoint, mut notes) = run.latest()?;
+        if !checkpoint.is_verified() {
+            let path = checkpoint.path().display();
+            notes.push(format!("{path} is of an early version and has no checksum to verify"));
+        }
+        let kept = parse_run(&checkpoint.meta().config)?;
+        let edited = edited(run, &kept, &mut notes)?;
+        let config = kept.with_second(&edited)?.with_changes(&changed.settings)?;
+        Ok(Resume { checkpoint, config, changed, notes })
+    }
+
+    /// The settings with which the run goes on.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The run as its checkpoint left it, on `dataset`, which is what its images are now.
+    ///
+    /// # Errors
+    /// [`TrainError`] when these are not the images that the run began with, or the state does not
+    /// fit its configuration.
+    pub fn trainer(
+        mut self,
+        run: &RunDir,
+        dataset: Arc<Dataset>,
+        device: &Device,
+        options: TrainerOptions,
+    ) -> Result<Trainer, TrainError> {
+        let meta = self.checkpoint.meta();
+        let same = meta.data_fingerprint == dataset.fingerprint();
+        let anew = !same && self.changed.accept_new_data;
+        let dataset = match same {
+            true => dataset,
+            false if anew => self.taken_anew(dataset)?,
+            false => self.remembered(run, dataset)?,
+        };
+        let mut trainer = Trainer::new(&self.config, dataset, device, options)?;
+        let parts: &mut [(&str, &mut dyn crate::nn::Module)] =
+            &mut [("method", trainer.method.as_mut()), ("optimizer", &mut trainer.optimizer)];
+        self.checkpoint.restore(parts, device)?;
+        let meta = self.checkpoint.meta();
+        trainer.step = meta.step;
+        if !anew {
+            trainer.epoch_loss = meta.epoch_loss;
+            trainer.epoch_steps = meta.step % trainer.steps_per_epoch;
+        }
+        trainer.images_changed = anew;
+        trainer.notes = self.notes;
+        Ok(trainer)
+    }
+
+    /// The data set as it is now in the place of the one that the run began with.
+    fn taken_anew(&mut self, dataset: Arc<Dataset>) -> Result<Arc<Dataset>, TrainError> {
+        if matches!(self.config.method, MethodConfig::InstDisc(_) | MethodConfig::Cmc(_)) {
+            return Err(TrainError::ImagesRemembered(self.config.method.name()));
+        }
+        self.notes.push(format!(
+            "the images are taken as they are now, {} of them: their order and the steps of an \
+             epoch are no longer those that the run began with",
+            dataset.len()
+        ));
+        Ok(dataset)
+    }
+
+    /// The data set in the order that the run began with, if not too much of it is gone.
+    fn remembered(
+        &mut self,
+        run: &RunDir,
+        dataset: Arc<Dataset>,
+    ) -> Result<Arc<Dataset>, TrainError> {
+        let changed = || TrainError::DataChanged(self.config.data.path.clone());
+        let expected = self.checkpoint.meta().data_fingerprint;
+        let list = run.read_images().filter(|list| list.fingerprint() == expected);
+        let list = list.ok_or_else(changed)?;
+        let (dataset, changes) = dataset.in_order_of(list).ok_or_else(changed)?;
+        self.check_gone(&dataset, &changes)?;
+        self.notes.extend(told(&dataset, &changes));
+        Ok(Arc::new(dataset))
+    }
+
+    fn check_gone(&self, dataset: &Dataset, changes: &Changes) -> Result<(), TrainError> {
+        let known = |i: &&usize| self.changed.known_bad.contains(dataset.name(**i));
+        let unknown: Vec<&usize> = changes.gone.iter().filter(|i| !known(i)).collect();
+        let share = self.config.data.max_bad_share.max(MAX_GONE_SHARE);
+        let (count, images) = (unknown.len(), dataset.len());
+        match unknown.first() {
+            Some(&&first) if count > allowed_bad(share, images) || changes.gone.len() == images => {
+                let example = dataset.name(first).to_owned();
+                Err(TrainError::ImagesGone { count, images, example, share })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The settings that may change and that `config.toml` has other values for than the checkpoint's;
+/// what it says of others is told.
+fn edited(
+    run: &RunDir,
+    kept: &RunConfig,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Difference>, TrainError> {
+    let path = run.config();
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            notes.push(format!("{} is gone: written anew from the checkpoint", path.display()));
+            return Ok(Vec::new());
+        }
+        Err(error) => {
+            notes.push(format!(
+                "{} cannot be read ({error}): written anew from the checkpoint",
+                path.display()
+            ));
+            return Ok(Vec::new());
+        }
+    };
+    let config = match parse_run(&text) {
+        Ok(config) => config,
+        Err(error) => {
+            let path = path.display();
+            notes
+                .push(format!("{path} makes no sense ({error}): written anew from the checkpoint"));
+            return Ok(Vec::new());
+        }
+    };
+    let (taken, refused): (Vec<_>, Vec<_>) =
+        differences(kept, &config)?.into_iter().partition(Difference::may_change);
+    notes.extend(taken.iter().map(|difference| told_difference(&path, difference, "taken over")));
+    let stays = "the checkpoint's stays, as a run cannot change it: start a new run for another";
+    notes.extend(refused.iter().map(|difference| told_difference(&path, difference, stays)));
+    Ok(taken)
+}
+
+fn told_difference(path: &Path, difference: &Difference, outcome: &str) -> String {
+    let value = |value: &Option<Value>| match value {
+        Some(value) => format!("{} = {value}", difference.key),
+        None => format!("no {}", difference.key),
+    };
+    format!(
+        "{} says {}, the checkpoint {}: {outcome}",
+        path.display(),
+        value(&difference.second),
+        value(&difference.first)
+    )
+}
+
+/// What has changed about the images, a sentence for each kind of change.
+fn told(dataset: &Dataset, changes: &Changes) -> Vec<String> {
+    let (images, mut notes) = (dataset.len(), Vec::new());
+    if let Some(&first) = changes.gone.first() {
+        notes.push(format!(
+            "{} of the {images} images are gone since the run began, such as {}: others stand in \
+             for them",
+            changes.gone.len(),
+            dataset.name(first)
+        ));
+    }
+    if let (count, Some(example)) = &changes.resized {
+        notes.push(format!(
+            "{count} of the {images} images have another size than when the run began, such as \
+             {example}: they are read as they are now"
+        ));
+    }
+    if let (count, Some(example)) = &changes.added {
+        notes.push(format!(
+            "{count} images are new since the run began, such as {example}: they are left out; \
+             --accept-new-data takes them"
+        ));
+    }
+    notes
+}
