@@ -28,7 +28,7 @@ fn taken(id: u32) -> Option<Taken> {
 
 /// By hand: `cargo test --release -p moco-cli --test it long -- --ignored --nocapture`.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "trains for ten thousand steps, which takes a minute"]
 fn ten_thousand_steps_take_no_more_memory_threads_or_files_than_the_first_ones() {
     let place = tempfile::tempdir().unwrap();
     write_folder(&shapes(1600, 32, 0), &place.path().join("train")).unwrap();

@@ -7,6 +7,9 @@ use super::selection::Selection;
 use crate::error::DataError;
 use std::path::Path;
 
+/// The mark that some programs write before UTF-8.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Names of columns of labels; of several, the first.
 pub(super) const LABEL_NAMES: [&str; 13] = [
     "label",

@@ -273,10 +273,11 @@ fn a_view_with_a_range_reads_files_by_it() {
                 }
             }
         }
-        let _ = for_each_batch(&dataset, &[1], &view, 1, 1, &mut |batch| {
+        for_each_batch(&dataset, &[1], &view, 1, 1, &mut |batch| {
             assert_eq!(batch.pixels, expected, "{text}");
             ControlFlow::Continue(())
-        });
+        })
+        .unwrap();
     }
 }
 

@@ -1,19 +1,13 @@
 //! Lists of paths: tables by the standard, plain lines, JSON, and what is said of them.
 
 use crate::formats::golden;
-use crate::support::{names, write_images};
+use crate::support::{folder, names};
 use moco_data::{DataError, Dataset};
 use std::fs;
 use std::path::Path;
-use tempfile::{TempDir, tempdir};
+use tempfile::TempDir;
 
 const ODD: [&str; 4] = ["a,1.png", "b\"2.png", "c 3.png", "d.png"];
-
-fn folder(files: &[&str]) -> TempDir {
-    let root = tempdir().unwrap();
-    write_images(root.path(), files);
-    root
-}
 
 /// Opens a list of this text and name, in a folder of images.
 fn list(root: &TempDir, name: &str, text: impl AsRef<[u8]>) -> Result<Dataset, DataError> {

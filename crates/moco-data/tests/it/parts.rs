@@ -1,13 +1,12 @@
 //! Parts of data sets, and the classes of folders whose folders are parts.
 
 use crate::formats::golden;
-use crate::support::{append, names, options, write_images};
+use crate::support::{folder, names, options, tar_of};
 use moco_data::Dataset;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
-use tar::Builder;
-use tempfile::{TempDir, tempdir};
+use tempfile::tempdir;
 
 /// A data set under the words behind a `:`.
 fn open(place: &Path, words: &str) -> Result<Dataset, String> {
@@ -21,20 +20,6 @@ fn part(place: &Path, words: &str) -> Dataset {
 
 fn refused(place: &Path, words: &str) -> String {
     open(place, words).err().unwrap_or_else(|| panic!("{words} was opened"))
-}
-
-fn folder(files: &[&str]) -> TempDir {
-    let root = tempdir().unwrap();
-    write_images(root.path(), files);
-    root
-}
-
-fn tar_of(root: &Path, files: &[&str], prefix: &str, path: &Path) {
-    let mut tar = Builder::new(File::create(path).unwrap());
-    for name in files {
-        append(&mut tar, &format!("{prefix}{name}"), &fs::read(root.join(name)).unwrap());
-    }
-    tar.finish().unwrap();
 }
 
 /// The class of each image, by its name.

@@ -1,27 +1,12 @@
 //! Folders, tars and images in memory.
 
-use crate::support::{append, image, images, names, write_images};
+use crate::support::{append, folder, image, images, names, tar_of};
 use moco_data::{DataError, Dataset, Image, contact_sheet, save_png};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 use tar::Builder;
-use tempfile::{TempDir, tempdir};
-
-fn folder(files: &[&str]) -> TempDir {
-    let root = tempdir().unwrap();
-    write_images(root.path(), files);
-    root
-}
-
-/// A tar of the files of a folder, each name with a prefix.
-fn tar_of(root: &Path, files: &[&str], prefix: &str, path: &Path) {
-    let mut tar = Builder::new(File::create(path).unwrap());
-    for name in files {
-        append(&mut tar, &format!("{prefix}{name}"), &fs::read(root.join(name)).unwrap());
-    }
-    tar.finish().unwrap();
-}
+use tempfile::tempdir;
 
 /// Everything that can be asked of two data sets is equal.
 fn assert_same(a: &Dataset, b: &Dataset) {

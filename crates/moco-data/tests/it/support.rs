@@ -1,9 +1,10 @@
 //! What several test modules share.
 
 use moco_data::{Dataset, Image, OpenOptions, Random, save_png};
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use tar::{Builder, Header};
+use tempfile::{TempDir, tempdir};
 
 /// An image of smooth colours and noise, different for each seed.
 pub fn image(width: usize, height: usize, seed: u64) -> Image {
@@ -32,8 +33,24 @@ pub fn write_images(root: &Path, names: &[&str]) {
     }
 }
 
+/// A folder of PNG images of these names.
+pub fn folder(files: &[&str]) -> TempDir {
+    let root = tempdir().unwrap();
+    write_images(root.path(), files);
+    root
+}
+
+/// A tar of the files of a folder, each name with a prefix.
+pub fn tar_of(root: &Path, files: &[&str], prefix: &str, path: &Path) {
+    let mut tar = Builder::new(File::create(path).unwrap());
+    for name in files {
+        append(&mut tar, &format!("{prefix}{name}"), &fs::read(root.join(name)).unwrap());
+    }
+    tar.finish().unwrap();
+}
+
 /// Adds a file to an archive.
-pub fn append(tar: &mut Builder<fs::File>, name: &str, bytes: &[u8]) {
+pub fn append(tar: &mut Builder<File>, name: &str, bytes: &[u8]) {
     let mut header = Header::new_gnu();
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);

@@ -145,26 +145,16 @@ fn edited(
     notes: &mut Vec<String>,
 ) -> Result<Vec<Difference>, TrainError> {
     let path = run.config();
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            notes.push(format!("{} is gone: written anew from the checkpoint", path.display()));
-            return Ok(Vec::new());
-        }
-        Err(error) => {
-            notes.push(format!(
-                "{} cannot be read ({error}): written anew from the checkpoint",
-                path.display()
-            ));
-            return Ok(Vec::new());
-        }
-    };
-    let config = match parse_run(&text) {
+    let read = fs::read_to_string(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => "is gone".into(),
+        _ => format!("cannot be read ({error})"),
+    });
+    let parsed =
+        read.and_then(|text| parse_run(&text).map_err(|e| format!("makes no sense ({e})")));
+    let config = match parsed {
         Ok(config) => config,
-        Err(error) => {
-            let path = path.display();
-            notes
-                .push(format!("{path} makes no sense ({error}): written anew from the checkpoint"));
+        Err(why) => {
+            notes.push(format!("{} {why}: written anew from the checkpoint", path.display()));
             return Ok(Vec::new());
         }
     };

@@ -4,7 +4,7 @@ use super::{Files, Input, Label, Rows};
 use crate::error::DataError;
 use crate::source::listing::Listing;
 use crate::source::selection::Selection;
-use crate::source::table::{self, LABEL_NAMES, NO_LABELS, PATH_NAMES};
+use crate::source::table::{self, BYTE_ORDER_MARK, LABEL_NAMES, NO_LABELS, PATH_NAMES};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub(super) fn read(
     let (mut line, mut number) = (Vec::new(), 0);
     while input.line(&mut line).map_err(unreadable)? {
         number += 1;
-        let text = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line).trim_ascii();
+        let text = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line).trim_ascii();
         if text.is_empty() {
             continue;
         }

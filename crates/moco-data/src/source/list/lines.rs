@@ -4,16 +4,13 @@ use super::{Files, Input, Label, Rows, csv_table, looks_like_path, looks_right};
 use crate::error::DataError;
 use crate::source::listing::{self, Listing};
 use crate::source::selection::Selection;
-use crate::source::table::{self, NO_LABELS, PATH_NAMES};
+use crate::source::table::{self, BYTE_ORDER_MARK, NO_LABELS, PATH_NAMES};
 use std::path::Path;
-
-/// The mark that some programs write before UTF-8.
-const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Whether a plain list is a table after all: by its head, by commas or semicolons around paths,
 /// or because one of its columns is asked for.
 pub(super) fn are_a_table(path: &Path, start: &[u8], asked: &Selection) -> bool {
-    let lines = start.strip_prefix(MARK).unwrap_or(start).split(|&byte| byte == b'\n');
+    let lines = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start).split(|&byte| byte == b'\n');
     let mut lines = lines.map(trimmed).filter(|line| !line.is_empty() && !line.starts_with(b"#"));
     let Some(first) = lines.next() else { return false };
     let names_column =
@@ -41,7 +38,8 @@ pub(super) fn read(
     let (mut line, mut number, mut labelled) = (Vec::new(), 0, false);
     while input.line(&mut line).map_err(unreadable)? {
         number += 1;
-        let text = trimmed(line.strip_prefix(MARK).filter(|_| number == 1).unwrap_or(&line));
+        let text =
+            trimmed(line.strip_prefix(BYTE_ORDER_MARK).filter(|_| number == 1).unwrap_or(&line));
         let (name, label) = split(text);
         let is_head = PATH_NAMES.iter().any(|head| name.eq_ignore_ascii_case(head.as_bytes()));
         if name.is_empty() || name.starts_with(b"#") || (rows.is_empty() && is_head) {

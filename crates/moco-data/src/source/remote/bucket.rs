@@ -5,9 +5,9 @@
 
 use super::Probe;
 use super::fault::Fault;
-use super::line::Pulse;
+use super::line::{Body, Pulse};
 use crate::source::Patience;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path;
@@ -22,9 +22,6 @@ use std::time::Duration;
 
 /// First bytes that are asked for to learn what an object is.
 const HEAD: u64 = 512;
-
-/// Most memory that is taken before anything has come.
-const MAX_RESERVED: usize = 16 << 20;
 
 /// Where an object lies.
 #[derive(Clone)]
@@ -66,9 +63,8 @@ impl Key {
         let options = GetOptions::default().with_range(Some(0..HEAD));
         let result = self.store.get_opts(&self.path, options).await;
         let result = result.map_err(|error| Fault::of_store(&error))?;
-        pulse.begin();
         let meta = result.meta.clone();
-        let head = body(result, HEAD as usize, pulse).await?;
+        let head = body(result, HEAD as usize, pulse).await?.so_far();
         Ok(Probe {
             size: Some(meta.size),
             ranged: true,
@@ -94,24 +90,17 @@ impl Key {
         if Some(result.meta.size) != probe.size {
             return Err(Fault::Changed);
         }
-        pulse.begin();
-        let bytes = body(result, length, pulse).await?;
-        if bytes.len() == length { Ok(bytes) } else { Err(Fault::Broke) }
+        body(result, length, pulse).await?.whole()
     }
 }
 
-async fn body(result: GetResult, length: usize, pulse: Pulse) -> Result<Bytes, Fault> {
+async fn body(result: GetResult, length: usize, pulse: Pulse) -> Result<Body, Fault> {
     let GetResultPayload::Stream(mut stream) = result.payload;
-    let mut bytes = BytesMut::with_capacity(length.min(MAX_RESERVED));
+    let mut body = Body::begin(length, pulse);
     while let Some(chunk) = future::poll_fn(|context| stream.as_mut().poll_next(context)).await {
-        let chunk = chunk.map_err(|error| Fault::of_store(&error))?;
-        pulse.add(chunk.len());
-        if bytes.len() + chunk.len() > length {
-            return Err(Fault::Broke);
-        }
-        bytes.extend_from_slice(&chunk);
+        body.add(&chunk.map_err(|error| Fault::of_store(&error))?)?;
     }
-    Ok(bytes.freeze())
+    Ok(body)
 }
 
 fn once() -> RetryConfig {

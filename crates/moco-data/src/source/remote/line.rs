@@ -4,6 +4,7 @@ use super::fault::Fault;
 use crate::error::Unreachable;
 use crate::source::patience::Waiting;
 use crate::source::{Notice, OpenOptions, Patience};
+use bytes::{Bytes, BytesMut};
 use std::future::{self, Future};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,9 @@ use tokio::runtime::{Builder, Handle};
 
 /// Bytes that a server must send within [`Patience::silence`].
 const LEAST: u64 = 1024;
+
+/// Most memory that is taken before anything has come.
+const MAX_RESERVED: usize = 16 << 20;
 
 /// Drives all requests, on a thread of its own.
 static DRIVER: LazyLock<io::Result<Handle>> = LazyLock::new(|| {
@@ -39,6 +43,41 @@ impl Pulse {
     /// Notes bytes of it.
     pub(super) fn add(&self, bytes: usize) {
         self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// The bytes of an answer of a known length, as they come.
+pub(super) struct Body {
+    bytes: BytesMut,
+    length: usize,
+    pulse: Pulse,
+}
+
+impl Body {
+    /// An answer begins.
+    pub(super) fn begin(length: usize, pulse: Pulse) -> Body {
+        pulse.begin();
+        Body { bytes: BytesMut::with_capacity(length.min(MAX_RESERVED)), length, pulse }
+    }
+
+    /// Takes what has come; more than was asked for is a fault.
+    pub(super) fn add(&mut self, chunk: &[u8]) -> Result<(), Fault> {
+        self.pulse.add(chunk.len());
+        if self.bytes.len() + chunk.len() > self.length {
+            return Err(Fault::Broke);
+        }
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// All of it; less than was asked for is a fault.
+    pub(super) fn whole(self) -> Result<Bytes, Fault> {
+        if self.bytes.len() == self.length { Ok(self.bytes.freeze()) } else { Err(Fault::Broke) }
+    }
+
+    /// What has come of an answer that may be shorter.
+    pub(super) fn so_far(self) -> Bytes {
+        self.bytes.freeze()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files on plain servers, by HTTP.
 
 use super::fault::Fault;
-use super::line::Pulse;
+use super::line::{Body, Pulse};
 use super::{Probe, naming};
 use crate::source::Patience;
 use bytes::{Bytes, BytesMut};
@@ -15,9 +15,6 @@ use std::ops::Range;
 
 /// First bytes of a file that are asked for to learn what it is; a tar says so within them.
 const HEAD: usize = 512;
-
-/// Most memory that is taken before anything has come.
-const MAX_RESERVED: usize = 16 << 20;
 
 /// Where a file lies. Its address stays as it was given.
 #[derive(Clone)]
@@ -114,17 +111,11 @@ impl Link {
             Some((span, _)) if span == range => {}
             _ => return Err(Fault::NoRange),
         }
-        pulse.begin();
-        let length = (range.end - range.start) as usize;
-        let mut bytes = BytesMut::with_capacity(length.min(MAX_RESERVED));
+        let mut body = Body::begin((range.end - range.start) as usize, pulse);
         while let Some(chunk) = response.chunk().await.map_err(|error| Fault::of_client(&error))? {
-            pulse.add(chunk.len());
-            if bytes.len() + chunk.len() > length {
-                return Err(Fault::Broke);
-            }
-            bytes.extend_from_slice(&chunk);
+            body.add(&chunk)?;
         }
-        if bytes.len() == length { Ok(bytes.freeze()) } else { Err(Fault::Broke) }
+        body.whole()
     }
 
     /// Begins to read the whole file.

@@ -1,5 +1,6 @@
 //! What the label files of samples say.
 
+use crate::source::table::BYTE_ORDER_MARK;
 use serde::{Deserialize, Serialize};
 
 /// What a label file says.
@@ -61,7 +62,7 @@ impl Label {
     /// label file.
     pub(super) fn of_json(bytes: &[u8]) -> Option<Label> {
         use serde_json::Value;
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
         let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
             return Some(Label::unusable("no JSON in them"));
         };

@@ -99,21 +99,15 @@ impl Official {
     /// Gives every tensor that the published code starts from its value there. A teacher that the
     /// file lacks starts as its student.
     fn start(&self, method: &mut dyn Module, layout: Layout) {
-        set_tensors(method, |name| {
+        let known = |name: &str| {
             let name = format!("initial.{}", layout.official_name(name)?);
             let student = name.replace("teacher.", "student.");
-            let known = [name, student].into_iter().find(|name| self.has(name))?;
-            Some(self.values(&known))
-        });
+            [name, student].into_iter().find(|name| self.has(name))
+        };
+        set_tensors(method, |name| Some(self.values(&known(name)?)));
         for_each_leaf(method, |name, leaf| {
             if let Leaf::Param(_) = leaf {
-                let official = layout.official_name(name).expect("a published name");
-                let student = official.replace("teacher.", "student.");
-                assert!(
-                    self.has(&format!("initial.{student}"))
-                        || self.has(&format!("initial.{official}")),
-                    "{name}"
-                );
+                assert!(known(name).is_some(), "{name}");
             }
         });
     }
