@@ -1,0 +1,5 @@
+//! Which code wrote a file, and which of its names is which of ours.
+
+mod name;
+
+pub use name::LayoutName;
