@@ -30,8 +30,8 @@ pub use method::{
     MocoV3Config, Reduction, SimClrConfig, SimSiamConfig, SwAvConfig, kept_patches,
 };
 pub use model::{
-    FamilyConfig, ModelConfig, NormKind, PatchStem, Positions, ResNetConfig, StemKind, TokenPool,
-    VitModelConfig,
+    FamilyConfig, MlpKind, ModelConfig, NormKind, PatchStem, Positions, ResNetConfig, StemKind,
+    TokenPool, VitModelConfig,
 };
 pub use optim::{DecayScope, Granularity, LarsFlavor, OptimConfig, RuleConfig, ScheduleConfig};
 pub use parse::{parse_run, parse_tree, read_tree, set, set_value};

@@ -61,6 +61,16 @@ pub struct ResNetConfig {
     /// BatchNorm groups within a training batch; group g holds the samples n with n mod groups = g.
     /// 1 is ordinary BatchNorm. Emulates one statistic per GPU on a single device.
     pub bn_groups: usize,
+    /// Channels of the first layer; without it as many as the first stage's `width`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stem_width: Option<usize>,
+    /// Blocks of each stage; without it those of the network's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<Vec<usize>>,
+    /// A projection in the first stage's first skip connection even where it changes no shape, as in
+    /// SimCLR's code; without it none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_projection: Option<bool>,
 }
 
 /// First layers of a ResNet.
@@ -85,7 +95,7 @@ pub enum NormKind {
     Nothing,
 }
 
-/// Settings of a vision transformer. Width, depth and heads come with its name.
+/// Settings of a vision transformer. What is `None` comes with its name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VitModelConfig {
     /// Side of a patch, in pixels.
@@ -100,6 +110,47 @@ pub struct VitModelConfig {
     pub drop_path: f64,
     /// Leave the patch projection as it was drawn: MoCo v3, Sec. 4.2.
     pub freeze_patch: bool,
+    /// Channels of a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embed_dim: Option<usize>,
+    /// Transformer blocks, a convolutional stem counted as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// Attention heads of a block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// Hidden channels of a block's MLP; without it four times `embed_dim`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mlp_hidden: Option<usize>,
+    /// What an MLP does between its layers; without it GELU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mlp: Option<MlpKind>,
+    /// Register tokens; without it none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registers: Option<usize>,
+    /// First value of the scales of residual branches, above 0; without it there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_scale: Option<f64>,
+    /// What LayerNorms add to the variance, above 0; without it 1e-6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub norm_epsilon: Option<f64>,
+    /// Whether queries, keys and values have a bias; without it they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qkv_bias: Option<bool>,
+    /// Whether the class token has a position; without it it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_position: Option<bool>,
+}
+
+/// What the MLP of a transformer's block does between its two layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MlpKind {
+    /// The exact GELU.
+    Gelu,
+    /// The first layer is twice as wide, and `silu(a) b` of its two halves goes on (Shazeer 2020,
+    /// arXiv 2002.05202): DINOv2's largest network.
+    Swiglu,
 }
 
 /// Position embeddings of a vision transformer.

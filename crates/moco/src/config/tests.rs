@@ -1,4 +1,5 @@
 use super::*;
+use crate::models::{Architecture, NetworkSpec};
 use toml::{Table, Value};
 
 fn facts(images: usize, side: usize) -> DataFacts {
@@ -110,13 +111,59 @@ fn the_table_of_keys_is_that_of_the_structs() {
     let mut seen = std::collections::BTreeSet::new();
     for (i, method) in METHODS.into_iter().enumerate() {
         let name = format!("method.name={method}");
-        let sets = [&optional[..], &[&name, variants[i % 4], schedules[i / 4]]].concat();
+        let mut sets = [&optional[..], &[&name, variants[i % 4], schedules[i / 4]]].concat();
+        match method {
+            "dino" => sets.extend(TRANSFORMER_SIZES),
+            "moco-v2" => sets.extend(RESIDUAL_SIZES),
+            _ => {}
+        }
         let config = run("", &sets, &facts(50_000, 32));
         assert_eq!(config.method.name(), method);
         collect("", &Table::try_from(&config).unwrap(), &mut seen);
     }
     let known: std::collections::BTreeSet<_> = keys::paths().map(str::to_owned).collect();
     assert_eq!(seen, known);
+}
+
+const RESIDUAL_SIZES: [&str; 3] =
+    ["model.stem_width=64", "model.blocks=[2, 1, 1, 3]", "model.first_projection=true"];
+const TRANSFORMER_SIZES: [&str; 10] = [
+    "model.embed_dim=96",
+    "model.depth=3",
+    "model.heads=2",
+    "model.mlp_hidden=128",
+    "model.mlp=swiglu",
+    "model.registers=4",
+    "model.layer_scale=1e-5",
+    "model.norm_epsilon=1e-5",
+    "model.qkv_bias=false",
+    "model.class_position=false",
+];
+
+#[test]
+fn sizes_that_no_name_has_make_the_network() {
+    let config = run("", &RESIDUAL_SIZES, &facts(50_000, 32));
+    let Architecture::ResNet(shape) = NetworkSpec::of(&config).architecture else { panic!() };
+    assert_eq!((shape.stem_width, shape.blocks.as_slice()), (64, &[2, 1, 1, 3][..]));
+    assert!(shape.first_projection);
+    let sets = [&["method.name=dino"][..], &TRANSFORMER_SIZES].concat();
+    let config = run("", &sets, &facts(50_000, 32));
+    let Architecture::Vit(vit) = NetworkSpec::of(&config).architecture else { panic!() };
+    assert_eq!((vit.width, vit.depth, vit.heads, vit.hidden), (96, 3, 2, 128));
+    assert_eq!((vit.mlp, vit.registers, vit.layer_scale), (MlpKind::Swiglu, 4, Some(1e-5)));
+    assert_eq!((vit.norm_epsilon, vit.qkv_bias, vit.class_position), (1e-5, false, false));
+
+    refused(
+        "",
+        &["model.blocks=[2, 2]"],
+        "model.blocks = [2, 2]: needs a number from 1 to 100 for each of the model.stages = 4",
+    );
+    let bad = run("", &["method.name=dino", "model.heads=5"], &facts(50_000, 32));
+    let error = crate::methods::check_memory(&bad, 50_000).unwrap_err().to_string();
+    assert!(error.contains("5 heads do not divide a width of 128"), "{error}");
+    let bad = run("", &["method.name=mae", "model.registers=2"], &facts(50_000, 32));
+    let error = crate::methods::check_memory(&bad, 50_000).unwrap_err().to_string();
+    assert!(error.contains("no use for register tokens"), "{error}");
 }
 
 fn collect(prefix: &str, table: &Table, leaves: &mut std::collections::BTreeSet<String>) {
@@ -209,7 +256,8 @@ fn keys_of_another_method_backbone_or_optimiser_are_refused() {
         "",
         &["model.backbone=resnet18", "model.patch=4"],
         "`model.patch` has no meaning with model.backbone = resnet18: it has model.width, \
-         model.stem, model.stages, model.norm, model.zero_init_residual, model.bn_groups",
+         model.stem, model.stages, model.norm, model.zero_init_residual, model.bn_groups, \
+         model.stem_width, model.blocks, model.first_projection",
     );
     refused(
         "moco-v1-small",

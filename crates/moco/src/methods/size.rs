@@ -7,17 +7,21 @@
 use crate::config::{ConfigError, HeadKind, MethodConfig, RuleConfig, RunConfig};
 use crate::files::Size;
 use crate::machine;
+use crate::models::vit::VitError;
 use crate::models::{NetworkSpec, blocks_weights};
 use std::collections::BTreeMap;
 
 /// Bytes of a value.
 const VALUE: f64 = 4.0;
 
-/// Refuses a run that does not fit into this machine's memory. `images` is the size of the data set.
+/// Refuses a run that does not fit into this machine's memory, and a transformer whose sizes do not
+/// go together. `images` is the size of the data set.
 ///
 /// # Errors
-/// [`ConfigError::Invalid`], which names the setting that takes most, with the numbers.
+/// [`ConfigError::Invalid`], which names the setting that takes most, with the numbers, or what
+/// cannot be built.
 pub fn check_memory(config: &RunConfig, images: usize) -> Result<(), ConfigError> {
+    check_transformer(config)?;
     machine::memory().map_or(Ok(()), |limit| Needs::of_training(config, images).within(limit))
 }
 
@@ -26,7 +30,19 @@ pub fn check_memory(config: &RunConfig, images: usize) -> Result<(), ConfigError
 /// # Errors
 /// As [`check_memory`].
 pub fn check_encoder_memory(config: &RunConfig) -> Result<(), ConfigError> {
+    check_transformer(config)?;
     machine::memory().map_or(Ok(()), |limit| Needs::of_encoder(config).within(limit))
+}
+
+/// That a transformer whose sizes were given one by one can be built.
+fn check_transformer(config: &RunConfig) -> Result<(), ConfigError> {
+    let network = NetworkSpec::of(config);
+    let Some(vit) = network.vit() else { return Ok(()) };
+    let problem = match (&config.method, vit.registers) {
+        (MethodConfig::Mae(_), 1..) => Some(VitError::Registers),
+        _ => vit.check().err(),
+    };
+    problem.map_or(Ok(()), |error| Err(ConfigError::Invalid(format!("[model]: {error}"))))
 }
 
 /// Bytes by the setting that they depend on most.
@@ -101,7 +117,7 @@ impl Needs {
             }
             MethodConfig::Mae(mae) => {
                 let (width, key) = (mae.decoder_width, "method.decoder_width");
-                let weights = blocks_weights(width, mae.decoder_depth, 4);
+                let weights = blocks_weights(width, mae.decoder_depth, 8 * width);
                 self.add_weights(width.to_string(), key, weights * copies);
             }
             MethodConfig::Cpc(cpc) => {

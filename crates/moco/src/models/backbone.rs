@@ -1,15 +1,16 @@
 //! Images to features: a residual network or a vision transformer.
 
 use super::vit::{self, Vit, VitConfig, VitInit};
-use super::{Encode, ResNet};
+use super::{Encode, ResNet, ResNetShape};
 use crate::config::{
-    FamilyConfig, FeatureKind, MethodConfig, PatchStem, Positions, ResNetConfig, RunConfig,
-    TokenPool, VitModelConfig,
+    FamilyConfig, FeatureKind, MethodConfig, MlpKind, PatchStem, Positions, RunConfig, TokenPool,
+    VitModelConfig,
 };
 use crate::nn::{Mode, Module, Visitor};
 use crate::rng::{self, Purpose};
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 /// What determines a backbone and its first weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,10 +22,12 @@ pub struct NetworkSpec {
 }
 
 /// The architecture of a backbone, in full.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Architecture {
-    /// Residual network of a name that [`ResNet::new`] knows.
-    ResNet(String, ResNetConfig),
+    /// Residual network.
+    #[serde(rename = "resnet")]
+    ResNet(ResNetShape),
     /// Vision transformer.
     Vit(VitConfig),
 }
@@ -37,7 +40,10 @@ impl NetworkSpec {
     pub fn of(config: &RunConfig) -> Self {
         let name = config.model.backbone.clone();
         let architecture = match &config.model.family {
-            FamilyConfig::ResNet(resnet) => Architecture::ResNet(name, resnet.clone()),
+            FamilyConfig::ResNet(resnet) => {
+                let shape = ResNetShape::named(&name, resnet);
+                Architecture::ResNet(shape.expect("a validated backbone name"))
+            }
             FamilyConfig::Vit(vit) => Architecture::Vit(transformer(&name, vit, config)),
         };
         Self { architecture, seed: config.train.seed }
@@ -47,7 +53,7 @@ impl NetworkSpec {
     pub fn vit(&self) -> Option<&VitConfig> {
         match &self.architecture {
             Architecture::Vit(vit) => Some(vit),
-            Architecture::ResNet(..) => None,
+            Architecture::ResNet(_) => None,
         }
     }
 
@@ -55,7 +61,7 @@ impl NetworkSpec {
     pub fn bn_groups(&self) -> usize {
         match &self.architecture {
             Architecture::Vit(vit) => vit.bn_groups,
-            Architecture::ResNet(_, resnet) => resnet.bn_groups,
+            Architecture::ResNet(resnet) => resnet.bn_groups,
         }
     }
 
@@ -103,11 +109,29 @@ fn transformer(name: &str, vit: &VitModelConfig, config: &RunConfig) -> VitConfi
             MethodConfig::Mae(_) => VitInit::Mae,
             _ => VitInit::Normal,
         },
-        ..named
+        ..sized(named, vit)
     };
     match vit.patch_stem {
         PatchStem::Linear => chosen,
         PatchStem::Convolutions => chosen.with_conv_stem(),
+    }
+}
+
+/// The named network with the sizes that were given in their place.
+fn sized(named: VitConfig, vit: &VitModelConfig) -> VitConfig {
+    let width = vit.embed_dim.unwrap_or(named.width);
+    VitConfig {
+        width,
+        depth: vit.depth.unwrap_or(named.depth),
+        heads: vit.heads.unwrap_or(named.heads),
+        hidden: vit.mlp_hidden.unwrap_or(4 * width),
+        mlp: vit.mlp.unwrap_or(MlpKind::Gelu),
+        registers: vit.registers.unwrap_or(0),
+        layer_scale: vit.layer_scale,
+        norm_epsilon: vit.norm_epsilon.unwrap_or(named.norm_epsilon),
+        qkv_bias: vit.qkv_bias.unwrap_or(true),
+        class_position: vit.class_position.unwrap_or(true),
+        ..named
     }
 }
 
@@ -125,12 +149,11 @@ impl Backbone {
     /// Draws a backbone for images of `channels` channels from `rng`.
     ///
     /// # Panics
-    /// If its name is unknown; configurations are validated before.
+    /// If it is a transformer that cannot be built; configurations are validated before.
     pub fn new(spec: &NetworkSpec, channels: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
         match &spec.architecture {
-            Architecture::ResNet(name, resnet) => {
-                let net = ResNet::new(name, resnet, channels, rng, device);
-                Backbone::ResNet(net.expect("a validated backbone name"))
+            Architecture::ResNet(shape) => {
+                Backbone::ResNet(ResNet::new(shape, channels, rng, device))
             }
             Architecture::Vit(vit) => {
                 Backbone::Vit(Vit::new(vit, rng, device).expect("a validated transformer"))

@@ -18,7 +18,7 @@ pub use dino_head::{DinoEncoder, DinoHead};
 pub use encoder::{Encode, Encoder};
 pub use mlp::{Mlp, MlpSpec};
 pub use online::Online;
-pub use resnet::ResNet;
+pub use resnet::{ResNet, ResNetShape};
 pub use size::blocks_weights;
 pub use split::{Split, SplitEncoder};
 pub use vit::{Vit, VitConfig};

@@ -10,34 +10,74 @@ use crate::nn::{
     BatchNorm, Conv, ConvNorm, LayerNorm, Mode, Module, NormedConv, Then, Visitor, conv_norm_act,
     conv_norm_relu_pool, for_each_param, fused, global_average_pool, residual,
 };
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, s};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
-/// Which residual block a network is made of, and how many per stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Depth {
-    pub blocks: [usize; 4],
+/// What determines a residual network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResNetShape {
+    /// Blocks of 1x1, 3x3 and 1x1 convolutions with a fourfold wider output; otherwise two of 3x3.
     pub bottleneck: bool,
+    /// Blocks of each stage, 1 to 4 stages.
+    pub blocks: Vec<usize>,
+    /// Channels of the first stage's 3x3 convolutions; each further stage has twice as many.
+    pub width: usize,
+    /// First layers.
+    pub stem: StemKind,
+    /// Channels of the first layer.
+    pub stem_width: usize,
+    /// Zeros beyond each border that the first layer sees besides the usual ones, which keep the
+    /// size at stride 1.
+    pub stem_padding: usize,
+    /// Whether the first stage's first skip connection is projected even if its shape stays.
+    pub first_projection: bool,
+    /// Normalisation after each convolution.
+    pub norm: NormKind,
+    /// Start every residual branch at zero.
+    pub zero_init_residual: bool,
+    /// BatchNorm groups, see [`BatchNorm::new`].
+    pub bn_groups: usize,
 }
 
-impl Depth {
-    /// Output channels of a block as a multiple of its width.
-    pub fn widening(self) -> usize {
-        if self.bottleneck { 4 } else { 1 }
-    }
-}
-
-/// The names that [`ResNet::new`] knows, with their depths.
-const DEPTHS: [(&str, Depth); 4] = [
-    ("resnet18", Depth { blocks: [2, 2, 2, 2], bottleneck: false }),
-    ("resnet34", Depth { blocks: [3, 4, 6, 3], bottleneck: false }),
-    ("resnet50", Depth { blocks: [3, 4, 6, 3], bottleneck: true }),
-    ("resnet101", Depth { blocks: [3, 4, 23, 3], bottleneck: true }),
+/// The names that [`ResNetShape::named`] knows: blocks of each stage, and whether they are
+/// bottlenecks.
+const NAMED: [(&str, [usize; 4], bool); 4] = [
+    ("resnet18", [2, 2, 2, 2], false),
+    ("resnet34", [3, 4, 6, 3], false),
+    ("resnet50", [3, 4, 6, 3], true),
+    ("resnet101", [3, 4, 23, 3], true),
 ];
 
-/// The depth of a network of that name.
-pub(super) fn depth_of(name: &str) -> Option<Depth> {
-    DEPTHS.iter().find(|(known, _)| *known == name).map(|(_, depth)| *depth)
+impl ResNetShape {
+    /// The network of a name with a run's choices; `None` if there is no network of that name.
+    pub fn named(name: &str, config: &ResNetConfig) -> Option<Self> {
+        let (_, blocks, bottleneck) = NAMED.into_iter().find(|(known, ..)| *known == name)?;
+        let blocks = config.blocks.clone().unwrap_or_else(|| blocks.to_vec());
+        Some(Self {
+            bottleneck,
+            blocks: blocks.into_iter().take(config.stages).collect(),
+            width: config.width,
+            stem: config.stem,
+            stem_width: config.stem_width.unwrap_or(config.width),
+            stem_padding: 0,
+            first_projection: config.first_projection.unwrap_or(false),
+            norm: config.norm,
+            zero_init_residual: config.zero_init_residual,
+            bn_groups: config.bn_groups,
+        })
+    }
+
+    /// Output channels of a block as a multiple of its width.
+    pub(super) fn widening(&self) -> usize {
+        if self.bottleneck { 4 } else { 1 }
+    }
+
+    /// Width of the pooled output.
+    pub fn features(&self) -> usize {
+        (self.widening() * self.width) << (self.blocks.len() - 1)
+    }
 }
 
 /// A residual network up to and including the global average pool.
@@ -49,61 +89,49 @@ pub struct ResNet {
     layer2: Vec<Block>,
     layer3: Vec<Block>,
     layer4: Vec<Block>,
-    stem: StemKind,
-    features: usize,
+    shape: ResNetShape,
 }
 
 crate::module!(ResNet { conv1, bn1, layer1, layer2, layer3, layer4 });
 
 impl ResNet {
-    /// Draws a network for images of `channels` channels from `rng`; `None` if there is no network
-    /// of that name.
+    /// Draws a network for images of `channels` channels from `rng`.
     pub fn new(
-        name: &str,
-        config: &ResNetConfig,
+        shape: &ResNetShape,
         channels: usize,
         rng: &mut ChaCha8Rng,
         device: &Device,
-    ) -> Option<Self> {
-        let depth = depth_of(name)?;
-        let width = config.width;
-        let (kernel, stride) = match config.stem {
+    ) -> Self {
+        let (kernel, stride) = match shape.stem {
             StemKind::Imagenet => (7, 2),
             StemKind::Cifar => (3, 1),
         };
-        let conv1 = Conv::new(channels, width, kernel, stride, rng, device);
-        let bn1 = norm(width, config, device);
-
-        let mut channels = width;
+        let conv1 = Conv::new(channels, shape.stem_width, kernel, stride, rng, device);
+        let bn1 = norm(shape.stem_width, shape, device);
+        let mut channels = shape.stem_width;
         let mut stage = |index: usize| {
-            let shape = BlockShape {
-                width: width << index,
+            let Some(&count) = shape.blocks.get(index) else { return Vec::new() };
+            let block = BlockShape {
+                inputs: channels,
+                width: shape.width << index,
                 stride: if index == 0 { 1 } else { 2 },
-                bottleneck: depth.bottleneck,
+                projected: index == 0 && shape.first_projection,
             };
-            if index >= config.stages {
-                return Vec::new();
-            }
-            let blocks = stage(depth.blocks[index], channels, shape, config, rng, device);
-            channels = shape.outputs();
-            blocks
+            channels = shape.widening() * block.width;
+            stage(count, block, shape, rng, device)
         };
         let [layer1, layer2, layer3, layer4] = std::array::from_fn(&mut stage);
-        Some(Self {
-            conv1,
-            bn1,
-            layer1,
-            layer2,
-            layer3,
-            layer4,
-            stem: config.stem,
-            features: channels,
-        })
+        Self { conv1, bn1, layer1, layer2, layer3, layer4, shape: shape.clone() }
+    }
+
+    /// What the network was made from.
+    pub fn shape(&self) -> &ResNetShape {
+        &self.shape
     }
 
     /// Width of the pooled output.
     pub fn features(&self) -> usize {
-        self.features
+        self.shape.features()
     }
 
     /// # Shapes
@@ -131,7 +159,8 @@ impl ResNet {
 
     fn early_stages(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
         let (conv, norm) = (&self.conv1, &mut self.bn1);
-        let x = match self.stem {
+        let x = with_border(x, self.shape.stem_padding);
+        let x = match self.shape.stem {
             StemKind::Imagenet => conv_norm_relu_pool(x, conv, norm, mode),
             StemKind::Cifar => conv_norm_act(x, conv, norm, Then::Relu, mode),
         };
@@ -145,7 +174,7 @@ impl ResNet {
             return usize::MAX;
         }
         let [_, h, w, _] = x.dims();
-        let shrinks = if self.stem == StemKind::Imagenet { 4 } else { 1 };
+        let shrinks = if self.shape.stem == StemKind::Imagenet { 4 } else { 1 };
         let channels = self.layer1.last().map_or(1, Block::outputs);
         let map = h.div_ceil(shrinks) * w.div_ceil(shrinks) * channels * size_of::<f32>();
         (rayon::current_num_threads() * CACHE_BYTES / map.max(1)).max(1)
@@ -156,10 +185,23 @@ impl ResNet {
 /// stages' weights anew: with half as much encoding takes a sixtieth longer (two Zen 3 cores).
 const CACHE_BYTES: usize = 8 << 20;
 
-/// The configured normalisation of so many channels.
-fn norm(channels: usize, config: &ResNetConfig, device: &Device) -> ConvNorm {
-    match config.norm {
-        NormKind::Batch => ConvNorm::Batch(BatchNorm::new(channels, config.bn_groups, device)),
+/// Images with so many zeros beyond each border.
+///
+/// # Shapes
+/// `[N, H, W, C]` to `[N, H + 2 border, W + 2 border, C]`.
+fn with_border(x: Tensor<4>, border: usize) -> Tensor<4> {
+    if border == 0 {
+        return x;
+    }
+    let [n, h, w, c] = x.dims();
+    let zeros = Tensor::zeros([n, h + 2 * border, w + 2 * border, c], &x.device());
+    zeros.slice_assign(s![.., border..border + h, border..border + w, ..], x)
+}
+
+/// The normalisation of so many channels.
+fn norm(channels: usize, shape: &ResNetShape, device: &Device) -> ConvNorm {
+    match shape.norm {
+        NormKind::Batch => ConvNorm::Batch(BatchNorm::new(channels, shape.bn_groups, device)),
         NormKind::Layer => ConvNorm::Layer(LayerNorm::new(channels, device)),
         NormKind::Nothing => ConvNorm::Nothing,
     }
@@ -168,31 +210,25 @@ fn norm(channels: usize, config: &ResNetConfig, device: &Device) -> ConvNorm {
 /// Sizes of one residual block.
 #[derive(Clone, Copy)]
 struct BlockShape {
+    inputs: usize,
     width: usize,
     stride: usize,
-    bottleneck: bool,
+    /// Whether the skip connection is projected even if its shape stays.
+    projected: bool,
 }
 
-impl BlockShape {
-    fn outputs(&self) -> usize {
-        if self.bottleneck { 4 * self.width } else { self.width }
-    }
-}
-
+/// `count` blocks, of which `first` is the first.
 fn stage(
     count: usize,
-    inputs: usize,
-    shape: BlockShape,
-    config: &ResNetConfig,
+    first: BlockShape,
+    shape: &ResNetShape,
     rng: &mut ChaCha8Rng,
     device: &Device,
 ) -> Vec<Block> {
-    let first = Block::new(inputs, shape, config, rng, device);
-    let rest = BlockShape { stride: 1, ..shape };
-    let others = (1..count)
-        .map(|_| Block::new(shape.outputs(), rest, config, rng, device))
-        .collect::<Vec<_>>();
-    std::iter::once(first).chain(others).collect()
+    let inputs = shape.widening() * first.width;
+    let next = BlockShape { inputs, stride: 1, projected: false, ..first };
+    let sizes = std::iter::once(first).chain(std::iter::repeat(next)).take(count);
+    sizes.map(|sizes| Block::new(sizes, shape, rng, device)).collect()
 }
 
 /// A residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1 with a fourfold wider output.
@@ -210,16 +246,11 @@ struct Block {
 crate::module!(Block { conv1, bn1, conv2, bn2, conv3, bn3, downsample });
 
 impl Block {
-    fn new(
-        inputs: usize,
-        shape: BlockShape,
-        config: &ResNetConfig,
-        rng: &mut ChaCha8Rng,
-        device: &Device,
-    ) -> Self {
-        let BlockShape { width, stride, bottleneck } = shape;
-        let outputs = shape.outputs();
-        let norm = |channels| norm(channels, config, device);
+    fn new(sizes: BlockShape, shape: &ResNetShape, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        let BlockShape { inputs, width, stride, projected } = sizes;
+        let bottleneck = shape.bottleneck;
+        let outputs = shape.widening() * width;
+        let norm = |channels| norm(channels, shape, device);
         let (first, second) =
             if bottleneck { ((1, 1), (3, stride)) } else { ((3, stride), (3, 1)) };
         let mut block = Self {
@@ -231,11 +262,11 @@ impl Block {
             bn3: bottleneck.then(|| norm(outputs)),
             downsample: None,
         };
-        if stride != 1 || inputs != outputs {
+        if projected || stride != 1 || inputs != outputs {
             let conv = Conv::new(inputs, outputs, 1, stride, rng, device);
             block.downsample = Some(Projection { conv, norm: norm(outputs) });
         }
-        if config.zero_init_residual {
+        if shape.zero_init_residual {
             let last = block.bn3.as_mut().unwrap_or(&mut block.bn2);
             for_each_param(last, |name, param| {
                 if name == "weight" {
@@ -290,10 +321,14 @@ mod tests {
             norm: NormKind::Batch,
             zero_init_residual: false,
             bn_groups: 1,
+            stem_width: None,
+            blocks: None,
+            first_projection: None,
         };
         let (rng, device) = (&mut stream(3, Purpose::Weights, 0), Device::flex());
         for name in ["resnet18", "resnet50"] {
-            let mut network = ResNet::new(name, &config, 3, rng, &device).expect("a known name");
+            let shape = ResNetShape::named(name, &config).expect("a known name");
+            let mut network = ResNet::new(&shape, 3, rng, &device);
             let x = init::normal([5, 40, 33, 3], 1.0, rng, &device);
             let whole = to_host(network.forward_in_parts(x.clone(), Mode::Eval, usize::MAX));
             for together in [1, 2, 3] {

@@ -4,15 +4,15 @@
 //! percent, are left out: the numbers are lower bounds, and no size overflows them.
 
 use super::backbone::Architecture;
-use super::resnet::depth_of;
+use super::resnet::ResNetShape;
 use super::vit::{PatchStem, VitConfig};
-use crate::config::{ResNetConfig, StemKind};
+use crate::config::{MlpKind, StemKind};
 
 impl Architecture {
     /// Weights of a backbone for images of `channels` channels.
     pub fn weights(&self, channels: usize) -> f64 {
         match self {
-            Architecture::ResNet(name, resnet) => resnet_weights(name, resnet, channels),
+            Architecture::ResNet(resnet) => resnet_weights(resnet, channels),
             Architecture::Vit(vit) => vit_weights(vit),
         }
     }
@@ -20,29 +20,25 @@ impl Architecture {
     /// Width of the pooled output.
     pub fn features(&self) -> usize {
         match self {
-            Architecture::ResNet(name, resnet) => {
-                let widening = depth_of(name).map_or(1, |depth| depth.widening());
-                (widening * resnet.width) << (resnet.stages - 1)
-            }
+            Architecture::ResNet(resnet) => resnet.features(),
             Architecture::Vit(vit) => vit.width,
         }
     }
 }
 
-fn resnet_weights(name: &str, config: &ResNetConfig, channels: usize) -> f64 {
-    let Some(depth) = depth_of(name) else { return 0.0 };
-    let kernel = if config.stem == StemKind::Imagenet { 49.0 } else { 9.0 };
-    let mut weights = kernel * channels as f64 * config.width as f64;
-    let mut inputs = config.width as f64;
-    for (stage, blocks) in depth.blocks.into_iter().enumerate().take(config.stages) {
-        let width = config.width as f64 * f64::from(1 << stage);
-        let outputs = width * depth.widening() as f64;
+fn resnet_weights(shape: &ResNetShape, channels: usize) -> f64 {
+    let kernel = if shape.stem == StemKind::Imagenet { 49.0 } else { 9.0 };
+    let mut weights = kernel * channels as f64 * shape.stem_width as f64;
+    let mut inputs = shape.stem_width as f64;
+    for (stage, &blocks) in shape.blocks.iter().enumerate() {
+        let width = shape.width as f64 * f64::from(1 << stage);
+        let outputs = width * shape.widening() as f64;
         for block in 0..blocks {
-            weights += match depth.bottleneck {
+            weights += match shape.bottleneck {
                 true => inputs * width + 9.0 * width * width + width * outputs,
                 false => 9.0 * (inputs + width) * width,
             };
-            if block == 0 && (stage > 0 || inputs != outputs) {
+            if block == 0 && (stage > 0 || inputs != outputs || shape.first_projection) {
                 weights += inputs * outputs;
             }
             inputs = outputs;
@@ -54,16 +50,19 @@ fn resnet_weights(name: &str, config: &ResNetConfig, channels: usize) -> f64 {
 fn vit_weights(config: &VitConfig) -> f64 {
     let (width, patch) = (config.width as f64, config.patch as f64);
     let stem = match config.stem {
-        PatchStem::Linear | PatchStem::FrozenLinear => 3.0 * patch * patch * width,
+        PatchStem::Linear | PatchStem::FrozenLinear => {
+            config.channels as f64 * patch * patch * width
+        }
         // The last halving's convolution, and the projection behind it; those before are small.
         PatchStem::Conv => 4.5 * width * width + width * width,
     };
-    stem + blocks_weights(config.width, config.depth, config.mlp_ratio)
+    let matrices = if config.mlp == MlpKind::Swiglu { 3 } else { 2 };
+    stem + blocks_weights(config.width, config.depth, matrices * config.hidden)
 }
 
-/// Weights of so many transformer blocks: query, key, value, projection, and the two layers of the
-/// perceptron.
-pub fn blocks_weights(width: usize, depth: usize, mlp_ratio: usize) -> f64 {
+/// Weights of so many transformer blocks: query, key, value, projection, and the layers of the
+/// perceptron, which have so many `hidden` channels together.
+pub fn blocks_weights(width: usize, depth: usize, hidden: usize) -> f64 {
     let width = width as f64;
-    depth as f64 * (4.0 + 2.0 * mlp_ratio as f64) * width * width
+    depth as f64 * (4.0 * width + hidden as f64) * width
 }

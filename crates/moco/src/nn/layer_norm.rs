@@ -4,7 +4,7 @@ use super::param::Param;
 use super::{fused, fused_vit};
 use burn::tensor::{Device, Tensor, module};
 
-/// Added to variances in every Vision Transformer here; torch's own default is 1e-5.
+/// Added to variances in this family's transformers and in CPC; torch's own default is 1e-5.
 const EPSILON: f64 = 1e-6;
 
 /// Layer normalisation over the last dimension, with scale and shift.
@@ -14,23 +14,30 @@ pub struct LayerNorm {
     pub weight: Param<1>,
     /// Shift, `[C]`.
     pub bias: Param<1>,
+    epsilon: f64,
 }
 
 crate::module!(LayerNorm { weight, bias });
 
 impl LayerNorm {
-    /// Scale 1 and shift 0.
+    /// Scale 1 and shift 0; 1e-6 is added to variances.
     pub fn new(channels: usize, device: &Device) -> Self {
+        Self::with_epsilon(channels, EPSILON, device)
+    }
+
+    /// Scale 1 and shift 0; `epsilon`, above 0, is added to variances.
+    pub fn with_epsilon(channels: usize, epsilon: f64, device: &Device) -> Self {
         Self {
             weight: Param::new(Tensor::ones([channels], device)),
             bias: Param::new(Tensor::zeros([channels], device)),
+            epsilon,
         }
     }
 
     /// # Shapes
     /// `[..., C]` to the same.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        layer_norm(x, self.weight.val(), self.bias.val(), EPSILON)
+        layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
     }
 }
 

@@ -97,8 +97,8 @@ fn four_directions_match_torch() {
 
 fn network(norm: NormKind) -> NetworkSpec {
     let mut network = resnet("resnet18", 4, StemKind::Cifar);
-    if let Architecture::ResNet(_, resnet) = &mut network.architecture {
-        resnet.stages = 3;
+    if let Architecture::ResNet(resnet) = &mut network.architecture {
+        resnet.blocks.truncate(3);
         resnet.norm = norm;
     }
     network

@@ -6,7 +6,7 @@ use crate::device::device;
 use burn::tensor::{Tensor, TensorData};
 use moco::batch::{Batch, to_host};
 use moco::config::{NormKind, ResNetConfig, StemKind};
-use moco::models::{Architecture, NetworkSpec};
+use moco::models::{Architecture, NetworkSpec, ResNetShape};
 use moco::nn::{Leaf, Module, for_each_leaf, for_each_param};
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
@@ -111,14 +111,18 @@ pub fn resnet(backbone: &str, width: usize, stem: StemKind) -> NetworkSpec {
         norm: NormKind::Batch,
         zero_init_residual: false,
         bn_groups: 1,
+        stem_width: None,
+        blocks: None,
+        first_projection: None,
     };
-    NetworkSpec { architecture: Architecture::ResNet(backbone.into(), resnet), seed: 0 }
+    let shape = ResNetShape::named(backbone, &resnet).expect("a known name");
+    NetworkSpec { architecture: Architecture::ResNet(shape), seed: 0 }
 }
 
 /// What the trajectories train: a ResNet-18 of width 4 with the CIFAR stem.
 pub fn resnet18_w4(bn_groups: usize) -> NetworkSpec {
     let mut network = resnet("resnet18", 4, StemKind::Cifar);
-    if let Architecture::ResNet(_, resnet) = &mut network.architecture {
+    if let Architecture::ResNet(resnet) = &mut network.architecture {
         resnet.bn_groups = bn_groups;
     }
     network

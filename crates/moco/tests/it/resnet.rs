@@ -136,7 +136,7 @@ fn parameter_counts_are_the_published_ones() {
 #[test]
 fn zero_init_residual_makes_every_block_start_as_its_skip() {
     let mut network = golden::resnet("resnet50", 4, StemKind::Cifar);
-    if let Architecture::ResNet(_, resnet) = &mut network.architecture {
+    if let Architecture::ResNet(resnet) = &mut network.architecture {
         resnet.zero_init_residual = true;
     }
     let mut net = Encoder::new(&network, |_| MlpSpec::linear(8), &device());

@@ -13,7 +13,8 @@ use moco::checkpoint::{self, Meta};
 use moco::config::FeatureKind;
 use moco::device::Device;
 use moco::models::vit::{
-    PatchStem, Pool, Positions, VitError, VitInit, patchify, resize_positions, unpatchify,
+    Interpolation, PatchStem, Pool, Positions, VitError, VitInit, patchify, resize_positions,
+    unpatchify,
 };
 use moco::models::{Architecture, Encode, Encoder, MlpSpec, NetworkSpec, Vit, VitConfig};
 use moco::nn::{
@@ -143,10 +144,11 @@ fn wide_images_match_dino() {
 fn interpolated_positions_match_torch() {
     let golden = Golden::open("vit_interpolation");
     for (way, nudge) in [("dino", 0.1), ("plain", 0.0)] {
+        let rule = Interpolation { nudge, antialias: false };
         for to in [[3, 3], [6, 5], [2, 8], [7, 7]] {
             let size = format!("{}x{}", to[0], to[1]);
             let table = golden.tensor::<3>("pos_embed").autodiff().require_grad();
-            let patches = resize_positions(table.clone().narrow(1, 1, 16), [4, 4], to, nudge);
+            let patches = resize_positions(table.clone().narrow(1, 1, 16), [4, 4], to, rule);
             let all = Tensor::cat(vec![table.clone().narrow(1, 0, 1), patches], 1);
             assert_close(all.clone(), &golden, &format!("{way}.{size}"), TOLERANCE);
             let cotangent = golden.tensor::<3>(&format!("cotangent.{size}"));

@@ -153,12 +153,25 @@ pub(super) const KEYS: &[Key] = &[
     when(RESNET, "model.norm", Kind::OneOf(&["batch", "layer", "nothing"])),
     when(RESNET, "model.zero_init_residual", Kind::Flag),
     when(RESNET, "model.bn_groups", Kind::Count(1, 1 << 16)),
+    optional_when(RESNET, "model.stem_width", WIDE),
+    optional_when(RESNET, "model.blocks", Kind::Counts),
+    optional_when(RESNET, "model.first_projection", Kind::Flag),
     when(VIT, "model.patch", Kind::Count(1, 1024)),
     when(VIT, "model.positions", Kind::OneOf(&["learned", "sincos"])),
     when(VIT, "model.pool", Kind::OneOf(&["class", "mean"])),
     when(VIT, "model.patch_stem", Kind::OneOf(&["linear", "convolutions"])),
     when(VIT, "model.drop_path", Kind::Real(0.0, 0.99)),
     when(VIT, "model.freeze_patch", Kind::Flag),
+    optional_when(VIT, "model.embed_dim", WIDE),
+    optional_when(VIT, "model.depth", Kind::Count(1, 1000)),
+    optional_when(VIT, "model.heads", Kind::Count(1, 1024)),
+    optional_when(VIT, "model.mlp_hidden", WIDE),
+    optional_when(VIT, "model.mlp", Kind::OneOf(&["gelu", "swiglu"])),
+    optional_when(VIT, "model.registers", Kind::Count(0, 1024)),
+    optional_when(VIT, "model.layer_scale", Kind::Positive),
+    optional_when(VIT, "model.norm_epsilon", Kind::Positive),
+    optional_when(VIT, "model.qkv_bias", Kind::Flag),
+    optional_when(VIT, "model.class_position", Kind::Flag),
     always("data.path", Kind::Text),
     always("data.views", Kind::Texts),
     always("data.eval_view", Kind::Text),
@@ -207,6 +220,11 @@ const fn always(path: &'static str, kind: Kind) -> Key {
 
 const fn optional(path: &'static str, kind: Kind) -> Key {
     Key { path, kind, when: When::Always, optional: true }
+}
+
+/// A setting that a complete configuration may leave out, of the runs that `when` says.
+const fn optional_when(when: When, path: &'static str, kind: Kind) -> Key {
+    Key { path, kind, when, optional: true }
 }
 
 const fn when(when: When, path: &'static str, kind: Kind) -> Key {

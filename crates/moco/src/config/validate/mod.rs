@@ -22,6 +22,7 @@ impl RunConfig {
         self.check_views()?;
         self.check_method()?;
         self.check_model()?;
+        self.check_blocks()?;
         self.check_batch()?;
         self.check_schedule()?;
         self.check_monitor()
@@ -45,6 +46,20 @@ impl RunConfig {
             ),
             _ => Ok(()),
         }
+    }
+
+    /// That the blocks of a residual network were given for each stage.
+    fn check_blocks(&self) -> Result<(), ConfigError> {
+        let Some(resnet) = self.model.resnet() else { return Ok(()) };
+        let Some(blocks) = &resnet.blocks else { return Ok(()) };
+        if blocks.len() == resnet.stages && blocks.iter().all(|n| (1..=100).contains(n)) {
+            return Ok(());
+        }
+        invalid(format!(
+            "model.blocks = {}: needs a number from 1 to 100 for each of the model.stages = {}",
+            shown(&format!("{blocks:?}")),
+            resnet.stages
+        ))
     }
 
     fn check_schedule(&self) -> Result<(), ConfigError> {

@@ -65,8 +65,11 @@ impl Decoder {
         if !encoder.class_token {
             return Err(VitError::NoClassToken { who: "a masked autoencoder" });
         }
+        if encoder.registers > 0 {
+            return Err(VitError::Registers);
+        }
         let init = VitInit::Mae;
-        let shape = BlockShape { width, heads, mlp_ratio: 4, qkv_bias: true };
+        let shape = BlockShape::of(&sizes);
         let pixels = encoder.patch * encoder.patch * 3;
         Ok(Self {
             mask_token: Param::new(tokens([1, 1, width], rng, device)),
@@ -88,7 +91,8 @@ impl Decoder {
         let x = self.embed.forward(latent);
         let [n, t, _] = x.dims();
         let hidden = self.mask_token.val().repeat(&[n, masking.patches() - masking.kept(), 1]);
-        let class = x.clone().narrow(1, 0, 1) + self.pos_embed.class_token();
+        let position = self.pos_embed.class_token().expect("made with a class token");
+        let class = x.clone().narrow(1, 0, 1) + position;
         let patches = Tensor::cat(vec![x.narrow(1, 1, t - 1), hidden], 1); // [N, L, width]
         let patches = masking.restore(patches) + self.pos_embed.patches(self.grid);
         let mut x = Tensor::cat(vec![class, patches], 1);

@@ -1,7 +1,9 @@
 //! The transformer block. Dosovitskiy et al. 2020 (arXiv 2010.11929), Eq. 2 and 3.
 
-use super::config::VitInit;
-use crate::nn::{Attention, LayerNorm, Linear};
+use super::config::{VitConfig, VitInit};
+use crate::config::MlpKind;
+use crate::nn::{Attention, LayerNorm, Linear, Param};
+use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
@@ -10,8 +12,20 @@ use rand_chacha::ChaCha8Rng;
 pub(crate) struct BlockShape {
     pub width: usize,
     pub heads: usize,
-    pub mlp_ratio: usize,
+    pub hidden: usize,
+    pub mlp: MlpKind,
     pub qkv_bias: bool,
+    pub layer_scale: Option<f64>,
+    pub norm_epsilon: f64,
+}
+
+impl BlockShape {
+    /// Of a network's blocks.
+    pub(crate) fn of(config: &VitConfig) -> Self {
+        let VitConfig { width, heads, hidden, mlp, qkv_bias, layer_scale, norm_epsilon, .. } =
+            *config;
+        Self { width, heads, hidden, mlp, qkv_bias, layer_scale, norm_epsilon }
+    }
 }
 
 /// Attention, then an MLP, each on a LayerNorm of its input and added to it.
@@ -19,19 +33,45 @@ pub(crate) struct BlockShape {
 pub(crate) struct Block {
     norm1: LayerNorm,
     attn: Attention,
+    ls1: Option<LayerScale>,
     norm2: LayerNorm,
     mlp: Mlp,
+    ls2: Option<LayerScale>,
 }
 
-crate::module!(Block { norm1, attn, norm2, mlp });
+crate::module!(Block { norm1, attn, ls1, norm2, mlp, ls2 });
 
 #[derive(Debug)]
 struct Mlp {
     fc1: Linear,
     fc2: Linear,
+    kind: MlpKind,
 }
 
 crate::module!(Mlp { fc1, fc2 });
+
+/// One scale per channel for what a residual branch adds.
+#[derive(Debug)]
+struct LayerScale {
+    /// `[D]`.
+    gamma: Param<1>,
+}
+
+crate::module!(LayerScale { gamma });
+
+impl LayerScale {
+    fn new(start: f64, width: usize, device: &Device) -> Self {
+        Self { gamma: Param::new(Tensor::full([width], start, device)) }
+    }
+}
+
+/// What a branch adds, under its scales if there are any.
+fn scaled(scale: Option<&LayerScale>, branch: Tensor<3>) -> Tensor<3> {
+    match scale {
+        Some(scale) => branch * scale.gamma.val().reshape([1, 1, -1]),
+        None => branch,
+    }
+}
 
 impl Block {
     pub(crate) fn new(
@@ -40,17 +80,21 @@ impl Block {
         rng: &mut ChaCha8Rng,
         device: &Device,
     ) -> Self {
-        let BlockShape { width, heads, mlp_ratio, qkv_bias } = shape;
-        let hidden = mlp_ratio * width;
-        let qkv = init.qkv(width, qkv_bias, rng, device);
+        let BlockShape { width, heads, hidden, mlp: kind, .. } = shape;
+        let qkv = init.qkv(width, shape.qkv_bias, rng, device);
         let proj = init.linear([width, width], rng, device);
-        let fc1 = init.linear([width, hidden], rng, device);
+        let first = if kind == MlpKind::Swiglu { 2 * hidden } else { hidden };
+        let fc1 = init.linear([width, first], rng, device);
         let fc2 = init.linear([hidden, width], rng, device);
+        let scale = || shape.layer_scale.map(|start| LayerScale::new(start, width, device));
+        let norm = || LayerNorm::with_epsilon(width, shape.norm_epsilon, device);
         Self {
-            norm1: LayerNorm::new(width, device),
+            norm1: norm(),
             attn: Attention::new(qkv, proj, heads),
-            norm2: LayerNorm::new(width, device),
-            mlp: Mlp { fc1, fc2 },
+            ls1: scale(),
+            norm2: norm(),
+            mlp: Mlp { fc1, fc2, kind },
+            ls2: scale(),
         }
     }
 
@@ -81,14 +125,22 @@ impl Block {
     ) -> Tensor<3> {
         let attended = self.attn.forward(self.norm1.forward(x.clone()), count);
         let x = if count < x.dims()[1] { x.narrow(1, 0, count) } else { x };
-        let x = x + branch(attended); // Eq. 2
+        let x = x + branch(scaled(self.ls1.as_ref(), attended)); // Eq. 2
         let mixed = self.mlp.forward(self.norm2.forward(x.clone()));
-        x + branch(mixed) // Eq. 3
+        x + branch(scaled(self.ls2.as_ref(), mixed)) // Eq. 3
     }
 }
 
 impl Mlp {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(self.fc1.forward_gelu(x))
+        let hidden = match self.kind {
+            MlpKind::Gelu => self.fc1.forward_gelu(x),
+            MlpKind::Swiglu => {
+                let [gate, value]: [Tensor<3>; 2] =
+                    self.fc1.forward(x).chunk(2, 2).try_into().expect("two halves");
+                silu(gate) * value
+            }
+        };
+        self.fc2.forward(hidden)
     }
 }

@@ -1,5 +1,6 @@
 //! Sizes and choices of a Vision Transformer, and what cannot be built.
 
+use crate::config::MlpKind;
 use serde::{Deserialize, Serialize};
 
 /// What a [`super::Vit`] is made of.
@@ -16,16 +17,33 @@ pub struct VitConfig {
     pub patch: usize,
     /// Height and width of the images that the positions are made for; others are interpolated.
     pub image: [usize; 2],
-    /// Hidden channels of a block's MLP, as a multiple of the width.
-    pub mlp_ratio: usize,
+    /// Channels of an image.
+    pub channels: usize,
+    /// Hidden channels of a block's MLP.
+    pub hidden: usize,
+    /// What a block's MLP does between its layers.
+    pub mlp: MlpKind,
     /// Biases of the query, key and value projections.
     pub qkv_bias: bool,
     /// A learned token in front of the patches.
     pub class_token: bool,
+    /// Learned tokens between the class token and the patches, which nothing reads in the end
+    /// (Darcet et al. 2023, arXiv 2309.16588).
+    pub registers: usize,
+    /// First value of the scales on what each residual branch adds, one per channel; `None` for no
+    /// such scales (LayerScale: Touvron et al. 2021, arXiv 2103.17239, Sec. 2).
+    pub layer_scale: Option<f64>,
+    /// What every LayerNorm adds to the variance.
+    pub norm_epsilon: f64,
     /// Which token, or tokens, the feature is.
     pub pool: Pool,
     /// Position embedding.
     pub positions: Positions,
+    /// Whether the class token has a position of its own, the table's first row.
+    pub class_position: bool,
+    /// Whether an interpolation to a smaller grid averages over all of the old one, as
+    /// `antialias=True` of torch's `interpolate` does.
+    pub antialias_positions: bool,
     /// Added to a grid's new side before it is divided by the old one for the scale of an
     /// interpolation. 0 is torch's `size=`; DINO has 0.1, once a guard against rounding.
     pub position_nudge: f64,
@@ -145,10 +163,16 @@ pub enum VitError {
         /// What needs it.
         who: &'static str,
     },
+    /// A masked autoencoder decodes the class token and the patches, nothing else.
+    #[error("a masked autoencoder has no use for register tokens; start from weights without them")]
+    Registers,
     /// A probability out of range.
     #[error("drop_path = {0} is not a probability below 1; use a value from 0 to 0.5")]
     DropPath(f64),
 }
+
+/// Added to variances in the transformers of this family; torch's own default is 1e-5.
+const NORM_EPSILON: f64 = 1e-6;
 
 /// A name, its width, depth, heads, patch size and image side.
 type Named = (&'static str, [usize; 5]);
@@ -185,11 +209,18 @@ impl VitConfig {
             heads,
             patch,
             image,
-            mlp_ratio: 4,
+            channels: 3,
+            hidden: 4 * width,
+            mlp: MlpKind::Gelu,
             qkv_bias: true,
             class_token: true,
+            registers: 0,
+            layer_scale: None,
+            norm_epsilon: NORM_EPSILON,
             pool: Pool::Class,
             positions: Positions::Learned,
+            class_position: true,
+            antialias_positions: false,
             position_nudge: 0.0,
             stem: PatchStem::Linear,
             bn_groups: 1,
@@ -202,6 +233,11 @@ impl VitConfig {
     #[must_use]
     pub fn with_conv_stem(self) -> Self {
         Self { stem: PatchStem::Conv, depth: self.depth.saturating_sub(1), ..self }
+    }
+
+    /// Tokens in front of the patches.
+    pub fn prefix_tokens(&self) -> usize {
+        usize::from(self.class_token) + self.registers
     }
 
     /// Rows and columns of the patches of the images that positions are made for.
@@ -220,7 +256,8 @@ impl VitConfig {
             ("depth", depth),
             ("heads", heads),
             ("patch", patch),
-            ("mlp_ratio", self.mlp_ratio),
+            ("channels", self.channels),
+            ("hidden", self.hidden),
             ("bn_groups", self.bn_groups),
         ];
         if let Some((what, _)) = positive.into_iter().find(|(_, size)| *size == 0) {

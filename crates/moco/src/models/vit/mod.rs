@@ -2,8 +2,7 @@
 //!
 //! Parameter names are timm's, so `timm.create_model(..., num_classes=0)` loads an exported
 //! backbone. With learned positions at 224 pixels and patches of 16 there are 5.52 M parameters as
-//! `vit-tiny`, 21.67 M as `-small`, 85.80 M as `-base` and 303.30 M as `-large`. GELU is exact and
-//! LayerNorm has an epsilon of 1e-6. Fixed positions, and a frozen patch projection, are buffers of
+//! `vit-tiny`, 21.67 M as `-small`, 85.80 M as `-base` and 303.30 M as `-large`. Fixed positions, and a frozen patch projection, are buffers of
 //! the module walk: saved and copied, but neither trained nor averaged.
 
 mod block;
@@ -14,7 +13,7 @@ mod position;
 
 pub use config::{PatchStem, Pool, Positions, VitConfig, VitError, VitInit};
 pub use patch::{patchify, unpatchify};
-pub use position::resize_positions;
+pub use position::{Interpolation, resize_positions};
 
 pub(super) use block::{Block, BlockShape};
 pub(super) use init::tokens;
@@ -30,6 +29,7 @@ use rand_chacha::ChaCha8Rng;
 #[derive(Debug)]
 pub struct Vit {
     cls_token: Option<Param<3>>,
+    reg_token: Option<Param<3>>,
     pos_embed: PositionEmbedding,
     patch_embed: PatchEmbed,
     blocks: Vec<Block>,
@@ -49,15 +49,18 @@ impl Vit {
         device: &Device,
     ) -> Result<Self, VitError> {
         config.check()?;
-        let VitConfig { width, depth, heads, mlp_ratio, qkv_bias, init, .. } = *config;
-        let shape = BlockShape { width, heads, mlp_ratio, qkv_bias };
+        let VitConfig { width, depth, init, .. } = *config;
+        let shape = BlockShape::of(config);
         let class_token = config.class_token.then(|| init.class_token(width, rng, device));
+        let registers = (config.registers > 0)
+            .then(|| Param::new(tokens([1, config.registers, width], rng, device)));
         Ok(Self {
             cls_token: class_token.map(Param::new),
+            reg_token: registers,
             pos_embed: PositionEmbedding::new(config, rng, device),
             patch_embed: PatchEmbed::new(config, rng, device),
             blocks: (0..depth).map(|_| Block::new(shape, init, rng, device)).collect(),
-            norm: LayerNorm::new(width, device),
+            norm: LayerNorm::with_epsilon(width, config.norm_epsilon, device),
             drop_path: (config.drop_path > 0.0).then(|| DropPath::new(rng.random())),
             config: config.clone(),
         })
@@ -84,7 +87,7 @@ impl Vit {
         let patches = self.embed(images, mode);
         let read = if self.config.pool == Pool::Class { Read::ClassToken } else { Read::AllTokens };
         let x = self.run(patches, mode, read, |_, _| ());
-        let first = usize::from(self.config.class_token);
+        let first = self.config.prefix_tokens();
         match self.config.pool {
             Pool::Class => class_token(self.norm.forward(x)),
             Pool::Mean => mean(self.norm.forward(x), first),
@@ -92,10 +95,11 @@ impl Vit {
         }
     }
 
-    /// All tokens after the final LayerNorm, the class token first.
+    /// All tokens after the final LayerNorm: the class token, registers, patches.
     ///
     /// # Shapes
-    /// `[N, H, W, 3]` to `[N, T, D]`, with T = (H / p) (W / p), and 1 more for a class token.
+    /// `[N, H, W, 3]` to `[N, T, D]`, with T = (H / p) (W / p), and 1 more for a class token and for
+    /// each register.
     ///
     /// # Panics
     /// As [`Vit::forward`].
@@ -149,14 +153,16 @@ impl Vit {
     pub fn class_and_patches(&mut self, images: Tensor<4>) -> Tensor<2> {
         assert!(self.config.class_token, "a network with a class token");
         let tokens = self.forward_tokens(images, Mode::Eval);
-        Tensor::cat(vec![class_token(tokens.clone()), mean(tokens, 1)], 1)
+        let patches = mean(tokens.clone(), self.config.prefix_tokens());
+        Tensor::cat(vec![class_token(tokens), patches], 1)
     }
 
     /// From now on the feature is the mean over the patches' tokens under a new LayerNorm,
     /// [`Pool::MeanBeforeNorm`], whatever was pre-trained: how MAE fine-tunes.
     pub fn pool_patches_anew(&mut self) {
         let device = self.norm.weight.val().device();
-        self.norm = LayerNorm::new(self.config.width, &device);
+        let VitConfig { width, norm_epsilon, .. } = self.config;
+        self.norm = LayerNorm::with_epsilon(width, norm_epsilon, &device);
         self.config.pool = Pool::MeanBeforeNorm;
     }
 
@@ -213,14 +219,7 @@ impl Vit {
         mut branch: impl FnMut(usize, Tensor<3>) -> Tensor<3>,
         mut after: impl FnMut(usize, &Tensor<3>),
     ) -> Tensor<3> {
-        let n = patches.dims()[0];
-        let mut x = match &self.cls_token {
-            Some(token) => {
-                let token = token.val() + self.pos_embed.class_token();
-                Tensor::cat(vec![token.repeat_dim(0, n), patches], 1)
-            }
-            None => patches,
-        };
+        let mut x = self.with_prefix(patches);
         for (i, block) in self.blocks.iter().enumerate() {
             let count = match read {
                 Read::ClassToken if i + 1 == self.blocks.len() => 1,
@@ -230,6 +229,22 @@ impl Vit {
             after(i, &x);
         }
         x
+    }
+
+    /// Class token and registers in front of the patches of each image.
+    fn with_prefix(&self, patches: Tensor<3>) -> Tensor<3> {
+        let class = self.cls_token.as_ref().map(|token| match self.pos_embed.class_token() {
+            Some(position) => token.val() + position,
+            None => token.val(),
+        });
+        let prefix = class.into_iter().chain(self.reg_token.as_ref().map(Param::val));
+        let n = patches.dims()[0];
+        let mut parts: Vec<_> = prefix.map(|tokens| tokens.repeat_dim(0, n)).collect();
+        if parts.is_empty() {
+            return patches;
+        }
+        parts.push(patches);
+        Tensor::cat(parts, 1)
     }
 }
 
@@ -247,6 +262,7 @@ impl Module for Vit {
             Pool::MeanBeforeNorm => "fc_norm",
         };
         visitor.child("cls_token", &mut self.cls_token);
+        visitor.child("reg_token", &mut self.reg_token);
         visitor.child("pos_embed", &mut self.pos_embed);
         visitor.child("patch_embed", &mut self.patch_embed);
         visitor.child("blocks", &mut self.blocks);

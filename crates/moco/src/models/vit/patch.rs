@@ -45,7 +45,7 @@ enum Stem {
 
 impl PatchEmbed {
     pub(super) fn new(config: &VitConfig, rng: &mut ChaCha8Rng, device: &Device) -> Self {
-        let shape = [config.width, 3, config.patch, config.patch];
+        let shape = [config.width, config.channels, config.patch, config.patch];
         let mut projection = |device: &Device| {
             let (weight, bias) = config.init.patch_projection(shape, rng, device);
             PatchProjection { weight: Param::new(weight), bias: Param::new(bias) }
@@ -108,7 +108,7 @@ struct ConvStem {
 impl ConvStem {
     fn new(config: &VitConfig, rng: &mut ChaCha8Rng, device: &Device) -> Self {
         let halvings = config.patch.ilog2();
-        let mut inputs = 3;
+        let mut inputs = config.channels;
         let mut halving = |i: u32| {
             let outputs = config.width >> (halvings - 1 - i);
             let shape = [outputs, inputs, 3, 3];
