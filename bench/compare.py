@@ -1,6 +1,6 @@
 """Ours against PyTorch, step for step, in turn on the same machine.
 
-    cargo build --release && python3 bench/compare.py --out results/steps
+    cargo build --release && python3 bench/compare.py --out results/log/steps
 
 Runs `moco bench step` and `bench/peers/torch_step.py` in pairs: ours, one PyTorch variant, ours,
 the next, and so on, so that a machine whose speed drifts is unfair to nobody. For each piece of

@@ -1,6 +1,6 @@
 """kNN curves of pretraining runs, ours and a peer's, as a table and a picture.
 
-    python3 bench/report_runs.py --out results/moco-v1-small \\
+    python3 bench/report_runs.py --out results/log/moco-v1-small \\
         --run moco:0:runs/seed0/metrics.jsonl --run PyTorch:0:peer-seed0.jsonl
 
 A run is SIDE:SEED:FILE, where FILE holds one JSON object per line with `epoch`, `loss`, `knn`,
