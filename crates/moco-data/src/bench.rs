@@ -194,8 +194,8 @@ fn operations(sample: &[Image], config: &BenchConfig) -> Vec<OperationTime> {
     report
 }
 
-/// The loader from file to batch, to a consumer that gives each batch back. The time starts once it is warm: after the first batch, or with a
-/// cache after the first epoch, if that is all in it.
+/// The loader from file to batch, as training runs it. The time starts once it is warm: after the
+/// first batch, or with a cache after the first epoch, if that is all in it.
 fn loading(
     dataset: &Arc<Dataset>,
     config: &BenchConfig,
@@ -214,15 +214,12 @@ fn loading(
     let mut loader = Loader::start(Arc::clone(dataset), settings, 0)?;
     let warm_up = if cache_mb == 0 { 1 } else { loader.steps_per_epoch() + 1 };
     for _ in 0..warm_up {
-        let batch = loader.next_batch()?;
-        loader.recycle(batch);
+        loader.next_batch()?;
     }
     let stopwatch = Stopwatch::start();
     let mut images = 0;
     while images == 0 || stopwatch.wall.elapsed().as_secs_f64() < config.seconds {
-        let batch = loader.next_batch()?;
-        images += batch.indices.len();
-        loader.recycle(batch);
+        images += loader.next_batch()?.indices.len();
     }
     Ok(stopwatch.rate(images))
 }

@@ -335,7 +335,7 @@ pub enum ImageError {
 }
 
 impl ImageError {
-    /// The same error, or that of the server if it is one's.
+    /// This error; if a server caused it, the error of that server.
     pub(crate) fn or_unreachable(self) -> ImageError {
         match &self {
             ImageError::Read(error) => match Unreachable::within(error) {

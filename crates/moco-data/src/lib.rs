@@ -11,7 +11,6 @@
 //!   of a [`ViewKey`] alone: seed, epoch, image, view.
 //! - [`Loader`] decodes and augments on worker threads ahead of the trainer; [`for_each_batch`]
 //!   does the same, once and in order, for evaluation.
-//! - [`PixelStatistics`] are what `normalize` takes if no published numbers fit.
 //! - [`bench`] measures all of this.
 //! - [`synthetic`] draws the data set of the demo.
 //!
@@ -29,7 +28,6 @@ mod loader;
 mod random;
 mod sheet;
 mod source;
-mod statistics;
 pub mod synthetic;
 
 pub use augment::{ColorSpace, ParseViewError, View};
@@ -47,4 +45,3 @@ pub use source::{
     Changes, Dataset, FileList, Holdings, Notice, OpenOptions, Patience, Skipped, absolute_path,
     without_secrets,
 };
-pub use statistics::PixelStatistics;

@@ -11,7 +11,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use std::{fmt, process};
 
-/// What no call of the program comes near, on however busy a machine.
+/// How long a command may take; on a busy machine, none comes near.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// What is done to a call; `inject.c` says it in full.
@@ -28,7 +28,7 @@ pub enum Kind {
 impl Kind {
     pub const ALL: [Kind; 6] =
         [Kind::Kill, Kind::Torn, Kind::Enospc, Kind::Full, Kind::Eio, Kind::Short];
-    /// Those that can happen while reading, and are not the same as without the fault.
+    /// Faults that change what a read gives.
     pub const OF_READS: [Kind; 2] = [Kind::Eio, Kind::Short];
 
     /// As `inject.c` calls it.

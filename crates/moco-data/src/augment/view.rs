@@ -69,7 +69,7 @@ impl View {
     }
 
     /// The values of a file of more than 8 bits a sample that the view wants to be black and white.
-    /// It is an affair of decoding: whoever decodes for a view asks for it.
+    /// Decoding applies it: a program that decodes for a view passes it on.
     pub fn range(&self) -> Option<ValueRange> {
         self.range
     }
@@ -77,11 +77,6 @@ impl View {
     /// How the result is normalised.
     pub fn normalize(&self) -> Normalize {
         self.normalize
-    }
-
-    /// The same view, normalised in another way; for statistics computed from the data.
-    pub fn with_normalize(self, normalize: Normalize) -> View {
-        View { normalize, ..self }
     }
 
     /// Of images of `[height, width]`: the first `[height, width]` that the view would cut out of

@@ -19,7 +19,7 @@ pub(super) struct Moments {
 }
 
 impl Moments {
-    /// Those of one image.
+    /// The moments of one image's levels.
     pub(super) fn of(image: &Image) -> Moments {
         let (mut first, mut second) = ([0u64; 3], [0u64; 3]);
         for pixel in image.pixels.chunks_exact(3) {

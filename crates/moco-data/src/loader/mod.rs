@@ -105,8 +105,6 @@ pub struct Loader {
     /// How many of them are not gone since a run began, but damaged.
     damaged: usize,
     stop: Arc<AtomicBool>,
-    /// Takes buffers back to the producer.
-    spares: Sender<Vec<ViewBatch>>,
     /// Emptied on drop, which tells the producer that nobody waits any more.
     deliveries: Option<Receiver<Delivery>>,
     producer: Option<JoinHandle<()>>,
@@ -131,13 +129,12 @@ impl Loader {
         let max_bad_share = config.max_bad_share;
         let producer = Producer::new(Arc::clone(&dataset), config, Arc::clone(&stop));
         let steps_per_epoch = producer.steps_per_epoch();
-        let (spares, returned) = channel();
         let (ends, ended) = channel();
         let producer = thread::Builder::new()
             .name("loader".into())
             .spawn(move || {
                 let _ends: Sender<()> = ends;
-                producer.run(first_step, &sender, &returned);
+                producer.run(first_step, &sender);
             })
             .map_err(|_| DataError::NoThreads)?;
         Ok(Loader {
@@ -147,7 +144,6 @@ impl Loader {
             bad: BTreeMap::new(),
             damaged: 0,
             stop,
-            spares,
             deliveries: Some(deliveries),
             producer: Some(producer),
             ended,
@@ -200,13 +196,6 @@ impl Loader {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
-    }
-
-    /// Takes the memory of a batch that is done with, so that a later one is written there; worth it
-    /// for batches that are copied to a device and dropped.
-    pub fn recycle(&self, batch: Batch) {
-        // A producer that has stopped needs no memory.
-        let _ = self.spares.send(batch.views);
     }
 
     /// How many unreadable images the batches taken so far had.

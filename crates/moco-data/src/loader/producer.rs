@@ -12,7 +12,7 @@ use crate::source::Dataset;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 /// Images that are tried in the place of one unreadable image.
@@ -55,12 +55,7 @@ impl Producer {
     }
 
     /// Makes batches until the receiver is gone or one fails.
-    pub(super) fn run(
-        &self,
-        first_step: usize,
-        queue: &SyncSender<Delivery>,
-        returned: &Receiver<Vec<ViewBatch>>,
-    ) {
+    pub(super) fn run(&self, first_step: usize, queue: &SyncSender<Delivery>) {
         let mut workers: Vec<Scratch> = Vec::new();
         workers.resize_with(self.config.threads, Scratch::default);
         let mut order = Vec::new();
@@ -69,8 +64,7 @@ impl Producer {
             if order.is_empty() || step % self.steps_per_epoch() == 0 {
                 order = epoch_order(self.config.seed, epoch as u64, self.dataset.len());
             }
-            let views = self.buffers(returned);
-            let delivery = self.step(step, epoch, &order, views, &mut workers);
+            let delivery = self.step(step, epoch, &order, &mut workers);
             let failed = delivery.batch.is_err();
             if self.stop.load(Ordering::Relaxed) || queue.send(delivery).is_err() || failed {
                 return;
@@ -78,35 +72,19 @@ impl Producer {
         }
     }
 
-    /// Memory for the views of a batch: returned by the trainer, or new.
-    fn buffers(&self, returned: &Receiver<Vec<ViewBatch>>) -> Vec<ViewBatch> {
-        let n = self.config.batch_size;
+    /// Memory for the views of a batch.
+    fn blank_views(&self) -> Vec<ViewBatch> {
         let blank = |view: &View| {
             let [height, width] = view.size();
-            let pixels = vec![0.0; n * view.value_count()];
+            let pixels = vec![0.0; self.config.batch_size * view.value_count()];
             ViewBatch { count: view.count(), height, width, pixels }
         };
-        let fits = |(batch, view): (&ViewBatch, &View)| {
-            let shape = (batch.count, [batch.height, batch.width], batch.pixels.len());
-            shape == (view.count(), view.size(), n * view.value_count())
-        };
-        let views = &self.config.views;
-        let all_fit = |spare: &Vec<ViewBatch>| {
-            spare.len() == views.len() && spare.iter().zip(views).all(fits)
-        };
-        let spare = returned.try_iter().find(all_fit);
-        spare.unwrap_or_else(|| views.iter().map(blank).collect())
+        self.config.views.iter().map(blank).collect()
     }
 
-    fn step(
-        &self,
-        step: usize,
-        epoch: usize,
-        order: &[u32],
-        mut views: Vec<ViewBatch>,
-        workers: &mut [Scratch],
-    ) -> Delivery {
+    fn step(&self, step: usize, epoch: usize, order: &[u32], workers: &mut [Scratch]) -> Delivery {
         let n = self.config.batch_size;
+        let mut views = self.blank_views();
         let start = step % self.steps_per_epoch() * n;
         let empty = |&index: &u32| Slot { index: index as usize, bad: Vec::new(), error: None };
         let mut slots: Vec<Slot> = order[start..start + n].iter().map(empty).collect();

@@ -8,6 +8,7 @@
 use super::entries::{Block, Entries};
 use super::folder::Walk;
 use super::listing::Fnv;
+use super::whole_file::write_whole;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -58,11 +59,11 @@ pub(super) fn save(root: &Path, cache: &Path, walk: &Walk, start: SystemTime) ->
     if !walk.folders.iter().all(settled) {
         return Ok(());
     }
-    if let Some(parent) = file.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    let partial = file.with_extension(format!("{}.part", std::process::id()));
-    let mut output = Output { file: BufWriter::new(File::create(&partial)?), sum: Fnv::new() };
+    write_whole(&file, |file| write(file, walk))
+}
+
+fn write(file: &mut BufWriter<File>, walk: &Walk) -> io::Result<()> {
+    let mut output = Output { file, sum: Fnv::new() };
     output.bytes(MAGIC)?;
     let passed_over = &walk.listing.holdings.passed_over;
     output.number(passed_over.len() as u64)?;
@@ -83,18 +84,16 @@ pub(super) fn save(root: &Path, cache: &Path, walk: &Walk, start: SystemTime) ->
         output.block(block)?;
     }
     let sum = output.sum.0;
-    output.file.write_all(&sum.to_le_bytes())?;
-    output.file.into_inner().map_err(io::Error::other)?.sync_all()?;
-    fs::rename(&partial, &file)
+    output.file.write_all(&sum.to_le_bytes())
 }
 
 /// Numbers are 64 bits, little-endian; a text is its length and its bytes.
-struct Output {
-    file: BufWriter<File>,
+struct Output<'a> {
+    file: &'a mut BufWriter<File>,
     sum: Fnv,
 }
 
-impl Output {
+impl Output<'_> {
     fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.sum.feed(bytes);
         self.file.write_all(bytes)

@@ -37,6 +37,7 @@ mod table;
 mod tar;
 mod tree;
 mod unpack;
+mod whole_file;
 
 use crate::decode::{self, DecodeOptions, Format, ValueRange};
 use crate::error::{DataError, ImageError};
@@ -121,7 +122,7 @@ pub(crate) enum Raw<'a> {
 
 impl Dataset {
     /// Opens what a path or name stands for, without decoding any image; one that turns out
-    /// unreadable is [`load`](Self::load)'s affair.
+    /// unreadable is told by [`load`](Self::load).
     ///
     /// - a folder tree of images, of any depth: JPEG, PNG, WebP, BMP, GIF, TIFF and PNM. Their usual
     ///   extensions are believed, in either case; a file with another one that does not tell what it
@@ -227,8 +228,8 @@ impl Dataset {
         }
     }
 
-    /// The same data set, whose files are decoded in another way than by default.
-    pub fn with_decoding(self, decoding: DecodeOptions) -> Dataset {
+    /// This data set, its files decoded as `decoding` says.
+    fn with_decoding(self, decoding: DecodeOptions) -> Dataset {
         Dataset { decoding, ..self }
     }
 

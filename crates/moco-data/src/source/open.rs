@@ -59,7 +59,7 @@ impl Default for OpenOptions {
     }
 }
 
-/// What no plain path contains.
+/// Characters that make a text a pattern or an address: a path to open at once has none of them.
 const SIGNS: [char; 4] = ['*', '?', '{', ':'];
 
 /// What [`Dataset::open`] understands the same from any folder: an absolute path; names of data

@@ -115,7 +115,7 @@ pub(super) fn of_place(place: &Path) -> Option<Part> {
     of_shard(None, place)
 }
 
-/// Those of some archives that belong to the part that is asked for, a note on it, and what else is
+/// The archives among `files` that belong to the part asked for, a note on the choice, and what else is
 /// asked for. A single file may still hold parts within, if its name does not tell.
 pub(super) fn pick_shards(
     place: &Path,
@@ -132,7 +132,7 @@ pub(super) fn pick_shards(
     Ok((files, note, asked.whole()))
 }
 
-/// Those of several files that belong to a part, and a note on it. If none is asked for, these are
+/// The files among `files` that belong to a part, and a note on the choice. If none is asked for, these are
 /// the files of training if `usual` is set and there are any, else all.
 pub(super) fn pick(
     place: &Path,

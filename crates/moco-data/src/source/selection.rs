@@ -113,7 +113,7 @@ impl Selection {
         (place, selection)
     }
 
-    /// The same without a part, for what is that part already.
+    /// This selection without its part, for a source that is that part already.
     pub(super) fn whole(&self) -> Selection {
         Selection { part: None, ..self.clone() }
     }

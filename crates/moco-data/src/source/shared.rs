@@ -26,7 +26,7 @@ impl Contents {
 }
 
 impl Dataset {
-    /// The same data set, which keeps a hash of every image that is read from now on, for
+    /// This data set, keeping a hash of every image that is read from now on, for
     /// [`shared_with`](Self::shared_with). It takes a few percent of what decoding takes, and reads
     /// nothing by itself.
     pub fn with_content_hashes(self) -> Dataset {

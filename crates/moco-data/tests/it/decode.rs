@@ -240,7 +240,7 @@ fn values_beyond_8_bits_are_a_finding() {
     assert_eq!(Dataset::open(ordinary.path()).unwrap().depth_note(), None);
 }
 
-/// The same pixels by the loader, with and without its cache, and in evaluation.
+/// The loader, with and without its cache, and evaluation give equal pixels.
 #[test]
 fn a_view_with_a_range_reads_files_by_it() {
     let golden = Golden::read();

@@ -280,6 +280,18 @@ fn what_a_list_names_must_be_a_file() {
 }
 
 /// A field of a name with a `#`, and a table whose first row is not there.
+/// Without heads, whatever column the paths are in; of more than two, none is one of labels.
+#[test]
+fn paths_are_found_in_any_column_without_a_head() {
+    let root = folder(&["a.png", "b.png"]);
+    for text in ["0,cat,a.png\n1,dog,b.png\n", "0,1,2,a.png\n0,1,2,b.png\n"] {
+        let dataset = list(&root, "columns.csv", text).unwrap();
+        assert_eq!(names(&dataset), ["a.png", "b.png"], "{text}");
+        assert_eq!(dataset.label(0), None, "{text}");
+        assert!(said(&dataset).contains("none is known as that of labels"), "{}", said(&dataset));
+    }
+}
+
 #[test]
 fn tables_know_no_comments() {
     let root = folder(&["#1.png", "2.png"]);

@@ -90,23 +90,6 @@ fn batches_do_not_depend_on_the_cache() {
 }
 
 #[test]
-fn batches_do_not_depend_on_recycled_memory() {
-    let dataset = Arc::new(images(23));
-    let expected = take(&mut start(&dataset, config(), 0), 12);
-    let mut loader = start(&dataset, config(), 0);
-    // Of another shape, and so of no use.
-    let views = vec!["crop(8)".parse().unwrap(); 2];
-    let other = start(&dataset, LoaderConfig { views, ..config() }, 0).next_batch().unwrap();
-    loader.recycle(other);
-    for step in expected {
-        let mut batch = loader.next_batch().unwrap();
-        assert!(content(batch.clone()) == step);
-        batch.views.iter_mut().for_each(|view| view.pixels.fill(9.0));
-        loader.recycle(batch);
-    }
-}
-
-#[test]
 fn starting_at_a_step_is_running_up_to_it() {
     let dataset = Arc::new(images(23));
     let all = take(&mut start(&dataset, config(), 0), 14);

@@ -190,6 +190,22 @@ fn a_tar_without_end_mark_says_so() {
     assert!(dataset.holdings().notes.contains(&note), "{}", dataset.holdings());
 }
 
+/// However early it was cut: a beginning is no archive without files.
+#[test]
+fn a_tar_cut_off_before_its_first_file_is_not_whole() {
+    let mut archive = Archive::default();
+    archive.raw(b'5', b"photos/", b"", 0).file("photos/1.bmp", &bmp(1));
+    let whole = archive.end();
+    for length in 0..=1024 + 100 {
+        let error = Dataset::from_bytes("x.tar", whole[..length].to_vec()).err();
+        let told = error.unwrap_or_else(|| panic!("{length} bytes pass")).to_string();
+        assert!(told.contains("not a whole .tar"), "{length} bytes: {told}");
+    }
+    // One that was made without files is.
+    let empty = Dataset::from_bytes("x.tar", vec![0; 1024]).err().unwrap().to_string();
+    assert!(empty.contains("holds no files"), "{empty}");
+}
+
 #[test]
 fn names_that_lead_out_are_refused_by_name() {
     let mut archive = Archive::default();

@@ -4,7 +4,7 @@ use crate::support::image;
 use moco_data::augment::{
     CropBox, Filter, Normalize, Resampler, Resize, adjust_brightness, flip, grayscale,
 };
-use moco_data::{Dataset, Image, PixelStatistics, View, ViewKey};
+use moco_data::{Image, View, ViewKey};
 
 const KEY: ViewKey = ViewKey { seed: 3, epoch: 1, image: 4, view: 0 };
 
@@ -424,28 +424,4 @@ fn a_rectangle_of_each_patch_is_erased() {
     }
     assert!(counts.iter().all(|count| (8..=140).contains(count)), "{counts:?} of 400 pixels");
     assert_ne!(counts[0], counts[1]);
-}
-
-/// The mean and standard deviation of all pixels, whatever image they are in, and on how many
-/// threads they are summed.
-#[test]
-fn statistics_of_the_data_can_be_computed() {
-    let black = Image::filled(2, 3, [0, 255, 51]);
-    let white = Image::filled(6, 3, [255, 255, 102]);
-    let entries = vec![("a".into(), None, black.clone()), ("b".into(), None, white)];
-    let dataset = Dataset::from_images(entries, Vec::new());
-    let one = PixelStatistics::of(&dataset, &[0, 1], 1).unwrap().unwrap();
-    assert_eq!(PixelStatistics::of(&dataset, &[1, 0], 3).unwrap(), Some(one));
-    // A quarter of the pixels is black: the variance is 1/4 3/4 of the squared distance.
-    let root = (3.0f32 / 16.0).sqrt();
-    assert_eq!(one.mean, [0.75, 1.0, 0.35]);
-    assert_eq!(one.std, [root, 0.0, root * 0.2]);
-    assert_eq!(PixelStatistics::of(&dataset, &[], 2).unwrap(), None);
-
-    let mut out = [0.0; 3];
-    let shifted = view("center(1)").with_normalize(one.normalize());
-    shifted.apply(&black, KEY, &mut out);
-    assert_eq!(out[1], 0.0);
-    assert!((out[0] + 0.75 / root).abs() < 1e-6, "{out:?}");
-    assert_eq!(view(&shifted.to_string()), shifted);
 }

@@ -142,7 +142,7 @@ impl Layout {
                     self.width
                 ));
             }
-            return (self.width == 2).then_some(1 - self.path);
+            return (self.width == 2).then(|| 1 - self.path);
         };
         let found = LABEL_NAMES.iter().filter_map(|name| self.head(name));
         let found: Vec<usize> = found.filter(|&column| column != self.path).collect();

@@ -196,7 +196,7 @@ pub(super) fn read_values<T: DataType>(
 /// Values of rows, with a definition level for each row.
 struct Leveled<T: DataType> {
     levels: Vec<i16>,
-    /// Those of the rows at the level `defined`.
+    /// The values of the rows whose level is `defined`; rows of lower levels have none.
     values: Vec<T::T>,
     defined: i16,
 }

@@ -4,6 +4,7 @@ use super::Shard;
 use super::members::{Contents, Member};
 use crate::source::OpenOptions;
 use crate::source::listing::Fnv;
+use crate::source::whole_file::write_whole;
 use std::fs;
 use std::path::PathBuf;
 
@@ -45,13 +46,5 @@ fn lies_before(end: u64, member: &Member) -> bool {
 /// Keeps the contents of a shard, if it is a distant one. That this fails costs time alone.
 pub(super) fn save(shard: &Shard, contents: &Contents, options: &OpenOptions) {
     let Some(file) = file(shard, options) else { return };
-    let write = || -> std::io::Result<()> {
-        if let Some(parent) = file.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        let partial = file.with_extension(format!("{}.part", std::process::id()));
-        fs::write(&partial, serde_json::to_vec(contents)?)?;
-        fs::rename(&partial, &file)
-    };
-    let _ = write();
+    let _ = write_whole(&file, |out| Ok(serde_json::to_writer(out, contents)?));
 }

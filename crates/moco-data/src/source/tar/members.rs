@@ -41,7 +41,7 @@ pub(super) struct Contents {
 }
 
 impl Member {
-    /// The same file under another name.
+    /// This file under another name.
     pub(super) fn called(&self, name: String) -> Member {
         let other = match told_by_name(&name) {
             Some(kind) => kind_text(kind),
@@ -76,7 +76,10 @@ pub(super) fn contents(blob: &Arc<Blob>) -> Result<Contents, Fault> {
     while let Some(entry) = scan.walk.next()? {
         scan.take(entry)?;
     }
-    Ok(scan.finish())
+    match scan.cut_short() {
+        Some(reason) => Err(Fault::Damaged(reason)),
+        None => Ok(scan.finish()),
+    }
 }
 
 struct Scan<'a> {
@@ -87,6 +90,20 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
+    /// Why an archive that ends before its first file is a beginning only: an empty one has an end mark.
+    fn cut_short(&self) -> Option<String> {
+        let out = &self.out;
+        let nothing = self.items.is_empty() && out.skipped.is_empty() && out.passed_over.is_empty();
+        match (self.walk.ending(), self.blob.len()) {
+            _ if !nothing => None,
+            (Ending::NoMark, 0) => Some("it is empty".into()),
+            (Ending::NoMark, end) => {
+                Some(format!("it ends at byte {end}, before its first file and its end mark"))
+            }
+            _ => None,
+        }
+    }
+
     fn take(&mut self, entry: Entry) -> Result<(), Fault> {
         if entry.kind == Kind::Folder {
             return Ok(());
