@@ -87,10 +87,6 @@ def write(golden: GoldenFile, folder: Path) -> dict:
     entry = {"holds": golden.holds, "bytes": len(content), "sha256": sha256(content).hexdigest()}
     if golden.agreement:
         entry["measured"] = golden.agreement
-    entry["tensors"] = {
-        name: f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}"
-        for name, t in golden.tensors.items()
-    }
     return entry
 
 

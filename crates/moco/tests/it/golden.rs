@@ -9,6 +9,8 @@ use moco::config::{NormKind, ResNetConfig, StemKind};
 use moco::models::{Architecture, NetworkSpec, ResNetShape};
 use moco::nn::{Leaf, Module, for_each_leaf, for_each_param};
 use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// One file of golden tensors.
@@ -189,4 +191,23 @@ pub fn check_digest(values: &[f32], expected: &[f64], tolerance: f64, name: &str
     let scale = expected[2..].iter().fold(0f64, |m, v| m.max(v.abs()));
     let off = difference(&samples, &expected[2..]) * scale / expected[0];
     assert!(off <= tolerance, "{name}: a sample is off by {off:.1e} of the norm");
+}
+
+/// A file that was written anew without its manifest, or the other way round, is told.
+#[test]
+fn golden_files_have_the_checksums_of_the_manifest() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden");
+    let read =
+        |path: &Path| std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let manifest: Value = serde_json::from_slice(&read(&root.join("MANIFEST.json"))).unwrap();
+    let listed = manifest["files"].as_object().unwrap();
+    for (name, entry) in listed {
+        let sum = Sha256::digest(read(&root.join("vectors").join(name)));
+        let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(Some(sum.as_str()), entry["sha256"].as_str(), "{name}");
+    }
+    let present = std::fs::read_dir(root.join("vectors")).unwrap();
+    let present = present.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let unlisted: Vec<String> = present.filter(|name| !listed.contains_key(name)).collect();
+    assert!(unlisted.is_empty(), "not in the manifest: {unlisted:?}");
 }
