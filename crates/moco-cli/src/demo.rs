@@ -1,7 +1,7 @@
 //! `moco demo`: the whole way on a small generated data set.
 
 use crate::args::DemoArgs;
-use crate::pretrain::{train, write_config};
+use crate::pretrain::train;
 use crate::score::{Accuracies, backbone_features};
 use crate::session::{Machine, load_encoder, untrained};
 use anyhow::Context;
@@ -35,7 +35,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let images = Arc::new(Dataset::open(&train_path)?);
     let config = configure(&train_path, &images)?;
     let run = RunDir::create(&place.path.join("run"))?;
-    write_config(&run, &config)?;
+    run.write_config(&config)?;
     let mut trainer = Trainer::new(&config, images.clone(), &machine.device, machine.options)?;
     let finished = train(&run, &mut trainer, &[])?;
     if finished.stopped {

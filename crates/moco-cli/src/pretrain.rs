@@ -6,17 +6,15 @@ use crate::data;
 use crate::failure::RunFailed;
 use crate::memory::with_peak_memory;
 use crate::output::check_folder;
-use crate::session::{Machine, Session, lasting_path, load_config};
+use crate::session::{Machine, Session, lasting_path};
 use crate::stop;
 use crate::summary::Gather;
 use anyhow::Context;
-use moco::checkpoint::write_atomically;
 use moco::config::RunConfig;
 use moco::files::shell_word;
 use moco::report::{RunFiles, Tee, bad_file_names, percent};
 use moco::train::{Changed, Event, Finished, Observer, Resume, RunDir, Trainer};
 use moco_data::without_secrets;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,7 +38,7 @@ fn begin(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, Ve
     let dir = claimed(RunDir::create(dir)?);
     notes.insert(0, frame(&config, &args.run.machine, &machine));
     let trainer = Trainer::new(&config, dataset, &machine.device, machine.options)?;
-    write_config(&dir, &config)?;
+    dir.write_config(&config)?;
     Ok((dir, trainer, notes))
 }
 
@@ -58,7 +56,7 @@ fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, V
         let images = open(resume.config())?;
         resume.trainer(&dir, images, &machine.device, machine.options)?
     };
-    write_config(&dir, trainer.config())?;
+    dir.write_config(trainer.config())?;
     let notes = vec![frame(trainer.config(), &args.run.machine, &machine)];
     Ok((dir, trainer, notes))
 }
@@ -73,7 +71,7 @@ fn claimed(dir: RunDir) -> RunDir {
 
 /// The configuration of a run without a checkpoint.
 fn first_config(dir: &RunDir) -> anyhow::Result<RunConfig> {
-    let config = load_config(dir);
+    let config = dir.read_config();
     if let Err(error) = &config
         && dir.config().exists()
     {
@@ -84,7 +82,7 @@ fn first_config(dir: &RunDir) -> anyhow::Result<RunConfig> {
             shell_word(dir.path())
         );
     }
-    config
+    Ok(config?)
 }
 
 /// What the command line asks to be otherwise than when the run began.
@@ -131,21 +129,6 @@ pub fn train(dir: &RunDir, trainer: &mut Trainer, notes: &[String]) -> anyhow::R
     gather.summary.peak_memory_bytes = peak;
     gather.summary.write(dir).map_err(RunFailed::from)?;
     Ok(finished)
-}
-
-/// Writes the resolved configuration, which `--recipe` takes and a resume needs; it is there whole
-/// or not at all.
-pub fn write_config(dir: &RunDir, config: &RunConfig) -> anyhow::Result<()> {
-    let text = format!(
-        "# The whole configuration of this run, written by moco {}.\n\n{}",
-        env!("CARGO_PKG_VERSION"),
-        config.to_toml()?
-    );
-    let path = dir.config();
-    if fs::read_to_string(&path).is_ok_and(|present| present == text) {
-        return Ok(());
-    }
-    Ok(write_atomically(&path, text.as_bytes())?)
 }
 
 /// What the run is made with, for its log.

@@ -3,20 +3,13 @@
 use crate::args::{MachineArgs, RunArgs};
 use crate::data;
 use crate::failure;
-use anyhow::{Context, anyhow, ensure};
-use moco::checkpoint::CheckpointError;
-use moco::config::{
-    self, DataFacts, Difference, RunConfig, differences, load_recipe, parse_run, resolve, set_value,
-};
+use anyhow::anyhow;
+use moco::config::{self, DataFacts, RunConfig, load_recipe, resolve, set_value};
 use moco::device::Device;
 use moco::eval::FrozenEncoder;
-use moco::export::{Origin, read_origin};
-use moco::files::shell_word;
 use moco::methods;
-use moco::train::{RunDir, TrainerOptions};
+use moco::train::{self, TrainerOptions};
 use moco_data::Dataset;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -116,75 +109,15 @@ impl Machine {
     }
 }
 
-/// The encoder that the run in `dir` left, with the run's configuration.
+/// The encoder that the run in `dir` left, with the run's configuration. What is odd about its files
+/// is told.
 pub fn load_encoder(dir: &Path, device: &Device) -> anyhow::Result<(FrozenEncoder, RunConfig)> {
-    let run = RunDir::at(dir);
-    let config = encoder_config(&run)?;
-    ensure!(
-        fs::exists(run.encoder()).unwrap_or(true),
-        "no encoder in {}: it is written at the end of the first epoch",
-        dir.display()
-    );
-    methods::check_encoder_memory(&config)?;
-    let mut frozen = untrained(&config, device);
-    frozen.load(&run.encoder()).map_err(|error| match error {
-        CheckpointError::Malformed { path, .. } => anyhow!(
-            "{} is damaged: delete it and run `moco pretrain --resume {}`, which writes it anew",
-            path.display(),
-            shell_word(dir)
-        ),
-        other => other.into(),
-    })?;
-    Ok((frozen, config))
-}
-
-/// The configuration that made a run's encoder, which its file holds, with what `config.toml` says of
-/// settings that change no weight. Whatever else `config.toml` says otherwise is told.
-fn encoder_config(run: &RunDir) -> anyhow::Result<RunConfig> {
-    // Whatever is wrong with the file is told when its weights are loaded.
-    let origin = read_origin(&run.encoder()).ok().flatten();
-    let Some(Origin { config, .. }) = origin else { return load_config(run) };
-    let path = run.encoder();
-    let made = parse_run(&config).with_context(|| format!("in {}", path.display()))?;
-    let written = match load_config(run) {
-        Ok(written) => written,
-        Err(error) => {
-            eprintln!("warning: {error:#}; the configuration in {} is used", path.display());
-            return Ok(made);
-        }
-    };
-    let (taken, refused): (Vec<_>, Vec<_>) =
-        differences(&made, &written)?.into_iter().partition(Difference::may_change);
-    for Difference { key, first, second } in &refused {
-        let value = |value: &Option<Value>| match value {
-            Some(value) => format!("{key} = {value}"),
-            None => format!("no {key}"),
-        };
-        eprintln!(
-            "warning: {} says {}, but the encoder was made with {}, which is used",
-            run.config().display(),
-            value(second),
-            value(first)
-        );
-    }
-    Ok(made.with_second(&taken)?)
+    let trained = train::load_encoder(dir, device)?;
+    trained.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+    Ok((trained.encoder, trained.config))
 }
 
 /// The encoder that a run of this configuration starts with.
 pub fn untrained(config: &RunConfig, device: &Device) -> FrozenEncoder {
     FrozenEncoder::new(methods::encoder(config, device), config, device)
-}
-
-/// The configuration of the run in a folder.
-pub fn load_config(run: &RunDir) -> anyhow::Result<RunConfig> {
-    let path = run.config();
-    let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => anyhow!(
-            "{} holds no run (it has no config.toml): give the folder that `moco pretrain --out` \
-             wrote",
-            run.path().display()
-        ),
-        _ => anyhow!("cannot read {}: {error}", path.display()),
-    })?;
-    parse_run(&text).with_context(|| format!("in {}", path.display()))
 }

@@ -1,18 +1,57 @@
-//! What writing large files asks of a disk, and how paths stand in messages.
+//! Writing a file whole, what large ones ask of a disk, and how paths stand in messages.
 
 use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, IntoInnerError};
 use std::path::Path;
+
+/// Writes the file at `path` so that a reader, or a crash, sees either the old file or the new one:
+/// under the extension `tmp`, on the disk in full, then renamed. Of a failed attempt nothing stays.
+///
+/// # Errors
+/// What `write` gives, or the system's reason.
+pub fn write_whole(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let attempt = || {
+        let mut out = BufWriter::with_capacity(1 << 20, File::create(&temporary)?);
+        write(&mut out)?;
+        out.into_inner().map_err(IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&temporary, path)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    attempt().inspect_err(|_| {
+        // What is left of it is of no use; that it stays is no further error.
+        let _ = fs::remove_file(&temporary);
+    })
+}
 
 /// A disk without room for what is to be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} has {} free and {} are needed", .folder, Size(*.free), Size(*.needed))]
+#[error("{}", self.told())]
 pub struct NoRoom {
     /// The folder, as a message shows it.
     pub folder: String,
-    /// Bytes that are free.
-    pub free: u64,
+    /// Bytes that are free; `None` if that is not known, or would be enough: a disk may have become
+    /// full and empty again, and a user's share of it may be used up before the disk is.
+    pub free: Option<u64>,
     /// Bytes that are needed.
     pub needed: u64,
+}
+
+impl NoRoom {
+    fn told(&self) -> String {
+        let needed = Size(self.needed);
+        match self.free {
+            Some(free) => {
+                format!("{} has {} free and {needed} are needed", self.folder, Size(free))
+            }
+            None => format!("{} has no room for the {needed} that are needed", self.folder),
+        }
+    }
 }
 
 /// Checks that `needed` bytes can still be written to the disk of `folder`. A system that does not
@@ -24,7 +63,7 @@ pub fn ensure_room(folder: &Path, needed: u64) -> Result<(), NoRoom> {
     match free_space(folder) {
         Some(free) if free < needed => {
             let folder = format!("the disk of `{}`", folder.display());
-            Err(NoRoom { folder, free, needed })
+            Err(NoRoom { folder, free: Some(free), needed })
         }
         _ => Ok(()),
     }
@@ -76,6 +115,7 @@ pub fn shell_word(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn sizes_have_two_digits_where_they_matter() {
@@ -96,6 +136,17 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_attempt_leaves_what_was_there() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("x.txt");
+        write_whole(&path, |out| out.write_all(b"first")).unwrap();
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let error = write_whole(&path, |out| out.write_all(b"x").and(Err(full()))).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(fs::read(&path).unwrap() == b"first" && !path.with_extension("tmp").exists());
+    }
+
+    #[test]
     fn words_survive_a_shell() {
         let word = |path: &str| shell_word(Path::new(path));
         assert_eq!(word("runs/first"), "runs/first");
@@ -113,5 +164,13 @@ mod tests {
         let full = ensure_room(&folder, 1 << 60).unwrap_err();
         assert!(full.to_string().contains("not/yet"), "{full}");
         assert!(full.to_string().ends_with("are needed"), "{full}");
+    }
+
+    #[test]
+    fn a_full_disk_never_has_as_much_free_as_is_needed() {
+        let folder = "the disk of `runs`".to_owned();
+        let room = |free| NoRoom { folder: folder.clone(), free, needed: 5_000_000 }.to_string();
+        assert_eq!(room(Some(1_000)), "the disk of `runs` has 1 kB free and 5 MB are needed");
+        assert_eq!(room(None), "the disk of `runs` has no room for the 5 MB that are needed");
     }
 }

@@ -41,7 +41,7 @@ pub enum Decay {
 }
 
 impl RateSchedule {
-    /// That of a pre-training run.
+    /// The learning rate of a pre-training run as a function of the step.
     pub fn of(optim: &OptimConfig, train: &TrainConfig) -> Self {
         let decay = match &optim.schedule {
             ScheduleConfig::Constant => Decay::Constant,

@@ -6,6 +6,7 @@
 //! is told from what was written.
 
 use super::CheckpointError;
+use crate::files::write_whole;
 use burn::tensor::TensorData;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
@@ -105,19 +106,10 @@ pub(crate) fn write_with(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), CheckpointError> {
-    let temporary = path.with_extension("tmp");
-    let attempt = || {
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(&temporary)?);
-        write(&mut out)?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&temporary, path)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-    };
-    attempt().map_err(|source| {
-        // What is left of it is of no use; that it stays is no further error.
-        let _ = fs::remove_file(&temporary);
-        CheckpointError::Io { action: "write", path: path.into(), source }
+    write_whole(path, write).map_err(|source| CheckpointError::Io {
+        action: "write",
+        path: path.into(),
+        source,
     })
 }
 
@@ -266,14 +258,5 @@ mod tests {
             let error = check_finite(path, &[tensors(), vec![bad]].concat()).unwrap_err();
             assert!(error.to_string().contains("`w`"), "{error}");
         }
-    }
-
-    #[test]
-    fn a_failed_attempt_leaves_nothing() {
-        let (_folder, path, bytes) = written();
-        let full = || io::Error::from(io::ErrorKind::StorageFull);
-        let error = write_with(&path, |out| out.write_all(b"x").and(Err(full()))).unwrap_err();
-        assert!(error.to_string().contains("x.safetensors"), "{error}");
-        assert!(fs::read(&path).unwrap() == bytes && !path.with_extension("tmp").exists());
     }
 }

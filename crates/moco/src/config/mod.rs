@@ -6,6 +6,7 @@
 //! [`parse_run`] reads TOML, refuses unknown keys and suggests the nearest one.
 
 mod change;
+mod choices;
 mod error;
 mod facts;
 mod keys;
@@ -21,6 +22,7 @@ mod tests;
 mod validate;
 
 pub use change::{CHANGEABLE, Difference, differences};
+pub use choices::Choices;
 pub use error::ConfigError;
 pub use facts::DataFacts;
 pub use keys::{BACKBONES, METHODS};

@@ -93,7 +93,7 @@ pub fn conv_bn_act(
     }
 }
 
-/// What normalises the output of a convolution.
+/// The normalisation behind a convolution.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "most networks have nothing but the large one")]
 pub enum ConvNorm {

@@ -37,7 +37,7 @@ impl FeatureNorm {
         Self { norm, affine }
     }
 
-    /// The same with `epsilon` added to variances, where torch's default is 1e-5.
+    /// This normalisation with `epsilon` added to variances; torch's default is 1e-5.
     #[must_use]
     pub fn with_epsilon(mut self, epsilon: f64) -> Self {
         self.norm.epsilon = epsilon;

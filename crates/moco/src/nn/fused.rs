@@ -36,7 +36,7 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// What normalises it in training.
+    /// The normalisation that it has in training.
     fn norm(&self) -> Norm<'static> {
         self.groups.map_or(Norm::None, |groups| Norm::Batch { groups })
     }
@@ -322,7 +322,8 @@ pub(crate) fn slice(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("contiguous f32, as everything here is made")
 }
 
-/// The same, to be written to; copies first if another handle shares the memory.
+/// The values of a contiguous tensor, to be written to; copies them first if another handle shares the
+/// memory.
 pub(super) fn slice_mut(tensor: &mut FlexTensor) -> &mut [f32] {
     let (start, end) = tensor.layout().contiguous_offsets().expect("a contiguous tensor");
     &mut tensor.storage_mut()[start..end]
@@ -333,7 +334,7 @@ pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
 }
 
-/// The same of one dimension.
+/// A tensor of one dimension that holds `values`.
 pub(crate) fn vector(values: Vec<f32>) -> FlexTensor {
     let n = values.len();
     tensor(values, [n])

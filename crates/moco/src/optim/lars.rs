@@ -44,7 +44,7 @@ impl Lars {
         }
     }
 
-    /// The same settings as the kernel takes them.
+    /// These settings in the form that the kernel takes.
     fn kernel(&self, lr: f64, weight_decay: Option<f64>) -> LarsConfig {
         let (norm, eps) = match self.flavor {
             LarsFlavor::Larc | LarsFlavor::SoloLearn => (TrustNorm::Sum, SUM_EPSILON as f32),

@@ -2,10 +2,11 @@
 
 use super::whole::{self, Records};
 use super::{Report, ReportError, is_logged};
+use crate::files::write_whole;
 use crate::train::event::{EpochReport, Event, StepReport};
 use serde_json::{Map, Value, json};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Writes steps and epochs as JSON objects, one a line, told apart by `kind`.
@@ -97,9 +98,7 @@ fn open_after(path: &Path, first_step: usize) -> io::Result<Records> {
         .filter(|line| line.ends_with('\n') && step_of(line).is_some_and(|step| step <= first_step))
         .collect();
     if kept != text {
-        let partial = path.with_extension("jsonl.partial");
-        fs::write(&partial, &kept)?;
-        fs::rename(&partial, path)?;
+        write_whole(path, |out| out.write_all(kept.as_bytes()))?;
     }
     Records::open(path, whole::lines)
 }

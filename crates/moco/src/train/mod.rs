@@ -8,20 +8,24 @@ pub mod event;
 mod lock;
 mod monitor;
 mod outputs;
+mod own;
 mod resume;
 mod room;
 mod run_dir;
 mod step;
+mod trained;
 
 pub use event::{EpochReport, Event, Observer, Start, StepReport};
+pub use own::{MakeEncoder, OwnMethod};
 pub use resume::{Changed, Resume};
 pub use run_dir::{LatestError, RunDir, RunDirError};
 pub use step::{Learnt, NotFinite, Rates, learn};
+pub use trained::{EncoderError, TrainedEncoder, load_encoder};
 
 use crate::batch::Batch;
 use crate::checkpoint::CheckpointError;
 use crate::config::{ConfigError, RunConfig};
-use crate::eval::EvalError;
+use crate::eval::{EvalError, FrozenEncoder};
 use crate::files::NoRoom;
 use crate::methods::{self, Method, Step};
 use crate::nn::count_params;
@@ -32,6 +36,7 @@ use collapse::CollapseWatch;
 use moco_data::{DataError, Dataset, Loader, LoaderConfig};
 use monitor::{KnnMonitor, KnnScore};
 use outputs::last_good;
+use own::steps_per_epoch;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -166,7 +171,11 @@ pub struct Trainer {
     dataset: Arc<Dataset>,
     options: TrainerOptions,
     device: Device,
+    /// The method's name in reports.
+    name: String,
     method: Box<dyn Method>,
+    /// Makes a network for the monitor.
+    plain_encoder: MakeEncoder,
     optimizer: Optimizer,
     step: usize,
     /// Sum of the losses of the unfinished epoch, and how many they are.
@@ -190,28 +199,10 @@ impl Trainer {
         device: &Device,
         options: TrainerOptions,
     ) -> Result<Self, TrainError> {
-        let steps_per_epoch = dataset.len() / config.train.batch_size;
-        if steps_per_epoch == 0 {
-            let (images, batch) = (dataset.len(), config.train.batch_size);
-            return Err(DataError::BatchTooLarge { batch, images }.into());
-        }
+        steps_per_epoch(config, &dataset)?;
         methods::check_memory(config, dataset.len())?;
-        let mut method = methods::build(config, dataset.len(), device);
-        let optimizer = Optimizer::new(&config.optim, method.student());
-        Ok(Self {
-            config: config.clone(),
-            dataset,
-            options,
-            device: device.clone(),
-            method,
-            optimizer,
-            step: 0,
-            epoch_loss: 0.0,
-            epoch_steps: 0,
-            steps_per_epoch,
-            images_changed: true,
-            notes: Vec::new(),
-        })
+        let own = OwnMethod::named_by(config, dataset.len(), device);
+        Self::with_method(config, own, dataset, device, options)
     }
 
     /// A run as its newest checkpoint left it.
@@ -251,7 +242,7 @@ impl Trainer {
     pub fn facts(&mut self) -> Start {
         let expectation = self.method.expectation();
         Start {
-            method: self.config.method.name().to_string(),
+            method: self.name.clone(),
             images: self.dataset.len(),
             steps_per_epoch: self.steps_per_epoch,
             total_steps: self.total_steps(),
@@ -273,8 +264,7 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<Finished, TrainError> {
         self.prepare(run, observer)?;
-        let mut monitor =
-            KnnMonitor::new(&self.config, &self.dataset, self.options.threads, &self.device)?;
+        let mut monitor = self.monitor()?;
         let mut loader = self.loader()?;
         observer.event(&Event::Start(self.facts()));
         for note in std::mem::take(&mut self.notes) {
@@ -346,6 +336,12 @@ impl Trainer {
         let never = AtomicBool::new(false);
         let step = |_| self.train_step(&mut loader, &nowhere, &never).transpose();
         (0..count).filter_map(step).map(|report| Ok(report?.seconds)).collect()
+    }
+
+    fn monitor(&self) -> Result<Option<KnnMonitor>, TrainError> {
+        let encoder =
+            || FrozenEncoder::new((self.plain_encoder)(&self.device), &self.config, &self.device);
+        KnnMonitor::new(&self.config, &self.dataset, self.options.threads, encoder)
     }
 
     fn loader(&self) -> Result<Loader, TrainError> {

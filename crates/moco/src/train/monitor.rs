@@ -4,9 +4,7 @@ use super::TrainError;
 use super::event::{Event, Observer};
 use crate::config::RunConfig;
 use crate::eval::{self, EvalError, FrozenEncoder};
-use crate::methods;
 use crate::nn::Module;
-use burn::tensor::Device;
 use moco_data::Dataset;
 use std::sync::Arc;
 
@@ -30,7 +28,8 @@ pub struct KnnScore {
 }
 
 impl KnnMonitor {
-    /// A monitor, if the data has labels and the configuration wants one.
+    /// A monitor, if the data has labels and the configuration wants one. `frozen` makes the network
+    /// that takes over the weights under training.
     ///
     /// # Errors
     /// When the configured test images cannot be opened or have other classes.
@@ -38,7 +37,7 @@ impl KnnMonitor {
         config: &RunConfig,
         train: &Arc<Dataset>,
         threads: usize,
-        device: &Device,
+        frozen: impl FnOnce() -> FrozenEncoder,
     ) -> Result<Option<Self>, TrainError> {
         if config.monitor.knn_epochs == 0 || train.class_names().is_empty() {
             return Ok(None);
@@ -47,11 +46,9 @@ impl KnnMonitor {
         if test.as_ref().is_some_and(|test| test.class_names() != train.class_names()) {
             return Err(TrainError::KnnClasses);
         }
-        let encoder = methods::encoder(config, device);
-        let frozen = FrozenEncoder::new(encoder, config, device);
         let train = train.labelled_part().map_or_else(|| train.clone(), Arc::new);
         let test = test.map(Dataset::only_labelled);
-        Ok(Some(Self { frozen, train, test, threads }))
+        Ok(Some(Self { frozen: frozen(), train, test, threads }))
     }
 
     /// Scores the present weights of `encoder`.

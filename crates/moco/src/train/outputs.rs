@@ -17,6 +17,7 @@ impl Trainer {
     ) -> Result<(), TrainError> {
         run.create_checkpoints()?;
         run.remove_unfinished();
+        run.write_config(&self.config)?;
         room::check(run, self.bytes_to_save(run))?;
         if self.images_changed || !run.images().exists() {
             run.write_images(&self.dataset)?;

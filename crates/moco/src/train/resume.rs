@@ -1,6 +1,6 @@
 //! How a run goes on: from which checkpoint, with which settings, on which images.
 
-use super::{RunDir, TrainError, Trainer, TrainerOptions};
+use super::{OwnMethod, RunDir, TrainError, Trainer, TrainerOptions};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Difference, MethodConfig, RunConfig, differences, parse_run};
 use burn::tensor::Device;
@@ -64,11 +64,42 @@ impl Resume {
     /// [`TrainError`] when these are not the images that the run began with, or the state does not
     /// fit its configuration.
     pub fn trainer(
-        mut self,
+        self,
         run: &RunDir,
         dataset: Arc<Dataset>,
         device: &Device,
         options: TrainerOptions,
+    ) -> Result<Trainer, TrainError> {
+        self.go_on(run, dataset, device, |config, dataset| {
+            Trainer::new(config, dataset, device, options)
+        })
+    }
+
+    /// The run of a method that the library does not know, as its checkpoint left it; otherwise as
+    /// [`Resume::trainer`].
+    ///
+    /// # Errors
+    /// As [`Resume::trainer`].
+    pub fn trainer_with(
+        self,
+        run: &RunDir,
+        own: OwnMethod,
+        dataset: Arc<Dataset>,
+        device: &Device,
+        options: TrainerOptions,
+    ) -> Result<Trainer, TrainError> {
+        self.go_on(run, dataset, device, |config, dataset| {
+            Trainer::with_method(config, own, dataset, device, options)
+        })
+    }
+
+    /// Gives the trainer that `start` makes the checkpoint's state.
+    fn go_on(
+        mut self,
+        run: &RunDir,
+        dataset: Arc<Dataset>,
+        device: &Device,
+        start: impl FnOnce(&RunConfig, Arc<Dataset>) -> Result<Trainer, TrainError>,
     ) -> Result<Trainer, TrainError> {
         let meta = self.checkpoint.meta();
         let same = meta.data_fingerprint == dataset.fingerprint();
@@ -78,7 +109,7 @@ impl Resume {
             false if anew => self.taken_anew(dataset)?,
             false => self.remembered(run, dataset)?,
         };
-        let mut trainer = Trainer::new(&self.config, dataset, device, options)?;
+        let mut trainer = start(&self.config, dataset)?;
         let parts: &mut [(&str, &mut dyn crate::nn::Module)] =
             &mut [("method", trainer.method.as_mut()), ("optimizer", &mut trainer.optimizer)];
         self.checkpoint.restore(parts, device)?;

@@ -37,7 +37,8 @@ pub(super) fn explain(run: &RunDir, needed: u64, error: CheckpointError) -> Trai
             if [ErrorKind::StorageFull, ErrorKind::QuotaExceeded].contains(&source.kind()) =>
         {
             let folder = format!("the disk of `{}`", run.path().display());
-            let free = free_space(run.path()).unwrap_or(0).min(needed);
+            // What the disk says by now may be another figure than the one that was too little.
+            let free = free_space(run.path()).filter(|free| *free < needed);
             no_room(run, NoRoom { folder, free, needed })
         }
         _ => error.into(),

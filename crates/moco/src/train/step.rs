@@ -21,8 +21,22 @@ pub struct Rates {
 pub struct Learnt {
     /// Mean loss over the batch.
     pub loss: f64,
-    /// The method's values worth watching.
+    /// The method's values worth watching, each the mean over the batch's parts.
     pub metrics: Vec<(&'static str, f64)>,
+}
+
+impl Learnt {
+    /// Adds a part of the batch, whose share of it is `share`.
+    fn add(&mut self, loss: f64, metrics: Vec<(&'static str, Tensor<1>)>, share: f64) {
+        self.loss += loss * share;
+        for (name, value) in metrics {
+            let value = scalar(value) * share;
+            match self.metrics.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sum)) => *sum += value,
+                None => self.metrics.push((name, value)),
+            }
+        }
+    }
 }
 
 /// The loss was no number; the weights were left as they were.
@@ -51,8 +65,7 @@ pub fn learn(
         if !value.is_finite() {
             return Err(NotFinite(value));
         }
-        learnt.loss += value * share;
-        learnt.metrics = metrics.into_iter().map(|(name, value)| (name, scalar(value))).collect();
+        learnt.add(value, metrics, share);
         gradients.add(method.student(), &loss.backward(), share);
     }
     let treatment = method.treatment(&step);

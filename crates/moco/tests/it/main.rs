@@ -20,6 +20,7 @@ mod moco_v3;
 mod norm;
 mod official;
 mod optim;
+mod own_method;
 mod probes;
 mod resnet;
 mod resume_methods;

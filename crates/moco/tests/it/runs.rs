@@ -89,6 +89,10 @@ impl Recorder {
         trainer.run(&RunDir::at(dir), &mut watch, stop).map(|_| ())
     }
 
+    pub fn epochs(&self) -> &[EpochReport] {
+        &self.epochs
+    }
+
     pub fn losses(&self) -> Vec<f64> {
         self.steps.iter().map(|step| step.loss).collect()
     }

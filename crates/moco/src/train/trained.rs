@@ -1,0 +1,164 @@
+//! What a run left behind: its configuration, and the encoder that it trained.
+
+use super::{RunDir, TrainError};
+use crate::checkpoint::{CheckpointError, write_atomically};
+use crate::config::{ConfigError, Difference, RunConfig, differences, parse_run};
+use crate::eval::FrozenEncoder;
+use crate::export::{Origin, read_origin};
+use crate::files::shell_word;
+use crate::methods;
+use burn::tensor::Device;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use toml::Value;
+
+/// Why the encoder of a run, or its configuration, cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncoderError {
+    /// There is no configuration.
+    #[error("{} holds no run (it has no config.toml): give the folder that `moco pretrain --out` wrote", .0.display())]
+    NoRun(PathBuf),
+    /// The configuration cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file holds a configuration that makes no sense.
+    #[error("in {}: {source}", path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<ConfigError>,
+    },
+    /// The run ended before its first encoder was written.
+    #[error("no encoder in {}: it is written at the end of the first epoch", .0.display())]
+    NoEncoder(PathBuf),
+    /// The encoder's file is not whole.
+    #[error("{} is damaged: delete it and run `moco pretrain --resume {}`, which writes it anew", path.display(), shell_word(run))]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The run's folder.
+        run: PathBuf,
+    },
+    /// The encoder does not fit into this machine's memory, or its settings cannot be compared.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The weights cannot be loaded.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// An encoder that a run trained.
+pub struct TrainedEncoder {
+    /// The network with its weights and the view that it expects.
+    pub encoder: FrozenEncoder,
+    /// The configuration that made it.
+    pub config: RunConfig,
+    /// What there is to say about the run's files, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// The encoder that the run in the folder `run` left, ready for [`crate::eval::features`].
+///
+/// Its file holds the configuration that made it. `config.toml` is believed in settings that change
+/// no weight; what it says otherwise is told in [`TrainedEncoder::notes`].
+///
+/// # Errors
+/// [`EncoderError`].
+pub fn load_encoder(run: &Path, device: &Device) -> Result<TrainedEncoder, EncoderError> {
+    let dir = RunDir::at(run);
+    let mut notes = Vec::new();
+    let config = encoder_config(&dir, &mut notes)?;
+    let path = dir.encoder();
+    if !fs::exists(&path).unwrap_or(true) {
+        return Err(EncoderError::NoEncoder(run.into()));
+    }
+    methods::check_encoder_memory(&config)?;
+    let mut encoder = FrozenEncoder::new(methods::encoder(&config, device), &config, device);
+    encoder.load(&path).map_err(|error| match error {
+        CheckpointError::Malformed { path, .. } => EncoderError::Damaged { path, run: run.into() },
+        other => other.into(),
+    })?;
+    Ok(TrainedEncoder { encoder, config, notes })
+}
+
+/// The configuration that made a run's encoder, with what `config.toml` says of settings that change
+/// no weight.
+fn encoder_config(run: &RunDir, notes: &mut Vec<String>) -> Result<RunConfig, EncoderError> {
+    let path = run.encoder();
+    // Whatever is wrong with the file is told when its weights are loaded.
+    let origin = read_origin(&path).ok().flatten();
+    let Some(Origin { config, .. }) = origin else { return run.read_config() };
+    let made = parse_run(&config).map_err(|error| in_file(&path, error))?;
+    let written = match run.read_config() {
+        Ok(written) => written,
+        Err(error) => {
+            notes.push(format!("{error}; the configuration in {} is used", path.display()));
+            return Ok(made);
+        }
+    };
+    let (taken, refused): (Vec<_>, Vec<_>) =
+        differences(&made, &written)?.into_iter().partition(Difference::may_change);
+    notes.extend(refused.iter().map(|difference| told(run, difference)));
+    Ok(made.with_second(&taken)?)
+}
+
+fn in_file(path: &Path, error: ConfigError) -> EncoderError {
+    EncoderError::InFile { path: path.into(), source: error.into() }
+}
+
+fn told(run: &RunDir, Difference { key, first, second }: &Difference) -> String {
+    let value = |value: &Option<Value>| match value {
+        Some(value) => format!("{key} = {value}"),
+        None => format!("no {key}"),
+    };
+    format!(
+        "{} says {}, but the encoder was made with {}, which is used",
+        run.config().display(),
+        value(second),
+        value(first)
+    )
+}
+
+impl RunDir {
+    /// Reads the configuration of the run in this folder.
+    ///
+    /// # Errors
+    /// [`EncoderError::NoRun`], [`EncoderError::Unreadable`] or [`EncoderError::InFile`].
+    pub fn read_config(&self) -> Result<RunConfig, EncoderError> {
+        let path = self.config();
+        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                EncoderError::NoRun(self.path().into())
+            }
+            _ => EncoderError::Unreadable { path: path.clone(), source },
+        })?;
+        parse_run(&text).map_err(|error| in_file(&path, error))
+    }
+
+    /// Writes the resolved configuration, which `--recipe` takes and a resume needs; it is there
+    /// whole or not at all.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for what TOML cannot hold, [`TrainError::Checkpoint`] when the file
+    /// cannot be written.
+    pub fn write_config(&self, config: &RunConfig) -> Result<(), TrainError> {
+        let text = format!(
+            "# The whole configuration of this run, written by moco {}.\n\n{}",
+            env!("CARGO_PKG_VERSION"),
+            config.to_toml()?
+        );
+        let path = self.config();
+        if fs::read_to_string(&path).is_ok_and(|present| present == text) {
+            return Ok(());
+        }
+        Ok(write_atomically(&path, text.as_bytes())?)
+    }
+}
