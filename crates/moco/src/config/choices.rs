@@ -20,10 +20,10 @@ use toml::{Table, Value};
 ///
 /// let chosen = Choices::recipe("moco-v2-small")?
 ///     .path("data.path", images)?
-///     .set("train.batch_size", 8)?
+///     .set("train.batch_size", 16)?
 ///     .set("optim.lr", 0.03)?;
 /// let resolved = chosen.resolve(&Dataset::open(images)?)?;
-/// assert_eq!(resolved.config.train.batch_size, 8);
+/// assert_eq!(resolved.config.train.batch_size, 16);
 /// # Ok(())
 /// # }
 /// ```
