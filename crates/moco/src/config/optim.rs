@@ -41,7 +41,7 @@ pub enum RuleConfig {
         /// Share of the old velocity that is kept.
         momentum: f64,
     },
-    /// The same with Nesterov's momentum, torch's and TensorFlow's. For linear probes alone: no
+    /// SGD with Nesterov's momentum, torch's and TensorFlow's. For linear probes alone: no
     /// method trains with it, so it has no name in a file.
     #[serde(skip)]
     Nesterov {
@@ -100,7 +100,7 @@ pub enum LarsFlavor {
 pub enum DecayScope {
     /// All of them.
     All,
-    /// Those of two or more dimensions: no biases, no scales of a normalisation.
+    /// Parameters of two or more dimensions: no biases, no scales of a normalisation.
     Matrices,
 }
 

@@ -76,7 +76,7 @@ impl ProbeDecay {
 pub enum ProbeOptimizer {
     /// Stochastic gradient descent.
     Sgd,
-    /// The same with Nesterov's momentum.
+    /// SGD with Nesterov's momentum.
     Nesterov,
     /// MAE's layer-wise rates, for the weights and not for the bias.
     Lars,
@@ -188,7 +188,7 @@ impl Protocol {
         }
     }
 
-    /// The same for a data set of so many images. Where the rate follows the batch, batches are a
+    /// This protocol for a data set of so many images. Where the rate follows the batch, batches are a
     /// 64th of the images at most, since a few steps an epoch teach a layer nothing; the rate stays
     /// that of the published batch, since LARS moves by a share of the weights at each step.
     pub fn fitted(self, images: usize) -> Self {

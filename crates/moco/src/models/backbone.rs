@@ -33,7 +33,7 @@ pub enum Architecture {
 }
 
 impl NetworkSpec {
-    /// That of a run: made for the size of its first view.
+    /// The backbone of a run, made for the size of its first view.
     ///
     /// # Panics
     /// If the configuration was not validated.
@@ -65,7 +65,7 @@ impl NetworkSpec {
         }
     }
 
-    /// The same without drop-path: what a teacher is.
+    /// This backbone without drop-path, as teachers have it.
     #[must_use]
     pub fn without_drop_path(mut self) -> Self {
         if let Architecture::Vit(vit) = &mut self.architecture {

@@ -23,7 +23,7 @@ pub struct Changed {
     pub settings: Vec<String>,
     /// Whether images that were added, removed or changed are taken as they are now.
     pub accept_new_data: bool,
-    /// Names of images that are known to be bad; that these are gone is no wonder.
+    /// Names of images that are known to be bad, which may be gone without counting as lost.
     pub known_bad: HashSet<String>,
 }
 

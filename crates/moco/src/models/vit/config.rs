@@ -77,7 +77,7 @@ pub enum Positions {
     Learned,
     /// Fixed 2-D sines and cosines; the first half of the channels varies with the row (MoCo v3).
     SincosRowFirst,
-    /// The same with the halves exchanged: the first half varies with the column (MAE).
+    /// Sines and cosines of the position, the first half of them of the column (MAE).
     SincosColumnFirst,
 }
 
@@ -87,7 +87,7 @@ pub enum Positions {
 pub enum PatchStem {
     /// One linear map of every patch.
     Linear,
-    /// The same, left as it was drawn: MoCo v3's remedy for instability (arXiv 2104.02057,
+    /// A linear layer that is left as it was drawn: MoCo v3's remedy for instability (arXiv 2104.02057,
     /// Sec. 4.2), `stop_grad_conv1` in its code.
     FrozenLinear,
     /// 3x3 convolutions with stride 2, BatchNorm and ReLU, one per halving, then a 1x1 convolution
@@ -229,7 +229,7 @@ impl VitConfig {
         }
     }
 
-    /// The same network with a convolutional stem, which stands in for its first block.
+    /// This network with a convolutional stem in the place of its first block.
     #[must_use]
     pub fn with_conv_stem(self) -> Self {
         Self { stem: PatchStem::Conv, depth: self.depth.saturating_sub(1), ..self }

@@ -42,7 +42,7 @@ impl Vit {
     /// Draws a network from `rng`.
     ///
     /// # Errors
-    /// Those of [`VitConfig::check`].
+    /// As [`VitConfig::check`].
     pub fn new(
         config: &VitConfig,
         rng: &mut ChaCha8Rng,
