@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// A file that can be written.
 #[derive(Debug)]
 pub struct Output {
-    /// As it was given, for messages.
+    /// The path as it was given, for messages.
     path: PathBuf,
     /// Where it lies: what a symbolic link leads to.
     target: PathBuf,

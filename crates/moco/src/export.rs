@@ -29,7 +29,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of an encoder that this program trained for `step` steps as `config` says.
+    /// The origin of an encoder that this program trained for `step` steps as `config` says.
     ///
     /// # Errors
     /// As [`RunConfig::to_toml`].

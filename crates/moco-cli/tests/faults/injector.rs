@@ -31,7 +31,7 @@ impl Kind {
     /// Faults that change what a read gives.
     pub const OF_READS: [Kind; 2] = [Kind::Eio, Kind::Short];
 
-    /// As `inject.c` calls it.
+    /// The name that `inject.c` has for it.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Kill => "kill",
@@ -106,7 +106,7 @@ impl Call {
 /// Which calls are numbered.
 #[derive(Clone, Copy)]
 pub struct Watch<'a> {
-    /// Those on files below this folder.
+    /// Calls on files below this folder are numbered.
     pub root: &'a Path,
     /// Reads instead of changes.
     pub reads: bool,

@@ -79,8 +79,8 @@ impl View {
         self.normalize
     }
 
-    /// Of images of `[height, width]`: the first `[height, width]` that the view would cut out of
-    /// fewer pixels, and those that are there. The rest would be black.
+    /// The first cut, `[height, width]`, that is larger than what the view has of an image of
+    /// `[height, width]` by then, and what it has; the rest would be black. `None` if every cut fits.
     pub fn cut_beyond(&self, image: [usize; 2]) -> Option<[[usize; 2]; 2]> {
         let mut there = image;
         for op in &self.ops {

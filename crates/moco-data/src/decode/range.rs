@@ -39,7 +39,7 @@ fn percentile(values: &mut [f32], rank: f64) -> f64 {
 }
 
 impl fmt::Display for ValueRange {
-    /// As an operation of a view's text.
+    /// Writes the range as an operation of a view's text.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             ValueRange::Values([low, high]) => write!(f, "range({low}..{high})"),

@@ -27,7 +27,7 @@ pub struct HeaderScan {
     pub seen: usize,
     /// Images in the data set.
     pub images: usize,
-    /// Those seen that cannot be read, sorted by name.
+    /// The images seen that cannot be read, sorted by name.
     pub bad: Vec<BadFile>,
 }
 

@@ -179,7 +179,7 @@ impl Dataset {
     /// record file of CIFAR, or one encoded image; `name` is what it would be called on disk.
     ///
     /// # Errors
-    /// As for a file.
+    /// As [`open`](Self::open) for a file of these bytes.
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Dataset, DataError> {
         open::from_bytes(name, bytes.into())
     }

@@ -16,9 +16,9 @@ const SWITCH: f64 = 0.5;
 /// shares are drawn from. A way of mixing that has 0 is off; the default mixes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mixing {
-    /// Of mixup; finite. MAE's is 0.8.
+    /// Parameter of mixup's Beta distribution; finite. MAE's is 0.8.
     pub mixup: f64,
-    /// Of CutMix; finite. MAE's is 1.
+    /// Parameter of CutMix's Beta distribution; finite. MAE's is 1.
     pub cutmix: f64,
 }
 

@@ -10,7 +10,7 @@ use crate::config::{
 use crate::models::NetworkSpec;
 use crate::schedule::{Decay, RateSchedule};
 
-/// Of every probe.
+/// Momentum of every probe's optimiser.
 const MOMENTUM: f64 = 0.9;
 /// LARS's trust coefficient.
 const TRUST: f64 = 0.001;

@@ -34,7 +34,7 @@ pub fn check_encoder_memory(config: &RunConfig) -> Result<(), ConfigError> {
     machine::memory().map_or(Ok(()), |limit| Needs::of_encoder(config).within(limit))
 }
 
-/// That a transformer whose sizes were given one by one can be built.
+/// Refuses a transformer whose sizes, given one by one, cannot be built.
 fn check_transformer(config: &RunConfig) -> Result<(), ConfigError> {
     let network = NetworkSpec::of(config);
     let Some(vit) = network.vit() else { return Ok(()) };

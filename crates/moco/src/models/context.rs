@@ -95,7 +95,7 @@ impl Taps {
         Self { weight: Param::new(weight), bias: Param::new(bias) }
     }
 
-    /// Of every place whose taps lie within `x`.
+    /// The convolution at every place whose taps lie within `x`.
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.weight.val();
         let [out, channels, h, w] = weight.dims();

@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, activation::softmax};
 pub struct Attention {
     /// Queries, keys and values in one, `[3 D, D]`.
     pub qkv: Linear,
-    /// Of the concatenated heads, `[D, D]`.
+    /// The linear layer behind the concatenated heads, `[D, D]`.
     pub proj: Linear,
     heads: usize,
 }

@@ -66,7 +66,7 @@ fn layer_by_layer(
     })
 }
 
-/// As one operation, with our CPU kernels.
+/// The block as one operation, with our CPU kernels.
 fn run_fused(
     x: Tensor<4>,
     layers: Vec<NormedConv>,

@@ -85,7 +85,7 @@ mod tests {
             to_host(self.linear.forward_gelu(x))
         }
 
-        /// Of how many weights something is kept.
+        /// The number of weights for which something is kept.
         fn kept(&self) -> usize {
             let weights = self.convs.iter().map(|conv| conv.weight.frozen());
             let all = weights.chain([self.linear.weight.frozen()]);

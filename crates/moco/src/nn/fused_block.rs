@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// Settings of a block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
-    /// Of the three layers and the projection; those that are absent are not read.
+    /// Strides of the three layers and of the projection; a layer that is absent has any.
     pub strides: [usize; 4],
     pub groups: usize,
     pub eps: f32,
@@ -165,7 +165,7 @@ impl Parameters {
 #[derive(Clone, Debug)]
 struct Forward {
     x: FlexTensor,
-    /// Of each layer, and of the projection last.
+    /// Shape and parameters of each layer, the projection last.
     layers: Vec<(ConvShape, Parameters)>,
     projected: bool,
     settings: Settings,

@@ -64,7 +64,7 @@ pub(super) fn is_head(field: &str, asked: &Selection) -> bool {
 }
 
 impl Layout {
-    /// By the first two records.
+    /// The layout that the first two records tell.
     fn of(
         path: &Path,
         first: &ByteRecord,
@@ -119,7 +119,7 @@ impl Layout {
         })
     }
 
-    /// Of the columns with a known head, or else of all, the first that holds paths.
+    /// The first column that holds paths, among those with a known head or else among all.
     fn guessed_path(&self, values: &[String], is_path: impl Fn(&String) -> bool) -> Option<usize> {
         let known: Vec<usize> = PATH_NAMES.iter().filter_map(|name| self.head(name)).collect();
         let holds_paths = |column: &usize| values.get(*column).is_some_and(&is_path);

@@ -7,9 +7,9 @@ use std::fmt;
 
 /// A column as Hugging Face describes it.
 pub(super) struct Feature {
-    /// Its name; that of a field of a struct is `a.b`.
+    /// The column's name; a field `b` of a struct `a` is `a.b`.
     pub name: String,
-    /// Such as `Image` or `ClassLabel`.
+    /// The kind of what it holds, such as `Image` or `ClassLabel`.
     pub kind: String,
     /// Names of its classes.
     pub names: Option<Vec<String>>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub(super) enum Label {
     /// A class by its name.
     Class(String),
-    /// That there is no label: `null`, or nothing.
+    /// The file says that there is no label: `null`, or nothing.
     None,
     /// Nothing that can be a class: what there is instead.
     Unusable(String),
@@ -33,7 +33,7 @@ impl Form {
         }
     }
 
-    /// Such labels, in the plural.
+    /// The name of labels of this form, in the plural.
     pub(super) fn name(self) -> &'static str {
         match self {
             Form::Whole => "whole numbers",

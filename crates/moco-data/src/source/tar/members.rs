@@ -210,7 +210,7 @@ impl Contents {
     }
 }
 
-/// Of members with one name, unpacking keeps the last.
+/// Keeps the last of all members with one name, as unpacking does.
 fn keep_the_last(members: &mut Vec<Member>) {
     if members.is_sorted_by(|a, b| a.name < b.name) {
         return;

@@ -61,7 +61,7 @@ struct Span {
 /// How archives are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
-    /// As a tree of images, with labels beside them if there are any.
+    /// The archive is a tree of images, with labels beside them if there are any.
     Tree,
     Samples,
 }

@@ -48,7 +48,7 @@ impl RunConfig {
         }
     }
 
-    /// That the blocks of a residual network were given for each stage.
+    /// Refuses a residual network whose blocks were not given for each stage.
     fn check_blocks(&self) -> Result<(), ConfigError> {
         let Some(resnet) = self.model.resnet() else { return Ok(()) };
         let Some(blocks) = &resnet.blocks else { return Ok(()) };

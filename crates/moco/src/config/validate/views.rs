@@ -6,7 +6,7 @@ use crate::config::{ConfigError, DataConfig, MethodConfig, PatchStem, RunConfig,
 use moco_data::{ColorSpace, ParseViewError, View};
 
 impl RunConfig {
-    /// As many views, and of such sizes, as the method compares.
+    /// Refuses views that are not as many, or not of such sizes, as the method compares.
     pub(super) fn check_views(&self) -> Result<(), ConfigError> {
         let views = self.data.parse_views()?;
         let eval = self.data.parse_eval_view()?;

@@ -20,7 +20,7 @@ pub(crate) struct BlockShape {
 }
 
 impl BlockShape {
-    /// Of a network's blocks.
+    /// The shape of every block of a network.
     pub(crate) fn of(config: &VitConfig) -> Self {
         let VitConfig { width, heads, hidden, mlp, qkv_bias, layer_scale, norm_epsilon, .. } =
             *config;

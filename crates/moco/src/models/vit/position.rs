@@ -69,12 +69,12 @@ impl PositionEmbedding {
         }
     }
 
-    /// Of the class token, `[1, 1, D]`, if it has one.
+    /// The position of the class token, `[1, 1, D]`, if it has one.
     pub(crate) fn class_token(&self) -> Option<Tensor<3>> {
         self.class_row.then(|| self.table().narrow(1, 0, 1))
     }
 
-    /// Of the patches of a `grid`, row by row, `[1, L, D]`.
+    /// The positions of the patches of a `grid`, row by row, `[1, L, D]`.
     pub(crate) fn patches(&self, grid: [usize; 2]) -> Tensor<3> {
         let table = self.table();
         let length = self.grid[0] * self.grid[1];
