@@ -192,7 +192,7 @@ pub enum Positions {
     Learned,
     /// The table of 2-D sines and cosines whose first half of channels varies with the row (MoCo v3).
     SincosRowFirst,
-    /// The same with the halves exchanged (MAE).
+    /// The table whose first half of channels varies with the column (MAE).
     SincosColumnFirst,
 }
 

@@ -103,7 +103,7 @@ pub enum WeightsError {
     /// No layout has the name that the caller gave.
     #[error("`{name}` is no layout; known are {known}")]
     NoSuchLayout {
-        /// As given.
+        /// The name as given.
         name: String,
         /// All names.
         known: String,
@@ -154,7 +154,7 @@ pub enum WeightsError {
     NoPart {
         /// The file.
         path: PathBuf,
-        /// As asked for.
+        /// The part that is asked for.
         part: String,
         /// Those that it has.
         parts: String,
@@ -174,10 +174,48 @@ pub enum WeightsError {
         /// Numbers that divide the width.
         candidates: Vec<usize>,
     },
+    /// A source that is no path and no address.
+    #[error("`{text}` names no weights; {mend}")]
+    Source {
+        /// The source as given.
+        text: String,
+        /// What to write.
+        mend: String,
+    },
+    /// Something has to be fetched, and nothing may be.
+    #[error(
+        "`{what}` is not in the cache, and HF_HUB_OFFLINE forbids to fetch it; unset that, or fetch \
+         it before"
+    )]
+    Offline {
+        /// What is asked for.
+        what: String,
+    },
+    /// Something has to be fetched, in a build without the network.
+    #[error(
+        "`{what}` is on a server, which this build cannot read; copy it here, or build moco with the \
+         feature `remote`"
+    )]
+    NoNetwork {
+        /// What is asked for.
+        what: String,
+    },
+    /// Something has to be kept and there is nowhere to keep it.
+    #[error("`{what}` needs a cache folder and this system names none; set MOCO_CACHE to a folder")]
+    NoPlace {
+        /// What is asked for.
+        what: String,
+    },
+    /// A server that does not answer, or does not give what is asked of it.
+    #[error("{reason}")]
+    Server {
+        /// The whole sentence, which names the server and the mend.
+        reason: String,
+    },
     /// Heads that do not divide the width.
     #[error("{heads} heads do not divide a width of {width}; pass a --heads that does")]
     HeadsDoNotDivide {
-        /// As given.
+        /// Attention heads as given.
         heads: usize,
         /// Channels of a token.
         width: usize,

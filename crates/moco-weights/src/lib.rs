@@ -16,9 +16,14 @@
 
 mod architecture;
 mod error;
+pub mod hub;
+mod import;
+mod infer;
 pub mod layout;
+mod positions;
 pub mod read;
 mod report;
+mod resize;
 mod tensor;
 mod weights;
 
@@ -27,7 +32,9 @@ pub use architecture::{
     ResNetStem, ResidualBlock, Vit,
 };
 pub use error::WeightsError;
+pub use import::{import, open};
 pub use layout::LayoutName;
 pub use report::{Left, Report};
+pub use resize::{convert_channels, resize_positions};
 pub use tensor::{Dtype, Named, Values};
 pub use weights::{IMAGENET, Input, Licence, Options, Section, UNIT, Weights};

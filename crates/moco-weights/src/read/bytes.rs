@@ -8,12 +8,18 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// An open file.
+/// An open file, or bytes in memory.
 #[derive(Debug)]
 pub(super) struct Bytes {
     path: PathBuf,
     length: u64,
-    file: Mutex<File>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(Mutex<File>),
+    Memory(Vec<u8>),
 }
 
 impl Bytes {
@@ -25,7 +31,13 @@ impl Bytes {
         };
         let file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
-        Ok(Bytes { path: path.to_owned(), length, file: Mutex::new(file) })
+        Ok(Bytes { path: path.to_owned(), length, place: Place::File(Mutex::new(file)) })
+    }
+
+    /// Bytes in memory, under a name for messages.
+    pub fn of(path: &Path, bytes: Vec<u8>) -> Bytes {
+        let length = bytes.len() as u64;
+        Bytes { path: path.to_owned(), length, place: Place::Memory(bytes) }
     }
 
     /// The file.
@@ -47,16 +59,63 @@ impl Bytes {
             return Err(self.damaged("it ends before its values do"));
         }
         let mut bytes = vec![0; count as usize];
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(start))
-            .and_then(|_| file.read_exact(&mut bytes))
+        self.fill(start, &mut bytes)
             .map_err(|source| WeightsError::Io { path: self.path.clone(), source })?;
         Ok(bytes)
+    }
+
+    /// Fills a slice with the bytes from `start` on, which must exist.
+    fn fill(&self, start: u64, bytes: &mut [u8]) -> io::Result<()> {
+        match &self.place {
+            Place::Memory(all) => {
+                let start = start as usize;
+                let found = all.get(start..start + bytes.len());
+                bytes.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+            Place::File(file) => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.seek(SeekFrom::Start(start))?;
+                file.read_exact(bytes)
+            }
+        }
+    }
+
+    /// The bytes from the first to the last.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { bytes: self, at: 0 }
     }
 
     /// The error of a file that contradicts itself.
     pub fn damaged(&self, reason: impl Into<String>) -> WeightsError {
         WeightsError::Damaged { path: self.path.clone(), reason: reason.into() }
+    }
+}
+
+/// Reads a file's bytes in turn.
+pub(super) struct Reader<'a> {
+    bytes: &'a Bytes,
+    at: u64,
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = (buffer.len() as u64).min(self.bytes.length.saturating_sub(self.at)) as usize;
+        self.bytes.fill(self.at, &mut buffer[..count])?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Reader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(offset) => self.bytes.length.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.at.checked_add_signed(offset),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
     }
 }
 

@@ -4,7 +4,7 @@ use super::bytes::{Bytes, floats};
 use crate::error::{Result, WeightsError};
 use crate::tensor::{Dtype, Values};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Largest tensor that is read, in values: 2^32, sixteen gigabytes.
@@ -28,6 +28,21 @@ pub struct Checkpoint {
     pub config: Option<serde_json::Value>,
     /// The `preprocessor_config.json` beside the weights.
     pub preprocessor: Option<serde_json::Value>,
+}
+
+impl Checkpoint {
+    /// One that holds nothing yet.
+    pub(super) fn new(path: &Path, format: &str) -> Checkpoint {
+        Checkpoint {
+            path: path.to_owned(),
+            format: format.to_owned(),
+            tensors: BTreeMap::new(),
+            skipped: Vec::new(),
+            metadata: BTreeMap::new(),
+            config: None,
+            preprocessor: None,
+        }
+    }
 }
 
 /// A value of a file that is no tensor that can be read.
@@ -60,6 +75,8 @@ pub(super) struct Place {
     pub first: u64,
     /// Values from one index to the next, per axis; row by row without gaps if there are none.
     pub strides: Option<Vec<u64>>,
+    /// Checksum of the bytes, where they are all that it is of.
+    pub crc32: Option<u32>,
 }
 
 impl Tensor {
@@ -82,7 +99,12 @@ impl Tensor {
         let data = match &self.place.strides {
             None => {
                 let start = self.place.start + self.place.first * size;
-                floats(&self.place.bytes.read(start, self.count() * size)?, self.dtype)
+                let bytes = self.place.bytes.read(start, self.count() * size)?;
+                if self.place.crc32.is_some_and(|crc32| crc32 != crc32fast::hash(&bytes)) {
+                    let reason = format!("the values of `{name}` differ from their checksum");
+                    return Err(self.place.bytes.damaged(reason));
+                }
+                floats(&bytes, self.dtype)
             }
             Some(strides) => self.gather(strides)?,
         };
@@ -101,7 +123,7 @@ impl Tensor {
         let mut index = vec![0; self.shape.len()];
         let mut data = Vec::with_capacity(self.count() as usize);
         let mut at = 0;
-        while data.len() < data.capacity() {
+        for _ in 0..self.count() {
             data.push(span[at as usize]);
             for axis in (0..self.shape.len()).rev() {
                 index[axis] += 1;
@@ -111,9 +133,6 @@ impl Tensor {
                 }
                 at -= strides[axis] * self.shape[axis] as u64;
                 index[axis] = 0;
-            }
-            if data.len() as u64 == self.count() {
-                break;
             }
         }
         Ok(data)

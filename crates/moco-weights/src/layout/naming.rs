@@ -1,0 +1,219 @@
+//! How a code names the tensors of a backbone, and which of them is which of ours.
+
+use super::keys::Keys;
+
+/// A way to name the tensors of one backbone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// torchvision's ResNet: ours.
+    Torchvision,
+    /// torchvision's ResNet with `shortcut` for `downsample`.
+    Shortcut,
+    /// A `Sequential` of a ResNet's children: `0` the convolution, `1` its norm, `4` to `7` or `2` to
+    /// `5` the stages.
+    Numbered,
+    /// SimCLR's networks as converted: `net.0` the stem, `net.1` to `net.4` the stages, each block
+    /// again a `Sequential`.
+    SimClr,
+    /// timm's VisionTransformer: ours. DINOv2's own names are nearly the same.
+    Timm,
+    /// torchvision's VisionTransformer.
+    TorchvisionVit,
+    /// transformers' ViT and DINOv2.
+    HuggingFace,
+}
+
+/// One of our names, and which third of it the tensor is if it is one.
+pub(crate) type Ours = (String, Option<usize>);
+
+impl Naming {
+    /// Tensors without which there is no backbone at all.
+    pub fn stems(self) -> &'static [&'static str] {
+        match self {
+            Naming::Torchvision => &["conv1.weight", "layer1.0.conv1.weight"],
+            Naming::Shortcut => &["conv1.weight", "layer2.0.shortcut.0.weight"],
+            Naming::Numbered => &["0.weight", "1.running_mean"],
+            Naming::SimClr => &["net.0.0.weight", "net.1.blocks.0.net.0.weight"],
+            Naming::Timm => &["patch_embed.proj.weight"],
+            Naming::TorchvisionVit => &["conv_proj.weight", "class_token"],
+            Naming::HuggingFace => &["embeddings.patch_embeddings.projection.weight"],
+        }
+    }
+
+    /// Whether a backbone with these names begins at `prefix`.
+    pub fn is_at(self, keys: &Keys<'_>, prefix: &str) -> bool {
+        let has = |name: &str| keys.has(&format!("{prefix}{name}"));
+        let axes = |name: &str| keys.axes(&format!("{prefix}{name}"));
+        match self {
+            Naming::Timm => {
+                has("blocks.0.norm1.weight")
+                    && (has("patch_embed.proj.weight") || has("patch_embed.proj.0.weight"))
+                    || has("blocks.0.0.norm1.weight")
+            }
+            Naming::Numbered => {
+                axes("0.weight") == 4
+                    && has("1.running_mean")
+                    && (axes("4.0.conv1.weight") == 4 || axes("2.0.conv1.weight") == 4)
+            }
+            _ => self.stems().iter().all(|name| has(name)),
+        }
+    }
+
+    /// Our name of a tensor of the backbone; `None` of one that belongs to no backbone.
+    pub fn ours(self, name: &str, first_stage: usize) -> Option<Ours> {
+        if name.ends_with("num_batches_tracked") {
+            return None;
+        }
+        let whole = |name: String| Some((name, None));
+        match self {
+            Naming::Torchvision => is_resnet(name).then(|| (name.to_owned(), None)),
+            Naming::Shortcut => {
+                is_resnet(name).then(|| (name.replace(".shortcut.", ".downsample."), None))
+            }
+            Naming::Numbered => {
+                let (number, rest) = name.split_once('.')?;
+                match number.parse::<usize>().ok()? {
+                    0 => whole(format!("conv1.{rest}")),
+                    1 => whole(format!("bn1.{rest}")),
+                    n if n >= first_stage && n < first_stage + 4 => {
+                        let rest = rest.replace(".shortcut.", ".downsample.");
+                        whole(format!("layer{}.{rest}", n + 1 - first_stage))
+                    }
+                    _ => None,
+                }
+            }
+            Naming::SimClr => whole(simclr(name)?),
+            Naming::Timm => whole(timm(name)?),
+            Naming::TorchvisionVit => whole(torchvision_vit(name)?),
+            Naming::HuggingFace => hugging_face(name),
+        }
+    }
+}
+
+fn is_resnet(name: &str) -> bool {
+    ["conv1.", "bn1.", "layer"].iter().any(|start| name.starts_with(start))
+}
+
+/// `net.0.0.weight` as `conv1.weight`, `net.2.blocks.1.net.3.0.bias` as `layer2.1.bn2.bias`.
+fn simclr(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("net.")?;
+    let (stage, rest) = rest.split_once('.')?;
+    if stage == "0" {
+        return match rest.split_once('.')? {
+            ("0", tensor) => Some(format!("conv1.{tensor}")),
+            ("1", tensor) => Some(format!("bn1.{}", tensor.strip_prefix("0.")?)),
+            (other, tensor) => Some(format!("conv1.{other}.{tensor}")),
+        };
+    }
+    let (block, rest) = rest.strip_prefix("blocks.")?.split_once('.')?;
+    let layer = if let Some(tensor) = rest.strip_prefix("projection.shortcut.") {
+        format!("downsample.0.{tensor}")
+    } else if let Some(tensor) = rest.strip_prefix("projection.bn.0.") {
+        format!("downsample.1.{tensor}")
+    } else {
+        let (number, tensor) = rest.strip_prefix("net.")?.split_once('.')?;
+        match number.parse::<usize>().ok()? {
+            n if n % 2 == 0 => format!("conv{}.{tensor}", n / 2 + 1),
+            n => format!("bn{}.{}", n / 2 + 1, tensor.strip_prefix("0.")?),
+        }
+    };
+    Some(format!("layer{stage}.{block}.{layer}"))
+}
+
+/// timm's names, and DINOv2's where they differ: `register_tokens`, `w12`, `w3`, blocks in chunks.
+fn timm(name: &str) -> Option<String> {
+    if name == "register_tokens" {
+        return Some("reg_token".to_owned());
+    }
+    if matches!(name, "cls_token" | "pos_embed" | "reg_token") {
+        return Some(name.to_owned());
+    }
+    let Some(rest) = name.strip_prefix("blocks.") else {
+        let starts = ["patch_embed.", "norm.", "fc_norm.", "norm_pre."];
+        return starts.iter().any(|start| name.starts_with(start)).then(|| name.to_owned());
+    };
+    let (block, rest) = rest.split_once('.')?;
+    // In chunks the second number counts through all of them.
+    let (block, rest) = match rest.split_once('.') {
+        Some((second, inner)) if second.bytes().all(|b| b.is_ascii_digit()) => (second, inner),
+        _ => (block, rest),
+    };
+    let rest = rest.replace("mlp.w12.", "mlp.fc1.").replace("mlp.w3.", "mlp.fc2.");
+    Some(format!("blocks.{block}.{rest}"))
+}
+
+/// torchvision's transformer.
+fn torchvision_vit(name: &str) -> Option<String> {
+    match name {
+        "class_token" => return Some("cls_token".to_owned()),
+        "encoder.pos_embedding" => return Some("pos_embed".to_owned()),
+        _ => {}
+    }
+    for (theirs, ours) in [("conv_proj.", "patch_embed.proj."), ("encoder.ln.", "norm.")] {
+        if let Some(tensor) = name.strip_prefix(theirs) {
+            return Some(format!("{ours}{tensor}"));
+        }
+    }
+    let (block, rest) = name.strip_prefix("encoder.layers.encoder_layer_")?.split_once('.')?;
+    let layers = [
+        ("ln_1.", "norm1."),
+        ("ln_2.", "norm2."),
+        ("self_attention.in_proj_", "attn.qkv."),
+        ("self_attention.out_proj.", "attn.proj."),
+        ("mlp.0.", "mlp.fc1."),
+        ("mlp.3.", "mlp.fc2."),
+        ("mlp.linear_1.", "mlp.fc1."),
+        ("mlp.linear_2.", "mlp.fc2."),
+    ];
+    let found = layers.iter().find_map(|(theirs, ours)| Some((ours, rest.strip_prefix(theirs)?)));
+    Some(match found {
+        Some((ours, tensor)) => format!("blocks.{block}.{ours}{tensor}"),
+        None => format!("blocks.{block}.{rest}"),
+    })
+}
+
+/// transformers' ViT and DINOv2; query, key and value are thirds of one tensor.
+fn hugging_face(name: &str) -> Option<Ours> {
+    let whole = |name: String| Some((name, None));
+    match name {
+        "embeddings.cls_token" => return whole("cls_token".into()),
+        "embeddings.position_embeddings" => return whole("pos_embed".into()),
+        "embeddings.register_tokens" => return whole("reg_token".into()),
+        _ => {}
+    }
+    let starts =
+        [("embeddings.patch_embeddings.projection.", "patch_embed.proj."), ("layernorm.", "norm.")];
+    for (theirs, ours) in starts {
+        if let Some(tensor) = name.strip_prefix(theirs) {
+            return whole(format!("{ours}{tensor}"));
+        }
+    }
+    let (block, rest) = name.strip_prefix("encoder.layer.")?.split_once('.')?;
+    for (third, start) in ["query.", "key.", "value."].iter().enumerate() {
+        let start = format!("attention.attention.{start}");
+        if let Some(tensor) = rest.strip_prefix(&start) {
+            return Some((format!("blocks.{block}.attn.qkv.{tensor}"), Some(third)));
+        }
+    }
+    let layers = [
+        ("layernorm_before.", "norm1."),
+        ("layernorm_after.", "norm2."),
+        ("attention.output.dense.", "attn.proj."),
+        ("intermediate.dense.", "mlp.fc1."),
+        ("output.dense.", "mlp.fc2."),
+        ("mlp.weights_in.", "mlp.fc1."),
+        ("mlp.weights_out.", "mlp.fc2."),
+        ("layer_scale1.lambda1", "ls1.gamma"),
+        ("layer_scale2.lambda1", "ls2.gamma"),
+    ];
+    let found = layers.iter().find_map(|(theirs, ours)| Some((ours, rest.strip_prefix(theirs)?)));
+    whole(match found {
+        Some((ours, tensor)) => format!("blocks.{block}.{ours}{tensor}"),
+        None => format!("blocks.{block}.{rest}"),
+    })
+}
+
+/// The number of the first stage among a ResNet's children: 4 behind ReLU and pool, 2 without.
+pub(crate) fn first_stage(keys: &Keys<'_>, prefix: &str) -> usize {
+    if keys.axes(&format!("{prefix}2.0.conv1.weight")) == 4 { 2 } else { 4 }
+}
