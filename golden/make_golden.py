@@ -20,6 +20,7 @@ import loss
 import mix
 import optim
 import probe
+import quality
 import resnet
 import trajectory
 import vit
@@ -40,7 +41,7 @@ from methods import (
 
 PACKAGES = ["torch", "torchvision", "timm", "lightly", "numpy", "scikit-learn", "safetensors"]
 METHODS = [instdisc, invaspread, cpc, cmc, moco_v3, simclr, byol, simsiam, swav, dino, mae]
-MODULES = [layers, loss, optim, resnet, trajectory, probe, mix, vit, *METHODS]
+MODULES = [layers, loss, optim, resnet, trajectory, probe, quality, mix, vit, *METHODS]
 LARGEST_FILE = 900_000
 
 

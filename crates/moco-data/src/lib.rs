@@ -37,7 +37,7 @@ pub use error::{DataError, ImageError};
 pub use image::Image;
 pub use loader::{
     BadFile, Batch, EvalBatch, HeaderScan, Loader, LoaderConfig, ViewBatch, allowed_bad,
-    epoch_order, for_each_batch, scan_headers,
+    epoch_order, for_each_batch, for_each_batch_of_draws, scan_headers,
 };
 pub use random::{Random, ViewKey};
 pub use sheet::{PictureFormat, contact_sheet, save_png};

@@ -16,8 +16,8 @@ use std::thread;
 pub struct EvalBatch {
     /// Index in the data set of each image.
     pub indices: Vec<usize>,
-    /// Normalised pixels, `[n, H, W, 3]` with `n` the number of indices, times the patches of the
-    /// view.
+    /// Normalised pixels, `[n, H, W, 3]` with `n` the number of indices, times the draws of each
+    /// image, times the patches of the view; what belongs to an image lies together.
     pub pixels: Vec<f32>,
 }
 
@@ -40,6 +40,27 @@ pub fn for_each_batch(
     threads: usize,
     f: &mut dyn FnMut(EvalBatch) -> ControlFlow<()>,
 ) -> Result<Vec<BadFile>, DataError> {
+    for_each_batch_of_draws(dataset, indices, view, 1, batch, threads, f)
+}
+
+/// As [`for_each_batch`], with `draws` independent draws of the view from each image, which is
+/// decoded once. Draw `i` is the same at every call.
+///
+/// # Errors
+/// If a server does not give the images.
+///
+/// # Panics
+/// As [`for_each_batch`], and if `draws` is 0.
+pub fn for_each_batch_of_draws(
+    dataset: &Dataset,
+    indices: &[usize],
+    view: &View,
+    draws: usize,
+    batch: usize,
+    threads: usize,
+    f: &mut dyn FnMut(EvalBatch) -> ControlFlow<()>,
+) -> Result<Vec<BadFile>, DataError> {
+    assert!(draws > 0, "no draws of the view");
     assert!(batch > 0 && threads > 0, "a batch of {batch} on {threads} threads");
     let (sender, receiver) = sync_channel(1);
     let lost = &OnceLock::new();
@@ -48,7 +69,7 @@ pub fn for_each_batch(
         workers.resize_with(threads, Scratch::default);
         indices
             .chunks(batch)
-            .map(move |chunk| decode_batch(dataset, chunk, view, &mut workers, lost))
+            .map(move |chunk| decode_batch(dataset, chunk, view, draws, &mut workers, lost))
     };
     let mut bad = Vec::new();
     let take = |(batch, unreadable): (EvalBatch, Vec<(usize, String)>)| {
@@ -83,10 +104,12 @@ fn decode_batch(
     dataset: &Dataset,
     indices: &[usize],
     view: &View,
+    draws: usize,
     workers: &mut [Scratch],
     lost: &OnceLock<String>,
 ) -> (EvalBatch, Vec<(usize, String)>) {
-    let size = view.value_count();
+    let one = view.value_count();
+    let size = one * draws;
     let mut pixels = vec![0.0; indices.len() * size];
     let mut errors: Vec<Option<String>> = vec![None; indices.len()];
     let slots = indices.iter().zip(pixels.chunks_exact_mut(size)).zip(&mut errors);
@@ -94,8 +117,10 @@ fn decode_batch(
     share_out(reachable, workers, |((&index, out), error), scratch| {
         match dataset.fetch(index, view.range()) {
             Ok(image) => {
-                let key = ViewKey { seed: 0, epoch: 0, image: index as u64, view: 0 };
-                view.apply_with(scratch, &image, key, out, &mut |_| {});
+                for (draw, out) in out.chunks_exact_mut(one).enumerate() {
+                    let key = ViewKey { seed: 0, epoch: 0, image: index as u64, view: draw as u64 };
+                    view.apply_with(scratch, &image, key, out, &mut |_| {});
+                }
             }
             Err(ImageError::Unreachable { reason }) => {
                 let _ = lost.set(reason);

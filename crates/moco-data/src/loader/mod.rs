@@ -14,7 +14,7 @@ mod order;
 mod pool;
 mod producer;
 
-pub use eval::{EvalBatch, for_each_batch};
+pub use eval::{EvalBatch, for_each_batch, for_each_batch_of_draws};
 pub use headers::{HeaderScan, scan_headers};
 pub use order::epoch_order;
 pub(crate) use pool::share_out;

@@ -3,7 +3,7 @@
 use crate::support::{image, images, write_images};
 use moco_data::{
     Batch, DataError, Dataset, EvalBatch, Image, Loader, LoaderConfig, View, ViewKey, epoch_order,
-    for_each_batch,
+    for_each_batch, for_each_batch_of_draws,
 };
 use std::collections::BTreeSet;
 use std::fs;
@@ -283,6 +283,28 @@ fn evaluate(
 
 fn indices_of(batches: &[EvalBatch]) -> Vec<Vec<usize>> {
     batches.iter().map(|batch| batch.indices.clone()).collect()
+}
+
+/// The first draw is that of one draw, the second another, and neither depends on the batch.
+#[test]
+fn draws_of_an_image_lie_together_and_differ() {
+    let (dataset, view) = (images(5), TEXT.parse::<View>().unwrap());
+    let size = 16 * 16 * 3;
+    let pixels = |draws, batch| {
+        let mut all = Vec::new();
+        let take = &mut |batch: EvalBatch| {
+            all.extend(batch.pixels);
+            ControlFlow::Continue(())
+        };
+        for_each_batch_of_draws(&dataset, &[0, 1, 2, 3, 4], &view, draws, batch, 2, take).unwrap();
+        all
+    };
+    let (one, two) = (pixels(1, 2), pixels(2, 3));
+    assert_eq!(two, pixels(2, 5));
+    for (image, draws) in two.chunks_exact(2 * size).enumerate() {
+        assert_eq!(draws[..size], one[image * size..][..size]);
+        assert_ne!(draws[..size], draws[size..]);
+    }
 }
 
 #[test]

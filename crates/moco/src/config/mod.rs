@@ -112,6 +112,21 @@ pub struct MonitorConfig {
     /// Labelled images to classify; without it every tenth training image is classified by the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knn_test: Option<PathBuf>,
+    /// Whether a linear probe is fitted wherever kNN is measured, on the same features.
+    #[serde(default)]
+    pub probe: bool,
+    /// Epochs between two measurements of quality without labels; 0 for none, as in runs of early
+    /// versions.
+    #[serde(default)]
+    pub quality_epochs: usize,
+    /// Images that quality without labels is measured on, spread over the data set.
+    #[serde(default = "quality_images")]
+    pub quality_images: usize,
+}
+
+/// What an early version's configuration, which has no such setting, stands for.
+fn quality_images() -> usize {
+    2000
 }
 
 /// Which output of the encoder a feature is.

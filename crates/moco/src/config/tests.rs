@@ -52,6 +52,28 @@ fn every_recipe_resolves_and_survives_its_own_toml() {
     }
 }
 
+/// The settings that early versions did not have.
+#[test]
+fn a_configuration_of_an_early_version_is_read_and_has_its_monitors_off() {
+    let config = run("moco-v2-small", &[], &facts(50_000, 32));
+    let new = [
+        ("monitor.probe", Value::from(true)),
+        ("monitor.quality_epochs", Value::from(1)),
+        ("monitor.quality_images", Value::from(2000)),
+    ];
+    let mut early = Table::try_from(&config).unwrap();
+    for (key, value) in new {
+        assert_eq!(keys::get(&early, key), Some(&value), "{key}");
+        parse::remove(&mut early, key);
+    }
+    let read = parse_run(&early.to_string()).unwrap();
+    let monitor = MonitorConfig { probe: false, quality_epochs: 0, ..config.monitor.clone() };
+    assert_eq!(read, RunConfig { monitor, ..config });
+    let unlabelled = DataFacts { labelled: false, ..facts(600, 32) };
+    let monitor = run("", &[], &unlabelled).monitor;
+    assert_eq!((monitor.probe, monitor.quality_epochs, monitor.quality_images), (false, 1, 500));
+}
+
 #[test]
 fn every_method_has_its_three_recipes() {
     for method in METHODS {

@@ -124,17 +124,23 @@ pub fn features(
     });
     thaw(encoder.as_mut());
     let features = features?;
-    check_finite(dataset, &features)?;
+    check_finite(dataset, &features.values, features.dim, &features.indices)?;
     Ok(features)
 }
 
-fn check_finite(dataset: &Dataset, features: &Features) -> Result<(), EvalError> {
-    let rows = features.values.chunks_exact(features.dim.max(1)).zip(&features.indices);
+/// Refuses values, `width` of each of the images `indices`, that are infinite or no numbers.
+pub(super) fn check_finite(
+    dataset: &Dataset,
+    values: &[f32],
+    width: usize,
+    indices: &[usize],
+) -> Result<(), EvalError> {
+    let rows = values.chunks_exact(width.max(1)).zip(indices);
     let mut broken = rows.filter(|(row, _)| !row.iter().all(|value| value.is_finite()));
     match broken.next() {
         Some((_, &first)) => Err(EvalError::NotFinite {
             count: 1 + broken.count(),
-            images: features.len(),
+            images: indices.len(),
             example: dataset.name(first).to_owned(),
         }),
         None => Ok(()),

@@ -10,6 +10,7 @@ mod linear;
 mod logistic;
 mod mix;
 mod protocol;
+pub mod quality;
 mod refit;
 
 pub use classifier::{Classifier, cross_entropy, soft_cross_entropy};
@@ -21,8 +22,10 @@ pub use linear::{LinearProbe, ProbeLayer, linear_sgd};
 pub use logistic::{Logistic, logistic};
 pub use mix::{Mix, Mixing};
 pub use protocol::{ProbeDecay, ProbeOptimizer, Protocol};
+pub use quality::Quality;
 pub use refit::{Readout, Refit};
 
+use features::check_finite;
 use std::cmp::Ordering;
 
 /// Share of test images classified rightly.

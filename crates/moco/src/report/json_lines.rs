@@ -72,11 +72,19 @@ fn epoch_object(report: &EpochReport) -> Value {
         "data_wait_share": report.data_wait_share,
         "seconds": report.seconds,
     });
+    let quality = report.quality.as_ref();
     let measured = [
         ("knn", report.knn.map(Value::from)),
         ("knn_protocol", report.knn_protocol.clone().map(Value::from)),
         ("feature_std", feature_std.map(Value::from)),
         ("feature_std_healthy", feature_std_healthy.map(Value::from)),
+        ("probe", report.probe.map(Value::from)),
+        ("rank_me", quality.map(|quality| quality.rank_me.into())),
+        ("lidar", quality.map(|quality| quality.lidar.into())),
+        ("alignment", quality.map(|quality| quality.alignment.into())),
+        ("uniformity", quality.map(|quality| quality.uniformity.into())),
+        ("quality_dim", quality.map(|quality| quality.dim.into())),
+        ("quality_images", quality.map(|quality| quality.images.into())),
     ];
     for (name, value) in measured {
         if let Some(value) = value {

@@ -1,6 +1,6 @@
 //! Events in words, one sentence or line each: for the log and for the console.
 
-use crate::train::event::{EpochReport, Event, Start, StepReport};
+use crate::train::event::{EpochReport, Event, Quality, Start, StepReport};
 
 /// Tells a run's events in words; remembers the frame, so that later lines can say "of how many".
 #[derive(Clone, Debug, Default)]
@@ -48,6 +48,16 @@ impl Story {
         if let Some(knn) = report.knn {
             let protocol = report.knn_protocol.as_deref().unwrap_or("protocol not stated");
             line += &format!("  kNN {} ({protocol})", percent(knn, 2));
+        }
+        if let Some(probe) = report.probe {
+            line += &format!("  linear probe {}", percent(probe, 2));
+        }
+        if let Some(quality) = &report.quality {
+            let Quality { rank_me, lidar, alignment, uniformity, dim, .. } = quality;
+            line += &format!(
+                "  RankMe {rank_me:.1} and LiDAR {lidar:.1} of {dim}  alignment {alignment:.3}  \
+                 uniformity {uniformity:.3}"
+            );
         }
         if let Some((std, healthy)) = report.feature_std {
             line += &format!("  feature std {std:.4} (healthy: {healthy:.4}, collapsed: 0)");

@@ -71,6 +71,15 @@ impl Report for TensorBoard {
                     ("time/data_wait_share", report.data_wait_share),
                 ];
                 values.extend(report.knn.map(|knn| ("epoch/knn", knn)));
+                values.extend(report.probe.map(|probe| ("epoch/probe", probe)));
+                if let Some(quality) = &report.quality {
+                    values.extend([
+                        ("quality/rank_me", quality.rank_me),
+                        ("quality/lidar", quality.lidar),
+                        ("quality/alignment", quality.alignment),
+                        ("quality/uniformity", quality.uniformity),
+                    ]);
+                }
                 if let Some((std, healthy)) = report.feature_std {
                     values.extend([
                         ("epoch/feature_std", std),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::train::event::{EpochReport, Start, StepReport};
+use crate::train::event::{EpochReport, Quality, Start, StepReport};
 use std::fs;
 
 fn step(step: usize) -> Event {
@@ -25,6 +25,15 @@ fn epoch(epoch: usize) -> Event {
         seconds: 5.0,
         knn: Some(0.4125),
         knn_protocol: Some("backbone feature, k = 200".to_owned()),
+        probe: Some(0.55),
+        quality: Some(Quality {
+            rank_me: 31.24,
+            lidar: 12.0,
+            alignment: 0.5,
+            uniformity: -2.25,
+            images: 500,
+            dim: 64,
+        }),
         feature_std: Some((0.08, 0.0884)),
     })
 }
@@ -70,6 +79,9 @@ fn metrics_of_an_interrupted_run_are_those_of_one_that_was_not() {
     assert_eq!(first["accuracy"], 0.25);
     let last: serde_json::Value = serde_json::from_str(whole.lines().last().unwrap()).unwrap();
     assert_eq!((&last["kind"], &last["knn"]), (&"epoch".into(), &0.4125.into()));
+    let without_labels = ["rank_me", "lidar", "alignment", "uniformity"].map(|name| &last[name]);
+    assert_eq!(without_labels, [31.24, 12.0, 0.5, -2.25]);
+    assert_eq!((&last["probe"], &last["quality_dim"]), (&0.55.into(), &64.into()));
 }
 
 #[test]
@@ -113,7 +125,8 @@ fn the_log_has_a_time_on_every_line() {
     }
     assert!(lines[0].ends_with("0.70 M parameters, chance loss 8.71"));
     assert!(lines[4].ends_with(
-        "epoch 1/2  loss 8.2500  kNN 41.25 % (backbone feature, k = 200)  feature std 0.0800 \
+        "epoch 1/2  loss 8.2500  kNN 41.25 % (backbone feature, k = 200)  linear probe 55.00 %  \
+         RankMe 31.2 and LiDAR 12.0 of 64  alignment 0.500  uniformity -2.250  feature std 0.0800 \
          (healthy: 0.0884, collapsed: 0)  lr 0.0300  512 images/s  data wait 20 %  5.0 s"
     ));
 }

@@ -3,6 +3,7 @@
 //! The trainer emits [`Event`]s to an [`Observer`]; files, progress bars and TensorBoard are
 //! observers. The trainer knows none of them.
 
+pub use crate::eval::Quality;
 use std::path::PathBuf;
 
 /// Receives what happens during a run, in order, on the training thread.
@@ -105,6 +106,10 @@ pub struct EpochReport {
     pub knn: Option<f64>,
     /// What kNN was measured with, e.g. "backbone feature, k = 200, T = 0.1, 10000 test images".
     pub knn_protocol: Option<String>,
+    /// Top-1 accuracy of a linear probe, 0..=1, when it was measured.
+    pub probe: Option<f64>,
+    /// Quality without labels, when it was measured.
+    pub quality: Option<Quality>,
     /// Standard deviation of the normalised features, averaged over channels, and 1/sqrt(D).
     pub feature_std: Option<(f64, f64)>,
 }

@@ -34,7 +34,7 @@ use crate::schedule;
 use burn::tensor::Device;
 use collapse::CollapseWatch;
 use moco_data::{DataError, Dataset, Loader, LoaderConfig};
-use monitor::{KnnMonitor, KnnScore};
+use monitor::{Measured, Monitor};
 use outputs::last_good;
 use own::steps_per_epoch;
 use std::collections::BTreeSet;
@@ -298,8 +298,8 @@ impl Trainer {
 
             let epoch_ends = self.step.is_multiple_of(self.steps_per_epoch);
             if epoch_ends {
-                let knn = self.knn(monitor.as_mut(), run, observer)?;
-                let epoch = self.finish_epoch(&report, &mut clock, knn);
+                let measured = self.measured(monitor.as_mut(), run, observer)?;
+                let epoch = self.finish_epoch(&report, &mut clock, measured);
                 last_knn = epoch.knn.or(last_knn);
                 observer.event(&Event::Epoch(epoch));
             }
@@ -316,6 +316,9 @@ impl Trainer {
     fn explain(&self, observer: &mut dyn Observer) {
         let expectation = self.method.expectation();
         observer.event(&Event::Note(expectation.advice));
+        if let Some(advice) = monitor::advice(&self.config, &self.dataset) {
+            observer.event(&Event::Note(advice));
+        }
         let parts = self.config.optim.accumulate;
         let norm = self.config.has_batch_norm();
         let norm = norm.then_some("since BatchNorm takes the statistics of each part");
@@ -338,10 +341,10 @@ impl Trainer {
         (0..count).filter_map(step).map(|report| Ok(report?.seconds)).collect()
     }
 
-    fn monitor(&self) -> Result<Option<KnnMonitor>, TrainError> {
+    fn monitor(&self) -> Result<Option<Monitor>, TrainError> {
         let encoder =
             || FrozenEncoder::new((self.plain_encoder)(&self.device), &self.config, &self.device);
-        KnnMonitor::new(&self.config, &self.dataset, self.options.threads, encoder)
+        Monitor::new(&self.config, &self.dataset, self.options.threads, encoder)
     }
 
     fn loader(&self) -> Result<Loader, TrainError> {
@@ -410,23 +413,22 @@ impl Trainer {
         }
     }
 
-    /// The monitor's score of the weights, if an epoch ends at which it is due.
-    fn knn(
+    /// What the monitor measures of the weights at the end of an epoch.
+    fn measured(
         &mut self,
-        monitor: Option<&mut KnnMonitor>,
+        monitor: Option<&mut Monitor>,
         run: &RunDir,
         observer: &mut dyn Observer,
-    ) -> Result<Option<KnnScore>, TrainError> {
+    ) -> Result<Measured, TrainError> {
         let epoch = self.step / self.steps_per_epoch;
         let is_last = self.step == self.total_steps();
-        let due = epoch.is_multiple_of(self.config.monitor.knn_epochs.max(1)) || is_last;
-        let Some(monitor) = monitor.filter(|_| due) else { return Ok(None) };
-        match monitor.score(self.method.encoder(), &self.config, observer) {
-            Ok(score) => Ok(Some(score)),
+        let due = |every: usize| every > 0 && (epoch.is_multiple_of(every) || is_last);
+        let Some(monitor) = monitor else { return Ok(Measured::default()) };
+        match monitor.measure(self.method.encoder(), &self.config, due, observer) {
             Err(EvalError::NotFinite { example, .. }) => {
                 Err(self.broken(&format!("the feature of {example}"), run))
             }
-            Err(other) => Err(other.into()),
+            other => Ok(other?),
         }
     }
 
@@ -434,9 +436,10 @@ impl Trainer {
         &mut self,
         last: &StepReport,
         clock: &mut EpochClock,
-        knn: Option<KnnScore>,
+        measured: Measured,
     ) -> EpochReport {
         let epoch = self.step / self.steps_per_epoch;
+        let Measured { scores, quality } = measured;
         let clock = std::mem::take(clock);
         let steps = std::mem::take(&mut self.epoch_steps);
         let dim = self.method.expectation().dim as f64;
@@ -449,8 +452,10 @@ impl Trainer {
             images_per_second: clock.images_per_second(self.config.train.batch_size),
             data_wait_share: clock.waited / clock.seconds,
             seconds: clock.seconds,
-            knn: knn.as_ref().map(|score| score.top1),
-            knn_protocol: knn.map(|score| score.protocol),
+            knn: scores.as_ref().map(|scores| scores.knn),
+            probe: scores.as_ref().and_then(|scores| scores.probe),
+            knn_protocol: scores.map(|scores| scores.protocol),
+            quality,
             feature_std: std.map(|(_, std)| (*std, 1.0 / dim.sqrt())),
         }
     }

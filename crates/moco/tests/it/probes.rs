@@ -4,7 +4,7 @@ use crate::device::device;
 use crate::golden::{Golden, assert_close, difference, set_tensors, tensor};
 use moco::batch::to_host;
 use moco::config::{self, DataFacts, FeatureKind, RunConfig, load_recipe, resolve, set_value};
-use moco::eval::{Features, Logistic, ProbeLayer, Protocol, knn, logistic};
+use moco::eval::{Features, Logistic, ProbeLayer, Protocol, knn, logistic, quality};
 use moco::models::{Encode, Vit, VitConfig};
 use moco::nn::{Mode, tensors};
 use moco::rng::{Purpose, stream};
@@ -25,6 +25,50 @@ fn features(golden: &Golden, part: &str) -> Features {
 fn relabelled(test: &Features, golden: &Golden, name: &str) -> Features {
     let labels = golden.indices(name).iter().map(|&l| l as u32).collect();
     Features { labels, ..test.clone() }
+}
+
+/// Inputs are exact in f32 and both sides compute in f64: what is left is the square root of a Gram
+/// matrix's rounding for singular values (1e-8 of the largest), and for LiDAR the condition of the
+/// scatter within images, below 100 here.
+#[test]
+fn quality_without_labels_is_what_numpy_gives_by_the_definitions() {
+    let golden = Golden::open("quality");
+    let near = |name: &str, found: f64| {
+        let expected = golden.scalar(name);
+        assert!((found / expected - 1.0).abs() < 1e-7, "{name}: {found} is not {expected}");
+    };
+    let (shape, values) = (golden.shape("views"), golden.f32("views"));
+    let (dim, size) = (shape[2], shape[1] * shape[2]);
+    let views: Vec<&[f32]> = values.chunks_exact(size).collect();
+    let expected = golden.values("singular_values");
+    for (found, expected) in quality::singular_values(views[0], dim).iter().zip(&expected) {
+        assert!((found - expected).abs() < 1e-7 * golden.values("singular_values")[0]);
+    }
+    near("rank_me", quality::rank_me(views[0], dim));
+    near("lidar", quality::lidar(&views, dim));
+    near("lidar_two", quality::lidar(&views[..2], dim));
+    near("alignment", quality::alignment(views[0], views[1], dim));
+    near("uniformity", quality::uniformity(views[0], dim));
+
+    // Fewer images than dimensions.
+    let dim = golden.shape("wide")[1];
+    near("rank_me_wide", quality::rank_me(&golden.f32("wide"), dim));
+    let wide = golden.f32("wide_views");
+    let views: Vec<&[f32]> = wide.chunks_exact(wide.len() / 2).collect();
+    near("lidar_wide", quality::lidar(&views, dim));
+}
+
+#[test]
+fn quality_of_collapsed_features_says_so() {
+    let alike: Vec<f32> = [1.0, 2.0, -1.0, 0.5].repeat(30);
+    assert!((quality::rank_me(&alike, 4) - 1.0).abs() < 1e-4);
+    assert_eq!(quality::alignment(&alike, &alike, 4), 0.0);
+    assert!(quality::uniformity(&alike, 4).abs() < 1e-12);
+    let lidar = quality::lidar(&[&alike, &alike], 4);
+    assert!(lidar < 1.01, "nothing but rounding tells images apart: {lidar}");
+    let zeros = [0.0; 12];
+    assert_eq!(quality::rank_me(&zeros, 4), 0.0);
+    assert_eq!(quality::uniformity(&[], 4), 0.0);
 }
 
 #[test]

@@ -130,12 +130,42 @@ fn resume_is_exact_to_the_bit() {
     assert_eq!(straight.losses().len(), 12);
     assert_eq!(straight.losses(), broken.losses());
     assert_eq!(expected, state(&mut second));
-    let means =
-        |recorder: &Recorder| recorder.epochs.iter().map(|e| (e.loss, e.knn)).collect::<Vec<_>>();
+    let means = |recorder: &Recorder| {
+        let told = |e: &EpochReport| (e.loss, e.knn, e.probe, e.quality);
+        recorder.epochs.iter().map(told).collect::<Vec<_>>()
+    };
     assert_eq!(means(&straight), means(&broken));
-    assert!(straight.epochs.iter().all(|epoch| epoch.knn.is_some()));
+    let measured = |e: &EpochReport| e.knn.is_some() && e.probe.is_some() && e.quality.is_some();
+    assert!(straight.epochs.iter().all(measured));
     let encoder = |dir: &Path| std::fs::read(dir.join("encoder.safetensors")).unwrap();
     assert_eq!(encoder(straight_dir.path()), encoder(broken_dir.path()));
+}
+
+/// What is watched, and how often, moves no bit of what is learnt.
+#[test]
+fn monitors_do_not_change_what_is_learnt() {
+    let data = dataset(64);
+    let learnt = |monitors: &[&str]| {
+        let mut recorder = Recorder::default();
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(&data, monitors);
+        let mut trainer = Trainer::new(&config, data.clone(), &device(), options(2)).unwrap();
+        recorder.train(&mut trainer, dir.path()).unwrap();
+        (recorder.losses(), state(&mut trainer), recorder.epochs)
+    };
+    let nothing = ["monitor.knn_epochs=0", "monitor.probe=false", "monitor.quality_epochs=0"];
+    let (losses, weights, silent) = learnt(&nothing);
+    assert!(silent.iter().all(|e| e.knn.is_none() && e.probe.is_none() && e.quality.is_none()));
+    let all = ["monitor.knn_epochs=1", "monitor.quality_epochs=2", "monitor.quality_images=33"];
+    let (watched_losses, watched_weights, told) = learnt(&all);
+    assert_eq!(losses, watched_losses);
+    assert_eq!(weights, watched_weights);
+    let images: Vec<_> = told.iter().map(|e| e.quality.map(|quality| quality.images)).collect();
+    assert_eq!(images, [None, Some(33), Some(33)], "every second epoch, and the last");
+    let quality = told[2].quality.unwrap();
+    let inside = |value: f64| value >= 1.0 && value <= quality.dim as f64;
+    assert!(inside(quality.rank_me) && inside(quality.lidar), "{quality:?}");
+    assert!((0.0..4.0).contains(&quality.alignment) && quality.uniformity < 0.0, "{quality:?}");
 }
 
 #[test]

@@ -212,6 +212,10 @@ pub(super) const KEYS: &[Key] = &[
         Kind::OneOf(&["backbone", "head", "last-blocks", "class-and-patches"]),
     ),
     optional("monitor.knn_test", Kind::Text),
+    // Early versions had none of these.
+    optional("monitor.probe", Kind::Flag),
+    optional("monitor.quality_epochs", Kind::Count(0, MANY)),
+    optional("monitor.quality_images", Kind::Count(2, 1 << 20)),
 ];
 
 const fn always(path: &'static str, kind: Kind) -> Key {

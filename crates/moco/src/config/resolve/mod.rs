@@ -222,6 +222,11 @@ impl Draft {
         // InstDisc's own for CIFAR-10 and for ImageNet.
         self.fill("monitor.knn_temperature", if size <= SMALL { 0.1 } else { 0.07 }, None);
         self.fill("monitor.knn_feature", "backbone", None);
+        self.fill("monitor.probe", self.count("monitor.knn_epochs") > 0, None);
+        self.fill("monitor.quality_epochs", 1, None);
+        // A few percent of an epoch, as two views of an image cost a tenth of training on it.
+        let quality_images = (facts.images / 4).clamp(500, 2000).min(facts.images);
+        self.fill("monitor.quality_images", quality_images as i64, None);
     }
 
     /// Gives a setting its value unless it has one, and notes why if there is a reason to.
