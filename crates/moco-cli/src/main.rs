@@ -15,6 +15,7 @@ mod check;
 mod compare;
 mod console;
 mod data;
+mod dedup;
 mod demo;
 mod devices;
 mod doctor;
@@ -27,9 +28,14 @@ mod methods;
 mod output;
 mod pretrain;
 mod score;
+mod search;
+mod select;
 mod session;
+mod split_check;
 mod stop;
 mod summary;
+mod tables;
+mod vectors;
 mod views;
 
 use args::{Cli, Command};
@@ -55,6 +61,10 @@ fn program() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Search(args) => search::run(&args),
+        Command::Dedup(args) => dedup::run(&args),
+        Command::Select(args) => select::run(&args),
+        Command::SplitCheck(args) => split_check::run(&args),
         Command::Views(args) => views::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),

@@ -1,6 +1,6 @@
 //! From the command line to what the library works with: configuration, images, device, encoder.
 
-use crate::args::{MachineArgs, RunArgs};
+use crate::args::{EncoderArgs, MachineArgs, RunArgs};
 use crate::data;
 use crate::failure;
 use anyhow::anyhow;
@@ -107,6 +107,14 @@ impl Machine {
         let cache_mb = args.cache_mb as usize;
         Ok(Machine { device, options: TrainerOptions { threads, cache_mb } })
     }
+}
+
+/// The encoder that a command line names, with the configuration of the run that made it.
+pub fn chosen_encoder(
+    args: &EncoderArgs,
+    device: &Device,
+) -> anyhow::Result<(FrozenEncoder, RunConfig)> {
+    load_encoder(&args.run, device)
 }
 
 /// The encoder that the run in `dir` left, with the run's configuration. What is odd about its files

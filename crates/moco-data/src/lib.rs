@@ -11,7 +11,9 @@
 //!   of a [`ViewKey`] alone: seed, epoch, image, view.
 //! - [`Loader`] decodes and augments on worker threads ahead of the trainer; [`for_each_batch`]
 //!   does the same, once and in order, for evaluation.
+//! - [`contents`] says what every image is made of, without decoding it.
 //! - [`bench`] measures all of this.
+//! - [`page`] is what pages of HTML share.
 //! - [`synthetic`] draws the data set of the demo.
 //!
 //! Images are 8-bit RGB, interleaved, row by row. Views leave as `f32` in the layout NHWC. This
@@ -25,6 +27,7 @@ pub mod doctor;
 mod error;
 mod image;
 mod loader;
+pub mod page;
 mod random;
 mod sheet;
 mod source;
@@ -36,12 +39,12 @@ pub use decode::{DecodeOptions, ValueRange};
 pub use error::{DataError, ImageError};
 pub use image::Image;
 pub use loader::{
-    BadFile, Batch, EvalBatch, HeaderScan, Loader, LoaderConfig, ViewBatch, allowed_bad,
-    epoch_order, for_each_batch, for_each_batch_of_draws, scan_headers,
+    BadFile, Batch, Content, Contents, EvalBatch, HeaderScan, Loader, LoaderConfig, ViewBatch,
+    allowed_bad, contents, epoch_order, for_each_batch, for_each_batch_of_draws, scan_headers,
 };
 pub use random::{Random, ViewKey};
 pub use sheet::{PictureFormat, contact_sheet, save_png};
 pub use source::{
     Changes, Dataset, FileList, Holdings, Notice, OpenOptions, Patience, Skipped, absolute_path,
-    without_secrets,
+    cache_dir, without_secrets,
 };

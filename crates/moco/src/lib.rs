@@ -68,6 +68,7 @@ pub mod config;
 pub mod device;
 pub mod eval;
 pub mod export;
+pub mod features;
 pub mod files;
 pub mod layout;
 pub mod loss;

@@ -29,6 +29,8 @@ pub enum Purpose {
     Negatives,
     /// How the training images of a step are mixed.
     Mixing,
+    /// Where clusters of features begin.
+    Clusters,
 }
 
 /// The stream for `purpose` at `position` (a step, an epoch, or 0).

@@ -1,11 +1,14 @@
 //! The command line as typed. Nothing is resolved here.
 
 mod eval;
+mod features;
 
 pub use eval::{
     EvalArgs, Feature, FinetuneArgs, KnnArgs, LabelledArgs, LinearArgs, Pool, Probe, ProbeRule,
     Schedule, SgdArgs, Solver,
 };
+
+pub use features::{DedupArgs, SearchArgs, SelectArgs, SelectRule, SplitCheckArgs, VectorArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -31,6 +34,14 @@ pub enum Command {
     Embed(EmbedArgs),
     /// Write the encoder's weights to a .safetensors file for other programs
     Export(ExportArgs),
+    /// Find the images that are most like given ones
+    Search(SearchArgs),
+    /// Find equal and nearly equal images, and list those that may go; deletes nothing
+    Dedup(DedupArgs),
+    /// Choose the images to label next
+    Select(SelectArgs),
+    /// Find test images that are among the training images, equal or nearly so
+    SplitCheck(SplitCheckArgs),
     /// Draw what the augmentation does to an image
     Views(ViewsArgs),
     /// Examine a data set: unreadable, odd and duplicate images, classes, sizes, mean and deviation
@@ -215,6 +226,14 @@ pub struct MachineArgs {
     /// Decoded images are kept in memory up to so many MiB, and decoded once if they all fit
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     pub cache_mb: u32,
+}
+
+/// Which encoder a command works with.
+#[derive(Debug, Args)]
+pub struct EncoderArgs {
+    /// Folder of the run whose encoder is used
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
 }
 
 #[derive(Debug, Args)]

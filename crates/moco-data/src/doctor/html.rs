@@ -2,19 +2,12 @@
 
 use super::report::{Groups, Kind, Report};
 use super::text::pixels;
-use crate::image::Image;
+use crate::page::{escape, thumbnail};
 use crate::source::Dataset;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use fast_image_resize::images::{Image as Picture, ImageRef};
-use fast_image_resize::{PixelType, Resizer};
-use image::ExtendedColorType;
-use image::codecs::jpeg::JpegEncoder;
 use std::fmt::{self, Write};
 
 /// Longer side of a thumbnail, in pixels.
 const THUMBNAIL: usize = 96;
-const QUALITY: u8 = 75;
 /// Findings of each kind, and groups, that are shown; the numbers are of all.
 const SHOWN: usize = 60;
 /// Images of a group that are shown.
@@ -32,7 +25,7 @@ vertical-align:top;font-size:.72rem;overflow-wrap:anywhere}figure img{display:bl
 /// A page of a report on `dataset`, which must be the one that was examined: the thumbnails are
 /// read from it. `title` names it.
 pub fn html(report: &Report, dataset: &Dataset, title: &str) -> String {
-    let mut page = Page { out: String::new(), dataset, resizer: Resizer::new() };
+    let mut page = Page { out: String::new(), dataset };
     // Writing to a string cannot fail.
     let _ = page.write(report, title);
     page.out
@@ -41,7 +34,6 @@ pub fn html(report: &Report, dataset: &Dataset, title: &str) -> String {
 struct Page<'a> {
     out: String,
     dataset: &'a Dataset,
-    resizer: Resizer,
 }
 
 impl Page<'_> {
@@ -174,68 +166,16 @@ impl Page<'_> {
 
     fn figure(&mut self, index: usize, name: &str, detail: &str) -> fmt::Result {
         self.out.write_str("<figure>")?;
-        if let Some(jpeg) = self.thumbnail(index) {
-            let data = STANDARD.encode(jpeg);
-            write!(self.out, "<img alt=\"\" src=\"data:image/jpeg;base64,{data}\">")?;
+        let image = self.dataset.load(index).ok();
+        if let Some(address) = image.and_then(|image| thumbnail(&image, THUMBNAIL)) {
+            write!(self.out, "<img alt=\"\" src=\"{address}\">")?;
         }
         let gap = if detail.is_empty() { "" } else { "<br>" };
         writeln!(self.out, "{}{gap}{}</figure>", escape(name), escape(detail))
     }
-
-    /// A small JPEG of an image that can still be read.
-    fn thumbnail(&mut self, index: usize) -> Option<Vec<u8>> {
-        let image = self.dataset.load(index).ok()?;
-        let small = shrink(&image, &mut self.resizer)?;
-        let mut jpeg = Vec::new();
-        JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
-            .encode(small.buffer(), small.width(), small.height(), ExtendedColorType::Rgb8)
-            .ok()?;
-        Some(jpeg)
-    }
-}
-
-/// To a longer side of [`THUMBNAIL`]; small images keep their size.
-fn shrink(image: &Image, resizer: &mut Resizer) -> Option<Picture<'static>> {
-    let longer = image.width.max(image.height).max(1);
-    let scaled = |side: usize| {
-        let side = if longer > THUMBNAIL { side * THUMBNAIL / longer } else { side };
-        u32::try_from(side.max(1)).ok()
-    };
-    let (width, height) = (u32::try_from(image.width).ok()?, u32::try_from(image.height).ok()?);
-    let source = ImageRef::new(width, height, &image.pixels, PixelType::U8x3).ok()?;
-    let mut small = Picture::new(scaled(image.width)?, scaled(image.height)?, PixelType::U8x3);
-    resizer.resize(&source, &mut small, None).ok()?;
-    Some(small)
-}
-
-/// Text as it may stand in a page, between tags or in a quoted attribute.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c if c.is_control() => out.push(char::REPLACEMENT_CHARACTER),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::escape;
-
-    #[test]
-    fn names_cannot_become_tags() {
-        assert_eq!(escape("<b a='\"'>&\n"), "&lt;b a=&#39;&quot;&#39;&gt;&amp;\u{fffd}");
-    }
 }

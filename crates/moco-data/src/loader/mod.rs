@@ -8,12 +8,14 @@
 //! slots of its own, so batches are equal bit for bit whatever the number of threads.
 
 mod cache;
+mod contents;
 mod eval;
 mod headers;
 mod order;
 mod pool;
 mod producer;
 
+pub use contents::{Content, Contents, contents};
 pub use eval::{EvalBatch, for_each_batch, for_each_batch_of_draws};
 pub use headers::{HeaderScan, scan_headers};
 pub use order::epoch_order;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// `$MOCO_CACHE`, else `moco` in the user's cache folder as the XDG Base Directory Specification
 /// has it (`~/.cache`), or the system's usual place for it on macOS and Windows.
-pub(super) fn default() -> Option<PathBuf> {
+pub fn default() -> Option<PathBuf> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(own) = variable("MOCO_CACHE") {
         return Some(own);

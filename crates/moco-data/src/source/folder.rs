@@ -107,6 +107,10 @@ impl Store for Folder {
         Ok(Raw::File(bytes?.into()))
     }
 
+    fn file(&self, i: usize, name: &str) -> Option<PathBuf> {
+        Some(self.odd.get(&i).cloned().unwrap_or_else(|| self.root.join(name)))
+    }
+
     fn reads_by_name(&self) -> bool {
         true
     }

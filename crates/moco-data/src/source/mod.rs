@@ -48,8 +48,9 @@ use listing::{Labels, Listing, NO_LABEL};
 use shared::Contents;
 use std::borrow::Cow;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+pub use cache_dir::default as cache_dir;
 pub use holdings::Holdings;
 pub(crate) use holdings::counted;
 pub(crate) use listing::FORMATS_TEXT;
@@ -104,6 +105,11 @@ trait Store: Send + Sync {
     /// listing says, such as its labels.
     fn reads_by_name(&self) -> bool {
         false
+    }
+
+    /// The file that holds image `i` and nothing else, if there is one on this machine.
+    fn file(&self, _i: usize, _name: &str) -> Option<PathBuf> {
+        None
     }
 
     /// As [`read`](Self::read), but of a file maybe no more than its first `bytes`.
@@ -249,6 +255,12 @@ impl Dataset {
     /// different names stay different; all other names are as they are.
     pub fn name(&self, i: usize) -> &str {
         self.entries.name(i)
+    }
+
+    /// The file that holds image `i` and nothing else, if there is one on this machine: not in an
+    /// archive or a record file, nor on a server.
+    pub fn file(&self, i: usize) -> Option<PathBuf> {
+        self.store.file(i, self.entries.name(i))
     }
 
     /// Class of image `i`, an index into [`class_names`](Self::class_names), if it has one.

@@ -8,7 +8,7 @@ use super::selection::Part;
 use super::{Raw, Skipped, Store, parts};
 use crate::error::{DataError, ImageError};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The folders of a listing that are parts, below common top folders that hold everything.
 pub(super) struct Level {
@@ -149,5 +149,9 @@ struct Chosen {
 impl Store for Chosen {
     fn read(&self, i: usize, name: &str) -> Result<Raw<'_>, ImageError> {
         self.whole.read(self.chosen[i] as usize, &format!("{}{name}", self.prefix))
+    }
+
+    fn file(&self, i: usize, name: &str) -> Option<PathBuf> {
+        self.whole.file(self.chosen[i] as usize, &format!("{}{name}", self.prefix))
     }
 }

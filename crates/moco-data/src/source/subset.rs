@@ -4,6 +4,7 @@ use super::listing::{Labels, Listing};
 use super::{Dataset, Raw, Store};
 use crate::error::ImageError;
 use crate::random::ViewKey;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Takes the place of epoch and view in a [`ViewKey`] of a choice of labels; no run has so many.
@@ -18,6 +19,10 @@ struct Subset {
 impl Store for Subset {
     fn read(&self, i: usize, _: &str) -> Result<Raw<'_>, ImageError> {
         self.whole.raw(self.chosen[i])
+    }
+
+    fn file(&self, i: usize, _: &str) -> Option<PathBuf> {
+        self.whole.file(self.chosen[i])
     }
 
     fn head(&self, i: usize, name: &str, bytes: usize) -> Result<Raw<'_>, ImageError> {

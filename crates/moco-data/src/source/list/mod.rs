@@ -253,6 +253,10 @@ impl Store for Files {
         named_files::read(&self.path(i, name)).map(Raw::File)
     }
 
+    fn file(&self, i: usize, name: &str) -> Option<PathBuf> {
+        Some(self.path(i, name))
+    }
+
     fn reads_by_name(&self) -> bool {
         true
     }
