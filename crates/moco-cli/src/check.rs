@@ -5,7 +5,7 @@ use crate::console::Stage;
 use crate::failure::RunFailed;
 use crate::memory::{bytes_in_use, with_peak_memory};
 use crate::session::{Machine, Session};
-use moco::config::RunConfig;
+use moco::config::{LrScaling, RunConfig};
 use moco::report::{duration, percent};
 use moco::schedule::learning_rate;
 use moco::train::{Start, Trainer};
@@ -45,12 +45,19 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     row("parameters", &format!("{:.2} M trained", facts.parameters as f64 / 1e6));
     row("chance loss", &format!("{:.2}", facts.chance_loss));
 
+    if let Some(parts) = parts(&config) {
+        row("parts", &parts);
+    }
+
     eprintln!("timing a few steps ...");
     let measured = measure(&config, dataset, &machine)?;
     let scale = facts.batch_size as f64 / measured.batch_size as f64;
     let step = measured.seconds * scale;
-    let with = format!("measured with batches of {}", measured.batch_size);
-    row("memory", &memory(&measured, scale, &with));
+    let with = match measured.parts {
+        1 => format!("measured with batches of {}", measured.batch_size),
+        n => format!("measured with batches of {} in {n} parts", measured.batch_size),
+    };
+    row("memory", &memory(&config, &measured, &with)?);
     row(
         "time",
         &format!(
@@ -68,6 +75,23 @@ fn row(name: &str, value: &str) {
     println!("{name:<15}{value}");
 }
 
+/// What a batch in parts means, if it is in parts.
+fn parts(config: &RunConfig) -> Option<String> {
+    let (count, batch) = (config.optim.accumulate, config.train.batch_size);
+    if count == 1 {
+        return None;
+    }
+    let how = match config.optim.exact_parts() {
+        true => {
+            "compared as one batch, for which each image passes the network twice: memory of a part, \
+             time of a forward pass more"
+        }
+        false => "each a batch of its own",
+    };
+    let norm = if config.has_batch_norm() { "; BatchNorm sees a part at a time" } else { "" };
+    Some(format!("{count} of {} images, {how}{norm}", batch / count))
+}
+
 /// The learning rate where it changes course.
 fn rates(config: &RunConfig, facts: &Start) -> String {
     let (optim, train) = (&config.optim, &config.train);
@@ -82,8 +106,10 @@ fn rates(config: &RunConfig, facts: &Start) -> String {
         text += &format!(", {} after {} epochs of warm-up", at(warm), optim.warmup_epochs);
     }
     text += &format!(", {} at the end", at(last));
+    let by_root = optim.lr_scaling == LrScaling::SquareRoot;
     if train.batch_size != optim.lr_batch {
-        text += &format!(" ({} per {} images)", optim.lr, optim.lr_batch);
+        let how = if by_root { ", by the square root" } else { "" };
+        text += &format!(" ({} per {} images{how})", optim.lr, optim.lr_batch);
     }
     text
 }
@@ -112,19 +138,29 @@ fn headers(config: &RunConfig, dataset: &Dataset, threads: usize) -> String {
         + &format!(", data.max_bad_share = {} allows {allowed}", config.data.max_bad_share)
 }
 
-fn memory(measured: &Measured, scale: f64, with: &str) -> String {
-    match measured.memory {
-        Some((before, peak)) => {
-            let estimate = before as f64 + (peak.saturating_sub(before)) as f64 * scale;
-            format!("about {:.1} GB; {with}", estimate / 1e9)
-        }
-        None => "this system does not tell".to_owned(),
-    }
+/// The measured memory, grown from the part that was measured to a part of the run, and with the views
+/// of a whole batch.
+fn memory(config: &RunConfig, measured: &Measured, with: &str) -> anyhow::Result<String> {
+    let Some((before, peak)) = measured.memory else {
+        return Ok("this system does not tell".to_owned());
+    };
+    let views = config.data.parse_views()?;
+    let image =
+        views.iter().map(|view| view.value_count() * size_of::<f32>()).sum::<usize>() as f64;
+    let grown = peak.saturating_sub(before) as f64;
+    let (batch, part) = (config.train.batch_size as f64, measured.batch_size / measured.parts);
+    // Two batches of views: the one that is trained on and the one that is made meanwhile.
+    let networks = (grown - 2.0 * image * measured.batch_size as f64).max(0.0);
+    let share = batch / config.optim.accumulate as f64 / part as f64;
+    let estimate = before as f64 + networks * share + 2.0 * image * batch;
+    Ok(format!("about {:.1} GB; {with}", estimate / 1e9))
 }
 
 /// What a few steps cost.
 struct Measured {
     batch_size: usize,
+    /// Parts of the batch.
+    parts: usize,
     /// Typical time of a step.
     seconds: f64,
     /// Bytes in use before the first step, and at most during the steps.
@@ -137,7 +173,7 @@ fn measure(
     machine: &Machine,
 ) -> anyhow::Result<Measured> {
     let mut config = config.clone();
-    config.train.batch_size = timed_batch(&config)?;
+    (config.train.batch_size, config.optim.accumulate) = timed_batch(&config)?;
     let mut trainer = Trainer::new(&config, dataset, &machine.device, machine.options)?;
     let before = bytes_in_use();
     let (seconds, peak) = with_peak_memory(|| {
@@ -149,17 +185,20 @@ fn measure(
         seconds.sort_by(f64::total_cmp);
         anyhow::Ok(seconds[seconds.len() / 2])
     });
-    let batch_size = config.train.batch_size;
-    Ok(Measured { batch_size, seconds: seconds?, memory: before.zip(peak) })
+    let (batch_size, parts) = (config.train.batch_size, config.optim.accumulate);
+    Ok(Measured { batch_size, parts, seconds: seconds?, memory: before.zip(peak) })
 }
 
-/// The batch size, halved while it is too large to try out and can be halved.
-fn timed_batch(config: &RunConfig) -> anyhow::Result<usize> {
+/// A batch to try out and its parts, two at most: each as in the run, halved while it is too large
+/// and can be halved.
+fn timed_batch(config: &RunConfig) -> anyhow::Result<(usize, usize)> {
     let views = config.data.parse_views()?;
     let pixels = views.iter().map(|view| view.size().iter().product()).max().unwrap_or(1);
-    let (mut batch, groups) = (config.train.batch_size, config.model.bn_groups());
-    while batch * pixels > TIMED_PIXELS && batch.is_multiple_of(4 * groups) {
-        batch /= 2;
+    let (mut part, groups) =
+        (config.train.batch_size / config.optim.accumulate, config.model.bn_groups());
+    while part * pixels > TIMED_PIXELS && part.is_multiple_of(4 * groups) {
+        part /= 2;
     }
-    Ok(batch)
+    let parts = config.optim.accumulate.min(2);
+    Ok((part * parts, parts))
 }

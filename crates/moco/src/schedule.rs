@@ -1,6 +1,6 @@
 //! Schedules: pure functions of the position in a run.
 
-use crate::config::{Granularity, OptimConfig, ScheduleConfig, TrainConfig};
+use crate::config::{Granularity, LrScaling, OptimConfig, ScheduleConfig, TrainConfig};
 use std::f64::consts::PI;
 
 /// Half a cosine from `from` to `to`, at a `progress` of 0..=1.
@@ -10,16 +10,23 @@ pub fn cosine(from: f64, to: f64, progress: f64) -> f64 {
 
 /// The learning rate for the run's batch size before any schedule.
 pub fn peak_rate(optim: &OptimConfig, train: &TrainConfig) -> f64 {
-    optim.lr * train.batch_size as f64 / optim.lr_batch as f64
+    let batches = train.batch_size as f64 / optim.lr_batch as f64;
+    optim.lr
+        * match optim.lr_scaling {
+            LrScaling::Linear => batches,
+            LrScaling::SquareRoot => batches.sqrt(),
+        }
 }
 
-/// A learning rate over a run: a line from 0 to the peak, then its shape over what is left.
+/// A learning rate over a run: a line up to the peak, then its shape over what is left.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RateSchedule {
     /// The highest rate.
     pub peak: f64,
     /// Epochs of linear warm-up, fewer than `epochs`.
     pub warmup_epochs: f64,
+    /// The rate at which the warm-up begins.
+    pub start: f64,
     /// Epochs of the run.
     pub epochs: usize,
     /// What follows the warm-up.
@@ -57,6 +64,7 @@ impl RateSchedule {
         Self {
             peak: peak_rate(optim, train),
             warmup_epochs: optim.warmup_epochs,
+            start: optim.warmup_start.unwrap_or(0.0),
             epochs: train.epochs,
             decay,
             granularity: optim.granularity,
@@ -68,7 +76,7 @@ impl RateSchedule {
         let at = position(self.granularity, step, per_epoch);
         let (peak, warmup) = (self.peak, self.warmup_epochs);
         if at < warmup {
-            return peak * at / warmup;
+            return self.start + (peak - self.start) * at / warmup;
         }
         match &self.decay {
             Decay::Constant => peak,
@@ -91,7 +99,7 @@ impl Decay {
 /// The learning rate of a step.
 ///
 /// The peak is `lr * batch_size / lr_batch`. With W warm-up epochs the rate first rises linearly
-/// from 0, then follows its shape over the epochs that are left (MoCo v3's form). A schedule per
+/// from `warmup_start`, then follows its shape over the epochs that are left (MoCo v3's form). A schedule per
 /// epoch holds the rate of the epoch's start, as MoCo v1 and v2 do.
 pub fn learning_rate(
     optim: &OptimConfig,
@@ -132,6 +140,7 @@ mod tests {
         let steps = RateSchedule {
             peak: 2.0,
             warmup_epochs: 1.0,
+            start: 0.0,
             epochs: 5,
             decay: Decay::Cosine(0.0),
             granularity: Granularity::Step,
@@ -141,6 +150,9 @@ mod tests {
             assert_eq!(epochs.at(step, 10), steps.at(step / 10 * 10, 10), "step {step}");
         }
         assert_eq!([0, 5, 10].map(|step| steps.at(step, 10)), [0.0, 1.0, 2.0]);
+        let above = RateSchedule { start: 0.4, ..steps.clone() };
+        let rates = [0, 5, 10].map(|step| above.at(step, 10));
+        assert!(rates.iter().zip([0.4, 1.2, 2.0]).all(|(a, b)| (a - b).abs() < 1e-15), "{rates:?}");
         // Halfway between the warm-up and the end: half the peak.
         assert!((steps.at(30, 10) - 1.0).abs() < 1e-15);
     }

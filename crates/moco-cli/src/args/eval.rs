@@ -18,7 +18,7 @@ pub enum Probe {
     /// Classify by a linear layer trained on the frozen features
     Linear(LinearArgs),
     /// Train the whole network further with labels, all of them or a few
-    Finetune(FinetuneArgs),
+    Finetune(Box<FinetuneArgs>),
 }
 
 /// What every evaluation needs.
@@ -83,6 +83,13 @@ pub struct SgdArgs {
     /// How the learning rate falls
     #[arg(long, value_name = "NAME")]
     pub schedule: Option<Schedule>,
+    /// Epochs after which the learning rate drops, such as 30,40,50 [default: the paper's, in
+    /// proportion, or 60 % and 80 % of the epochs]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = positive)]
+    pub drops: Vec<f64>,
+    /// What each drop multiplies the learning rate by [default: the paper's, or 0.1]
+    #[arg(long, value_name = "FACTOR", value_parser = share)]
+    pub drop_factor: Option<f64>,
     /// Epochs over which the learning rate rises [default: the paper's share of the epochs]
     #[arg(long, value_name = "N", value_parser = not_negative, allow_negative_numbers = true)]
     pub warmup_epochs: Option<f64>,
@@ -111,18 +118,42 @@ pub struct FinetuneArgs {
     /// Share of the labels that is used, of each class: 0.01 and 0.1 are customary
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
     pub labels: f64,
-    /// Passes over the training images
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    pub epochs: u32,
-    /// Images per step
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch_size: u32,
-    /// Learning rate of the new layer [default: 0.0005 per 256 images]
+    /// File that names the training images to use, one a line, such as SimCLR's 1percent.txt; a name is
+    /// a path's end, with or without what stands before its last /
+    #[arg(long, value_name = "FILE", conflicts_with = "labels")]
+    pub labels_list: Option<PathBuf>,
+    /// A paper's settings, which the other options then change [default: AdamW as in MAE, gentler, at the
+    /// values named below]
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<Preset>,
+    /// Passes over the training images [default: 50, or the preset's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: Option<u32>,
+    /// Images per step [default: 256, or the preset's 1024]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: Option<u32>,
+    /// What moves the weights [default: adamw, or the preset's]
+    #[arg(long, value_name = "NAME")]
+    pub optimizer: Option<TuneRule>,
+    /// Learning rate of the new layer [default: 0.0005 per 256 images, or the preset's]
     #[arg(long, value_name = "LR", value_parser = positive)]
     pub lr: Option<f64>,
-    /// Factor on the learning rate from each layer to the one below it
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.65, value_parser = share)]
-    pub layer_decay: f64,
+    /// Epochs over which the learning rate rises [default: 5 % of all, or the preset's share]
+    #[arg(long, value_name = "N", value_parser = not_negative, allow_negative_numbers = true)]
+    pub warmup_epochs: Option<f64>,
+    /// Factor on the learning rate from each layer to the one below it [default: 0.65, or the preset's]
+    #[arg(long, value_name = "FACTOR", value_parser = share)]
+    pub layer_decay: Option<f64>,
+    /// Weight decay, of matrices with adamw and lars [default: 0.05, or the preset's]
+    #[arg(long, value_name = "W", value_parser = not_negative, allow_negative_numbers = true)]
+    pub weight_decay: Option<f64>,
+    /// Share of each target that all classes share [default: 0.1, or the preset's]
+    #[arg(long, value_name = "SHARE", value_parser = below_one, allow_negative_numbers = true)]
+    pub smoothing: Option<f64>,
+    /// Epochs between two tests on the way, for the best epoch; 0 tests the last alone [default: as often
+    /// as keeps the images tested no more than those trained on]
+    #[arg(long, value_name = "N")]
+    pub test_epochs: Option<u32>,
     /// Augmentation of training images, in the words of `moco views` [default: a random crop and a flip]
     #[arg(long, value_name = "VIEW")]
     pub view: Option<View>,
@@ -130,16 +161,17 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "NAME")]
     pub pool: Option<Pool>,
     /// Chance of leaving out a residual branch of a transformer's last block, in proportion before
-    /// it [default: 0.1 for mae, 0 for others]
+    /// it [default: 0.1 for mae, 0 for others, or the preset's]
     #[arg(long, value_name = "P", value_parser = below_one, allow_negative_numbers = true)]
     pub drop_path: Option<f64>,
     /// Blend images in pairs: the parameter of mixup's Beta distribution, 0.8 in MAE's recipe; 0 is off
-    #[arg(long, value_name = "A", default_value_t = 0.0, value_parser = mixing, allow_negative_numbers = true)]
-    pub mixup: f64,
+    /// [default: 0, or the preset's]
+    #[arg(long, value_name = "A", value_parser = mixing, allow_negative_numbers = true)]
+    pub mixup: Option<f64>,
     /// Paste boxes of one image into another: CutMix's parameter, 1 in MAE's recipe; with --mixup, a
-    /// coin decides between them at each step
-    #[arg(long, value_name = "A", default_value_t = 0.0, value_parser = mixing, allow_negative_numbers = true)]
-    pub cutmix: f64,
+    /// coin decides between them at each step [default: 0, or the preset's]
+    #[arg(long, value_name = "A", value_parser = mixing, allow_negative_numbers = true)]
+    pub cutmix: Option<f64>,
     /// Seed of order, augmentation, mixing, first weights and the choice of labels
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -171,10 +203,36 @@ pub enum ProbeRule {
     Larc,
 }
 
+/// A paper's way of fine-tuning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// MAE's, by the size of the transformer: AdamW, layer decay, strong augmentation, mixed images
+    Mae,
+    /// SimCLR's for few labels: LARS at 0.005 times the root of the batch, a new layer of zeros
+    Simclr,
+    /// BYOL's: SGD with Nesterov's momentum, without weight decay
+    Byol,
+    /// DeiT's, by which MoCo v3's transformers are fine-tuned
+    Deit,
+}
+
+/// What moves the weights in fine-tuning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TuneRule {
+    /// AdamW at its usual betas
+    Adamw,
+    /// SGD with a momentum of 0.9
+    Sgd,
+    /// SGD with Nesterov's momentum
+    Nesterov,
+    /// Layer-wise rates as SimCLR has them
+    Lars,
+}
+
 /// How a learning rate falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Schedule {
-    /// Tenfold, twice: at 60 % and 80 % of the epochs, or where the paper has it
+    /// In steps, see --drops
     Drops,
     /// Along a cosine to 0
     Cosine,

@@ -4,8 +4,8 @@ mod eval;
 mod features;
 
 pub use eval::{
-    EvalArgs, Feature, FinetuneArgs, KnnArgs, LabelledArgs, LinearArgs, Pool, Probe, ProbeRule,
-    Schedule, SgdArgs, Solver,
+    EvalArgs, Feature, FinetuneArgs, KnnArgs, LabelledArgs, LinearArgs, Pool, Preset, Probe,
+    ProbeRule, Schedule, SgdArgs, Solver, TuneRule,
 };
 
 pub use features::{DedupArgs, SearchArgs, SelectArgs, SelectRule, SplitCheckArgs, VectorArgs};

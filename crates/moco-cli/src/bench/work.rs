@@ -10,7 +10,7 @@ use moco::methods::{self, Method, Step};
 use moco::models::Encode;
 use moco::nn::{Mode, freeze};
 use moco::optim::{NamedGradients, Optimizer};
-use moco::train::{NotFinite, Rates, learn};
+use moco::train::{NotFinite, Parts, Rates, learn};
 use moco_data::View;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -62,7 +62,7 @@ struct MethodStep {
     optimizer: Optimizer,
     batch: Batch,
     rates: Rates,
-    parts: usize,
+    parts: Parts,
     step: Step,
 }
 
@@ -72,7 +72,7 @@ impl MethodStep {
         let optimizer = Optimizer::new(&config.optim, method.student());
         let step = Step { index: 0, total: usize::MAX, per_epoch: usize::MAX, seed: 0, part: 0 };
         let rates = Rates { lr: RATE, fixed_lr: RATE, weight_decay: config.optim.weight_decay };
-        Self { method, optimizer, batch, rates, parts: config.optim.accumulate, step }
+        Self { method, optimizer, batch, rates, parts: Parts::of(&config.optim), step }
     }
 }
 

@@ -1,16 +1,19 @@
 //! `moco eval finetune`: the whole network, with labels.
 
 use super::bench::{Bench, probe_view};
-use super::print;
-use crate::args::{FinetuneArgs, Pool};
+use super::{Measured, print};
+use crate::args::{FinetuneArgs, Pool, Preset, TuneRule};
 use crate::console::Stage;
 use crate::failure::RunFailed;
-use anyhow::ensure;
-use moco::eval::{self, FineTune, Mixing, Readout, Refit};
+use anyhow::{Context, ensure};
+use moco::config::{DecayScope, LarsFlavor, RuleConfig};
+use moco::eval::{self, FineTune, HeadStart, Mixing, Published, Readout, Refit};
 use moco::methods;
-use moco::models::Encode;
-use moco_data::View;
+use moco::models::{Encode, NetworkSpec};
+use moco_data::{Dataset, View};
 use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 const STAGE: &str = "fine-tuning: steps";
@@ -21,19 +24,23 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<()> {
         bench.classes.iter().enumerate().all(|(i, class)| i == *class as usize),
         "the test images lack some classes of the training images: fine-tuning needs the same ones"
     );
-    let train = match args.labels {
-        share if share < 1.0 => Arc::new(bench.train_images.label_share(share, args.seed)),
+    let train = match (&args.labels_list, args.labels) {
+        (Some(list), _) => Arc::new(listed(&bench.train_images, list)?),
+        (None, share) if share < 1.0 => Arc::new(bench.train_images.label_share(share, args.seed)),
         _ => bench.train_images.clone(),
     };
     let mut network = methods::encoder(&bench.config, &bench.machine.device.clone().autodiff());
     let refit = refit(&bench, args, network.as_mut())?;
     let config = settings(&bench, args, refit, train.len())?;
     let mut protocol = described(&config);
-    protocol["labels"] = args.labels.into();
+    match &args.labels_list {
+        Some(list) => protocol["labels_list"] = list.display().to_string().into(),
+        None => protocol["labels"] = args.labels.into(),
+    }
     protocol["train_images"] = train.len().into();
     protocol["test_images"] = bench.test_images.len().into();
     let mut stage = Stage::new(STAGE);
-    let accuracy = eval::fine_tune(
+    let epochs = eval::fine_tune(
         &mut bench.encoder,
         network,
         train,
@@ -44,19 +51,40 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<()> {
     .map_err(RunFailed::from)?;
     drop(stage);
     bench.warn_of_shared_images();
-    print(protocol, accuracy, args.labelled.json);
+    print(protocol, &Measured::Epochs(epochs), args.labelled.json);
     Ok(())
+}
+
+/// The images that a list names.
+fn listed(images: &Arc<Dataset>, list: &Path) -> anyhow::Result<Dataset> {
+    let text = fs::read_to_string(list)
+        .with_context(|| format!("cannot read --labels-list {}", list.display()))?;
+    let names: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    ensure!(!names.is_empty(), "--labels-list {}: names no image", list.display());
+    let (part, missing) = images.named(&names);
+    if let Some(first) = missing.first() {
+        anyhow::bail!(
+            "--labels-list {}: {} of its {} names are no training image, such as `{first}`: give the \
+             images that the list is of",
+            list.display(),
+            missing.len(),
+            names.len()
+        );
+    }
+    Ok(part)
 }
 
 /// What is changed about the network: as in the method's paper, or as was asked for.
 fn refit(bench: &Bench, args: &FinetuneArgs, network: &mut dyn Encode) -> anyhow::Result<Refit> {
     let usual = Refit::of(&bench.config.method);
+    let transformer = network.vit().is_some();
+    let preset = args.preset.filter(|_| transformer).map(Published::from);
+    let of_preset = preset.map(|published| published.drop_path(width(bench)));
     let refit = Refit {
         readout: args.pool.map_or(usual.readout, Readout::from),
-        drop_path: args.drop_path.unwrap_or(usual.drop_path),
+        drop_path: args.drop_path.or(of_preset).unwrap_or(usual.drop_path),
     };
     let (backbone, method) = (&bench.config.model.backbone, bench.config.method.name());
-    let transformer = network.vit().is_some();
     ensure!(
         refit.readout != Readout::PatchMean || transformer,
         "--pool mean: {backbone} has no patch tokens, which are a transformer's, so leave it out"
@@ -73,25 +101,81 @@ fn refit(bench: &Bench, args: &FinetuneArgs, network: &mut dyn Encode) -> anyhow
     Ok(refit)
 }
 
+/// Width of the transformer; that of ViT-B for other networks.
+fn width(bench: &Bench) -> usize {
+    NetworkSpec::of(&bench.config).vit().map_or(768, |vit| vit.width)
+}
+
+/// The preset's settings, or the usual ones, on so many images.
+fn usual(bench: &Bench, args: &FinetuneArgs, images: usize) -> anyhow::Result<FineTune> {
+    let published = args.preset.map(Published::from);
+    let strong = published.is_some_and(Published::augments_strongly);
+    let view = match &args.view {
+        Some(view) => fitting(view, &bench.encoder.view)?,
+        None if strong => strong_view(bench)?,
+        None => probe_view(&bench.encoder)?,
+    };
+    let batch = args.batch_size.map(|n| n as usize);
+    Ok(match published {
+        Some(published) => {
+            let at_most = batch.unwrap_or(usize::MAX).min(images);
+            published.settings(view, at_most, width(bench))
+        }
+        None => {
+            let batch = batch.unwrap_or(256).min(images);
+            let refit = Refit { readout: Readout::Own, drop_path: 0.0 };
+            FineTune::new(refit, view, 50, batch, args.seed, 1)
+        }
+    })
+}
+
 fn settings(
     bench: &Bench,
     args: &FinetuneArgs,
     refit: Refit,
     images: usize,
 ) -> anyhow::Result<FineTune> {
-    let view = match &args.view {
-        Some(view) => fitting(view, &bench.encoder.view)?,
-        None => probe_view(&bench.encoder)?,
+    let usual = usual(bench, args, images)?;
+    let epochs = args.epochs.map_or(usual.epochs, |epochs| epochs as usize);
+    let in_proportion = usual.warmup_epochs * epochs as f64 / usual.epochs as f64;
+    let warmup_epochs = args.warmup_epochs.unwrap_or(in_proportion);
+    ensure!(
+        warmup_epochs < epochs as f64,
+        "--warmup-epochs {warmup_epochs}: leaves nothing of the {epochs} epochs, so shorten it"
+    );
+    let (rule, scope) = match args.optimizer {
+        Some(rule) => rule.into(),
+        None => (usual.rule, usual.scope),
     };
-    let batch = (args.batch_size as usize).min(images);
-    let threads = bench.machine.options.threads;
-    let usual = FineTune::new(refit, view, args.epochs as usize, batch, args.seed, threads);
+    let tested = bench.test_images.len().div_ceil(images);
     Ok(FineTune {
+        refit,
+        rule,
+        scope,
+        epochs,
+        warmup_epochs,
         lr: args.lr.unwrap_or(usual.lr),
-        layer_decay: args.layer_decay,
-        mixing: Mixing { mixup: args.mixup, cutmix: args.cutmix },
+        layer_decay: args.layer_decay.unwrap_or(usual.layer_decay),
+        weight_decay: args.weight_decay.unwrap_or(usual.weight_decay),
+        smoothing: args.smoothing.unwrap_or(usual.smoothing),
+        mixing: Mixing {
+            mixup: args.mixup.unwrap_or(usual.mixing.mixup),
+            cutmix: args.cutmix.unwrap_or(usual.mixing.cutmix),
+        },
+        seed: args.seed,
+        threads: bench.machine.options.threads,
+        test_epochs: args.test_epochs.map_or(tested, |epochs| epochs as usize),
         ..usual
     })
+}
+
+/// The probe's view with RandAugment and random erasing, as MAE and DeiT augment.
+fn strong_view(bench: &Bench) -> anyhow::Result<View> {
+    let usual = probe_view(&bench.encoder)?.to_string();
+    let strong = usual.replacen(" flip ", " flip randaugment(9, 0.5) ", 1) + " erase(p=0.25)";
+    strong
+        .parse()
+        .context("cannot derive the preset's augmentation from data.eval_view: give --view")
 }
 
 /// A view that was asked for, if it makes the images that the network is tested on.
@@ -117,7 +201,14 @@ fn described(config: &FineTune) -> Value {
         "drop_path": config.refit.drop_path,
         "view": config.view.to_string(),
         "epochs": config.epochs,
+        "warmup_epochs": config.warmup_epochs,
+        "optimizer": optimizer(&config.rule),
         "lr": config.lr,
+        "lr_end": config.lr_end,
+        "head": match config.head {
+            HeadStart::Normal(std) => format!("normal {std}"),
+            HeadStart::FanIn => "fan-in".to_owned(),
+        },
         "layer_decay": config.layer_decay,
         "weight_decay": config.weight_decay,
         "smoothing": config.smoothing,
@@ -126,6 +217,45 @@ fn described(config: &FineTune) -> Value {
         "batch_size": config.batch_size,
         "seed": config.seed,
     })
+}
+
+/// An optimiser's name as in `--optimizer`.
+fn optimizer(rule: &RuleConfig) -> &'static str {
+    match rule {
+        RuleConfig::Sgd { .. } => "sgd",
+        RuleConfig::Nesterov { .. } => "nesterov",
+        RuleConfig::Lars { .. } => "lars",
+        RuleConfig::Adam { .. } | RuleConfig::AdamW { .. } => "adamw",
+    }
+}
+
+impl From<TuneRule> for (RuleConfig, DecayScope) {
+    fn from(rule: TuneRule) -> Self {
+        let momentum = 0.9;
+        match rule {
+            TuneRule::Adamw => (
+                RuleConfig::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+                DecayScope::Matrices,
+            ),
+            TuneRule::Sgd => (RuleConfig::Sgd { momentum }, DecayScope::All),
+            TuneRule::Nesterov => (RuleConfig::Nesterov { momentum }, DecayScope::All),
+            TuneRule::Lars => (
+                RuleConfig::Lars { momentum, trust: 0.001, flavor: LarsFlavor::Inside },
+                DecayScope::Matrices,
+            ),
+        }
+    }
+}
+
+impl From<Preset> for Published {
+    fn from(preset: Preset) -> Published {
+        match preset {
+            Preset::Mae => Published::Mae,
+            Preset::Simclr => Published::SimClr,
+            Preset::Byol => Published::Byol,
+            Preset::Deit => Published::Deit,
+        }
+    }
 }
 
 /// A readout's name as in `--pool`.

@@ -1,7 +1,7 @@
 //! `moco eval knn`.
 
 use super::bench::Bench;
-use super::print;
+use super::{Measured, print};
 use crate::args::KnnArgs;
 use moco::config::FeatureKind;
 use moco::eval;
@@ -25,6 +25,6 @@ pub fn run(args: &KnnArgs) -> anyhow::Result<()> {
         "test_images": test.len(),
     });
     bench.warn_of_shared_images();
-    print(protocol, accuracy, args.labelled.json);
+    print(protocol, &Measured::Once(accuracy), args.labelled.json);
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! `moco eval linear`: logistic regression, or the probe of the method's paper.
 
 use super::bench::{Bench, probe_view};
-use super::print;
+use super::{Measured, print};
 use crate::args::{LinearArgs, ProbeRule, Schedule, SgdArgs, Solver};
 use crate::console::Stage;
 use anyhow::ensure;
 use moco::config::FeatureKind;
-use moco::eval::{self, Accuracy, LinearProbe, Logistic, ProbeDecay, ProbeOptimizer, Protocol};
+use moco::eval::{self, LinearProbe, Logistic, ProbeDecay, ProbeOptimizer, Protocol};
 use serde_json::{Value, json};
 
 const STAGE: &str = "linear probe: steps";
@@ -14,16 +14,16 @@ const STAGE: &str = "linear probe: steps";
 pub fn run(args: &LinearArgs) -> anyhow::Result<()> {
     let mut bench = Bench::open(&args.labelled)?;
     let feature = args.feature.map(FeatureKind::from);
-    let (accuracy, protocol) = match args.solver {
+    let (measured, protocol) = match args.solver {
         Solver::Logistic => logistic(&mut bench, feature.unwrap_or(FeatureKind::Backbone))?,
         Solver::Sgd => sgd(&mut bench, feature, &args.sgd)?,
     };
     bench.warn_of_shared_images();
-    print(protocol, accuracy, args.labelled.json);
+    print(protocol, &measured, args.labelled.json);
     Ok(())
 }
 
-fn logistic(bench: &mut Bench, feature: FeatureKind) -> anyhow::Result<(Accuracy, Value)> {
+fn logistic(bench: &mut Bench, feature: FeatureKind) -> anyhow::Result<(Measured, Value)> {
     bench.config.check_feature("--feature", feature)?;
     let (train, test) = (bench.train(feature)?, bench.test(feature)?);
     let settings = Logistic::default();
@@ -35,14 +35,14 @@ fn logistic(bench: &mut Bench, feature: FeatureKind) -> anyhow::Result<(Accuracy
         "train_images": train.len(),
         "test_images": test.len(),
     });
-    Ok((eval::logistic(&train, &test, settings), protocol))
+    Ok((Measured::Once(eval::logistic(&train, &test, settings)), protocol))
 }
 
 fn sgd(
     bench: &mut Bench,
     feature: Option<FeatureKind>,
     args: &SgdArgs,
-) -> anyhow::Result<(Accuracy, Value)> {
+) -> anyhow::Result<(Measured, Value)> {
     let usual = Protocol::of(&bench.config);
     let probe = LinearProbe {
         view: probe_view(&bench.encoder)?,
@@ -55,15 +55,14 @@ fn sgd(
     let test = bench.test(feature)?;
     let mut stage = Stage::new(STAGE);
     let train = bench.train_images.clone();
-    let accuracy =
-        eval::linear_sgd(&mut bench.encoder, train, &test, &probe, &mut |done, total| {
-            stage.advance(STAGE, done, total);
-        })?;
+    let epochs = eval::linear_sgd(&mut bench.encoder, train, &test, &probe, &mut |done, total| {
+        stage.advance(STAGE, done, total);
+    })?;
     drop(stage);
     let mut protocol = described(&probe);
     protocol["train_images"] = bench.train_images.len().into();
     protocol["test_images"] = test.len().into();
-    Ok((accuracy, protocol))
+    Ok((Measured::Epochs(epochs), protocol))
 }
 
 /// The paper's protocol with what was asked for in its place, on so many training images.
@@ -78,8 +77,8 @@ fn changed(
         None => usual.fitted(images),
     };
     let epochs = args.epochs.map_or(usual.epochs, |epochs| epochs as usize);
-    let in_proportion = usual.warmup_epochs * epochs as f64 / usual.epochs as f64;
-    let warmup_epochs = args.warmup_epochs.unwrap_or(in_proportion);
+    let usual = usual.over(epochs);
+    let warmup_epochs = args.warmup_epochs.unwrap_or(usual.warmup_epochs);
     ensure!(
         warmup_epochs < epochs as f64,
         "--warmup-epochs {warmup_epochs}: leaves nothing of the {epochs} epochs of the probe, so \
@@ -89,7 +88,7 @@ fn changed(
         optimizer: args.optimizer.map_or(usual.optimizer, ProbeOptimizer::from),
         lr: args.lr.unwrap_or(usual.lr),
         lr_batch: usual.lr_batch.filter(|_| args.lr.is_none()),
-        decay: decay(usual.decay, args.schedule),
+        decay: decay(usual.decay, args, epochs as f64)?,
         warmup_epochs,
         weight_decay: args.weight_decay.unwrap_or(usual.weight_decay),
         epochs,
@@ -99,13 +98,32 @@ fn changed(
     })
 }
 
-fn decay(usual: ProbeDecay, asked: Option<Schedule>) -> ProbeDecay {
-    match (asked, usual) {
-        (None, usual) => usual,
-        (Some(Schedule::Cosine), _) => ProbeDecay::Cosine,
-        (Some(Schedule::Drops), ProbeDecay::Drops(percentages)) => ProbeDecay::Drops(percentages),
-        (Some(Schedule::Drops), ProbeDecay::Cosine) => ProbeDecay::Drops([60, 80]),
-    }
+/// How the rate falls over so many epochs.
+fn decay(usual: ProbeDecay, args: &SgdArgs, run: f64) -> anyhow::Result<ProbeDecay> {
+    let asks_drops = !args.drops.is_empty() || args.drop_factor.is_some();
+    ensure!(
+        !(asks_drops && args.schedule == Some(Schedule::Cosine)),
+        "--drops and --drop-factor: a cosine has no drops, so leave them out or give --schedule drops"
+    );
+    let drops = asks_drops || args.schedule == Some(Schedule::Drops);
+    let (epochs, factor) = match (args.schedule, usual) {
+        (Some(Schedule::Cosine), _) => return Ok(ProbeDecay::Cosine),
+        (_, ProbeDecay::Cosine) if !drops => return Ok(ProbeDecay::Cosine),
+        (_, ProbeDecay::Cosine) => (vec![0.6 * run, 0.8 * run], 0.1),
+        (_, ProbeDecay::Drops { epochs, factor }) => (epochs, factor),
+    };
+    let epochs = if args.drops.is_empty() { epochs } else { args.drops.clone() };
+    let ascend = epochs.is_sorted_by(|a, b| a < b);
+    ensure!(
+        ascend && epochs.last().is_none_or(|last| *last < run),
+        "--drops {}: must be ascending and below the {run} epochs of the probe",
+        listed(&epochs)
+    );
+    Ok(ProbeDecay::Drops { epochs, factor: args.drop_factor.unwrap_or(factor) })
+}
+
+fn listed(epochs: &[f64]) -> String {
+    epochs.iter().map(f64::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn described(probe: &LinearProbe) -> Value {
@@ -118,9 +136,11 @@ fn described(probe: &LinearProbe) -> Value {
         "view": view.to_string(),
         "optimizer": name(protocol.optimizer),
         "lr": protocol.peak(protocol.batch_size),
-        "schedule": match protocol.decay {
+        "schedule": match &protocol.decay {
             ProbeDecay::Cosine => "cosine".to_owned(),
-            ProbeDecay::Drops([first, second]) => format!("drops at {first} % and {second} %"),
+            ProbeDecay::Drops { epochs, factor } => {
+                format!("x {factor} after epochs {}", listed(epochs))
+            }
         },
         "warmup_epochs": protocol.warmup_epochs,
         "weight_decay": protocol.weight_decay,
@@ -190,12 +210,37 @@ mod tests {
         let changed = protocol("mae-small", flags).unwrap();
         assert_eq!(changed.optimizer, ProbeOptimizer::Sgd);
         assert_eq!(changed.peak(changed.batch_size), 0.5, "the rate as it is");
-        assert_eq!(changed.decay, ProbeDecay::Drops([60, 80]));
+        assert_eq!(changed.decay, ProbeDecay::tenfold(&[0.6 * 9.0, 0.8 * 9.0]));
         assert_eq!((changed.warmup_epochs, changed.weight_decay), (0.0, 0.01));
         assert_eq!((changed.epochs, changed.batch_size, changed.normalize), (9, 32, false));
         assert_eq!(changed.feature, FeatureKind::LastBlocks);
         let cpc = protocol("cpc-small", "--schedule drops --normalize").unwrap();
-        assert_eq!((cpc.decay, cpc.normalize), (ProbeDecay::Drops([59, 88]), true));
+        assert_eq!((cpc.decay, cpc.normalize), (ProbeDecay::tenfold(&[80.0, 120.0]), true));
+    }
+
+    #[test]
+    fn drops_may_be_any_list() {
+        let cmc = protocol("cmc-small", "").unwrap();
+        let drops = |epochs: &[f64], factor| ProbeDecay::Drops { epochs: epochs.to_vec(), factor };
+        assert_eq!((cmc.epochs, cmc.decay), (60, drops(&[30.0, 40.0, 50.0], 0.2)));
+        let shorter = protocol("cmc-small", "--epochs 6").unwrap();
+        assert_eq!(shorter.decay, drops(&[3.0, 4.0, 5.0], 0.2), "in proportion");
+        let asked = protocol("mae-small", "--drops 5,7,8 --drop-factor 0.3 --epochs 9").unwrap();
+        assert_eq!(asked.decay, drops(&[5.0, 7.0, 8.0], 0.3));
+        for (flags, expected) in [
+            (
+                "--drops 5,90",
+                "--drops 5,90: must be ascending and below the 90 epochs of the probe",
+            ),
+            ("--drops 7,5", "--drops 7,5: must be ascending and below the 90 epochs of the probe"),
+            (
+                "--drops 5 --schedule cosine",
+                "--drops and --drop-factor: a cosine has no drops, so leave them out or give \
+                 --schedule drops",
+            ),
+        ] {
+            assert_eq!(protocol("mae-small", flags).unwrap_err().to_string(), expected);
+        }
     }
 
     #[test]

@@ -81,6 +81,21 @@ fn from_images_to_embeddings() {
     assert_eq!((&result["mixup"], &result["cutmix"]), (&0.8.into(), &1.0.into()));
     assert!(result["top1"].as_f64().unwrap() <= 1.0, "{result}");
 
+    assert!(result["best_top1"].as_f64() >= result["top1"].as_f64(), "{result}");
+    let preset = "eval finetune --preset simclr --epochs 2 --batch-size 16 --test-epochs 1";
+    let result = json(&done(&format!("{preset} --smoothing 0.05 {labelled}"), &path).stdout);
+    for (key, expected) in [
+        ("optimizer", Value::from("lars")),
+        ("head", "normal 0".into()),
+        ("weight_decay", 0.0.into()),
+        ("smoothing", 0.05.into()),
+        ("lr", 0.02.into()),
+    ] {
+        assert_eq!(result[key], expected, "{key}: {result}");
+    }
+    assert!((1..=2).contains(&result["best_epoch"].as_u64().unwrap()), "{result}");
+    finetunes_on_a_list(&path, labelled);
+
     for name in ["f.npy", "f.csv", "f.parquet"] {
         done(&format!("embed --run {{}}/run --data {{}}/test --out {{}}/{name}"), &path);
     }
@@ -97,6 +112,49 @@ fn from_images_to_embeddings() {
     assert_eq!(moco_line(&again, &path).code, Some(1), "a run is never written over");
     let config = "check --recipe {}/run/config.toml --data {}/train";
     assert!(done(config, &path).stdout.contains("width = 4"), "config.toml is itself a recipe");
+}
+
+/// A list of names chooses the images, whatever stands before and behind the names.
+fn finetunes_on_a_list(path: &Path, labelled: &str) {
+    let mut names = Vec::new();
+    for class in fs::read_dir(path.join("train")).unwrap() {
+        let class = class.unwrap().path();
+        let files = fs::read_dir(&class).unwrap().take(3);
+        let name = |file: fs::DirEntry| file.path().strip_prefix(path).unwrap().to_owned();
+        names.extend(files.map(|file| name(file.unwrap()).to_str().unwrap().to_owned()));
+    }
+    let list = path.join("list.txt");
+    let tuned = "eval finetune --epochs 1 --batch-size 16 --labels-list {}/list.txt";
+    let ends: Vec<&str> = names.iter().map(|name| name.split_once('/').unwrap().1).collect();
+    fs::write(&list, ends.join("\n") + "\n\n").unwrap();
+    let result = json(&done(&format!("{tuned} {labelled}"), path).stdout);
+    assert_eq!(result["train_images"], names.len(), "{result}");
+    fs::write(&list, "circle/of-another-set.png\n").unwrap();
+    let outcome = moco_line(&format!("{tuned} {labelled}"), path);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("1 of its 1 names are no training image"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+/// Neighbours from the memory bank, and a batch in parts that is compared as a whole.
+#[test]
+fn banks_and_parts_are_what_was_asked_for() {
+    let (_place, path) = place(96, 40);
+    let small = "--epochs 2 --batch-size 16 --set model.width=4 --set method.dim=16";
+    let bank = "pretrain --recipe instdisc-small --data {}/train --out {}/bank \
+                --set monitor.knn_bank=true --set monitor.knn_test={}/test \
+                --set method.loss=sampled-softmax --set monitor.knn_feature=head";
+    let trained = done(&format!("{bank} {small}"), &path);
+    let log = fs::read_to_string(path.join("bank/run.log")).unwrap() + &trained.stdout;
+    assert!(log.contains("40 test images against the memory bank"), "{log}\n{}", trained.stderr);
+    let parts = "check --recipe simclr-small --data {}/train --set optim.accumulate=4";
+    let planned = done(&format!("{parts} {small}"), &path).stdout;
+    assert!(planned.contains("4 of 4 images, compared as one batch"), "{planned}");
+    let apart = format!("{parts} --set optim.accumulate_exact=false {small}");
+    assert!(done(&apart, &path).stdout.contains("4 of 4 images, each a batch of its own"));
 }
 
 /// Trains two methods; a further call takes what it finds trained and measured, keeps the rows of

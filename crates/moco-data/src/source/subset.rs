@@ -4,6 +4,7 @@ use super::listing::{Labels, Listing};
 use super::{Dataset, Raw, Store};
 use crate::error::ImageError;
 use crate::random::ViewKey;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -67,6 +68,30 @@ impl Dataset {
         (0..self.len()).filter(|&i| self.label(i).is_some()).collect()
     }
 
+    /// The images that `names` name, in the order of this data set, and the names of none. A name is an
+    /// image's, or the end of one behind a `/`; one without a suffix stands for the same with any.
+    pub fn named<'a>(self: &Arc<Self>, names: &[&'a str]) -> (Dataset, Vec<&'a str>) {
+        let mut found: HashMap<&str, bool> = names.iter().map(|name| (*name, false)).collect();
+        let mut chosen = Vec::new();
+        for i in 0..self.len() {
+            let name = self.name(i).to_owned();
+            let ends = std::iter::once(name.as_str())
+                .chain(name.match_indices('/').map(|(at, _)| &name[at + 1..]));
+            let stems = ends.clone().filter_map(|end| end.rsplit_once('.').map(|(stem, _)| stem));
+            let mut hit = false;
+            for end in ends.chain(stems) {
+                if let Some(seen) = found.get_mut(end) {
+                    (*seen, hit) = (true, true);
+                }
+            }
+            if hit {
+                chosen.push(i);
+            }
+        }
+        let missing = names.iter().filter(|name| !found[**name]).copied().collect();
+        (self.subset(chosen), missing)
+    }
+
     /// About `share` of the images of each class, one at least, chosen by `seed`.
     pub fn label_share(self: &Arc<Self>, share: f64, seed: u64) -> Dataset {
         let mut by_class = vec![Vec::new(); self.class_names.len()];
@@ -99,6 +124,17 @@ mod tests {
         };
         let names = vec!["many".to_owned(), "few".to_owned()];
         Arc::new(Dataset::from_images((0..44).map(image).collect(), names))
+    }
+
+    #[test]
+    fn a_list_of_names_chooses_by_the_end_of_a_path() {
+        let image = |name: &str| (name.to_owned(), Some(0), Image::new(1, 1, vec![0; 3]));
+        let names = ["train/n01/n01_5.JPEG", "train/n01/n01_50.JPEG", "train/n02/n02_5.JPEG"];
+        let images = names.map(image).to_vec();
+        let all = Arc::new(Dataset::from_images(images, vec!["n01".to_owned()]));
+        let (part, missing) = all.named(&["n01_5.JPEG", "n02/n02_5", "n03_1.JPEG", "5.JPEG"]);
+        let chosen: Vec<&str> = (0..part.len()).map(|i| part.name(i)).collect();
+        assert_eq!((chosen, missing), (vec![names[0], names[2]], vec!["n03_1.JPEG", "5.JPEG"]));
     }
 
     #[test]

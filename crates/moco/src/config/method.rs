@@ -71,6 +71,9 @@ impl MethodConfig {
 pub enum BankLoss {
     /// Cross-entropy: over all rows in instance discrimination, over the sampled ones in CMC.
     Softmax,
+    /// Cross-entropy over the sampled rows in instance discrimination, as the authors' later models
+    /// have it.
+    SampledSoftmax,
     /// Noise-contrastive estimation against sampled rows, with a constant fixed at the first batch.
     Nce,
 }
@@ -85,9 +88,9 @@ pub struct InstDiscConfig {
     pub temperature: f64,
     /// Share of the old row that the bank keeps when an image is seen again, 0..=1.
     pub bank_momentum: f64,
-    /// Full softmax or noise-contrastive estimation.
+    /// Softmax over all rows or over sampled ones, or noise-contrastive estimation.
     pub loss: BankLoss,
-    /// Rows drawn per image by `nce`, m.
+    /// Rows drawn per image by `sampled-softmax` and `nce`, m.
     pub negatives: usize,
     /// Weight of the paper's proximal term (Eq. 10), at least 0; the reference code has none.
     pub proximal: f64,

@@ -32,10 +32,12 @@ pub use method::{
     MocoV3Config, Reduction, SimClrConfig, SimSiamConfig, SwAvConfig, kept_patches,
 };
 pub use model::{
-    FamilyConfig, MlpKind, ModelConfig, NormKind, PatchStem, Positions, ResNetConfig, StemKind,
-    TokenPool, VitModelConfig,
+    ConvInit, FamilyConfig, MlpKind, ModelConfig, NormKind, PatchStem, Positions, ResNetConfig,
+    StemKind, TokenPool, VitModelConfig,
 };
-pub use optim::{DecayScope, Granularity, LarsFlavor, OptimConfig, RuleConfig, ScheduleConfig};
+pub use optim::{
+    DecayScope, Granularity, LarsFlavor, LrScaling, OptimConfig, RuleConfig, ScheduleConfig,
+};
 pub use parse::{parse_run, parse_tree, read_tree, set, set_value};
 pub use recipe::{Recipe, load_recipe, recipes};
 pub use resolve::{Resolved, resolve};
@@ -122,6 +124,17 @@ pub struct MonitorConfig {
     /// Images that quality without labels is measured on, spread over the data set.
     #[serde(default = "quality_images")]
     pub quality_images: usize,
+    /// Neighbours are the rows of the memory bank, as InstDisc's code has it while it trains, instead
+    /// of features of the training images. Of methods with such a bank alone; left out is `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knn_bank: Option<bool>,
+}
+
+impl MonitorConfig {
+    /// Whether neighbours are the rows of the memory bank.
+    pub fn asks_bank(&self) -> bool {
+        self.knn_bank == Some(true)
+    }
 }
 
 /// What an early version's configuration, which has no such setting, stands for.

@@ -56,6 +56,9 @@ pub struct ResNetConfig {
     pub stages: usize,
     /// Normalisation after each convolution.
     pub norm: NormKind,
+    /// How the convolutions' weights are drawn.
+    #[serde(default)]
+    pub init: ConvInit,
     /// Start every residual branch at zero (its last normalisation's scale).
     pub zero_init_residual: bool,
     /// BatchNorm groups within a training batch; group g holds the samples n with n mod groups = g.
@@ -71,6 +74,18 @@ pub struct ResNetConfig {
     /// SimCLR's code; without it none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_projection: Option<bool>,
+}
+
+/// How a convolution's weights are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConvInit {
+    /// Normal with variance 2 / fan out: torchvision's networks.
+    #[default]
+    FanOut,
+    /// Uniform with variance 1 / (3 fan in): torch's default, for networks that leave it at that, as
+    /// InstDisc's and InvaSpread's for CIFAR-10.
+    Torch,
 }
 
 /// First layers of a ResNet.
@@ -93,6 +108,9 @@ pub enum NormKind {
     Layer,
     /// None: CPC v1.
     Nothing,
+    /// Over all positions and channels of an image, with a scale for each: lightning-bolts' CPC. The
+    /// network is then for images of one size.
+    Map,
 }
 
 /// Settings of a vision transformer. What is `None` comes with its name.

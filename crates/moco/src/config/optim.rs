@@ -8,10 +8,14 @@ pub struct OptimConfig {
     /// The update rule.
     #[serde(flatten)]
     pub rule: RuleConfig,
-    /// Learning rate for a batch of `lr_batch` images; the rate used is `lr * batch_size / lr_batch`.
+    /// Learning rate for a batch of `lr_batch` images; the rate used is `lr * batch_size / lr_batch`, or as
+    /// `lr_scaling` says.
     pub lr: f64,
     /// Batch size that `lr` is quoted for.
     pub lr_batch: usize,
+    /// How the rate follows the batch.
+    #[serde(default)]
+    pub lr_scaling: LrScaling,
     /// Weight decay.
     pub weight_decay: f64,
     /// Weight decay at the end of the run, reached along a cosine; the same throughout without.
@@ -28,8 +32,34 @@ pub struct OptimConfig {
     pub granularity: Granularity,
     /// Epochs of linear warm-up.
     pub warmup_epochs: f64,
+    /// The rate at which the warm-up begins, as it is (not scaled by the batch); left out is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_start: Option<f64>,
     /// Parts that a batch is computed in, one after the other, to save memory.
     pub accumulate: usize,
+    /// Compare all images of a batch in parts, by passing each through the network twice (gradient
+    /// caching: Gao et al. 2021, arXiv 2101.06983). Without it each part is a batch of its own. Of the
+    /// methods that compare the images of a batch alone; left out is `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulate_exact: Option<bool>,
+}
+
+impl OptimConfig {
+    /// Whether a batch is computed in parts and compared as a whole.
+    pub fn exact_parts(&self) -> bool {
+        self.accumulate > 1 && self.accumulate_exact == Some(true)
+    }
+}
+
+/// How a learning rate follows the batch size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LrScaling {
+    /// In proportion to it.
+    #[default]
+    Linear,
+    /// In proportion to its square root: Chen et al. 2020 (arXiv 2002.05709), App. B.1.
+    SquareRoot,
 }
 
 /// The update rule and what belongs to it.

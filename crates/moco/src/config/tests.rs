@@ -117,6 +117,8 @@ fn the_table_of_keys_is_that_of_the_structs() {
         "monitor.knn_test=test",
         "optim.clip=3",
         "optim.weight_decay_end=0.1",
+        "optim.warmup_epochs=1",
+        "optim.warmup_start=0.01",
     ];
     let variants = [
         "optim.optimizer=sgd",
@@ -218,8 +220,8 @@ fn bad_assignments_name_key_and_mend() {
     unset(
         "model.backbone=resnet-18",
         "unknown model.backbone `resnet-18` (did you mean `resnet18`?): choose one of \
-         resnet18, resnet34, resnet50, resnet101, vit-micro, vit-tiny, vit-small, \
-         vit-small-moco, vit-base, vit-large",
+         resnet18, resnet34, resnet50, resnet101, resnet152, resnet200, vit-micro, vit-tiny, vit-small, \
+         vit-small-moco, vit-base, vit-large, vit-huge",
     );
     unset(
         "train.epochs",
@@ -245,6 +247,63 @@ fn values_may_go_without_quotes() {
     assert_eq!(config.monitor.knn_test.unwrap().to_str(), Some("a b"));
     assert_eq!(config.optim.lr, 1.0);
     assert_eq!(config.data.views, ["crop(32, 0.2..1)"; 2]);
+}
+
+/// SwAV's warm-up begins above 0, which has a meaning only where there is one.
+#[test]
+fn a_warm_up_may_begin_above_0() {
+    let sets = ["optim.warmup_start=0.3", "optim.warmup_epochs=10"];
+    let config = run("swav-imagenet", &sets, &facts(1_281_167, 400));
+    let rate = |step| crate::schedule::learning_rate(&config.optim, &config.train, step, 100);
+    assert!((rate(0) - 0.3).abs() < 1e-12 && (rate(500) - 0.45).abs() < 1e-12);
+    assert!((rate(1000) - 0.6).abs() < 1e-12);
+    refused(
+        "swav-cifar10",
+        &["optim.warmup_start=0.3"],
+        "optim.warmup_start = 0.3: there is no warm-up that could begin there, so leave it out or set \
+         optim.warmup_epochs",
+    );
+}
+
+/// Where a loss compares images, a batch in parts is compared as a whole unless that is turned off.
+#[test]
+fn parts_are_compared_as_a_whole_where_a_loss_compares() {
+    let compared = |recipe: &str, sets: &[&str]| {
+        let sets = [&["optim.accumulate=4", "train.batch_size=64"][..], sets].concat();
+        run(recipe, &sets, &facts(50_000, 32)).compared_images()
+    };
+    for recipe in ["invaspread-small", "simclr-small", "simclr-v2-small", "moco-v3-vit-small"] {
+        assert_eq!(compared(recipe, &[]), 64, "{recipe}");
+        assert_eq!(compared(recipe, &["optim.accumulate_exact=false"]), 16, "{recipe}");
+    }
+    assert_eq!(compared("byol-small", &[]), 16);
+    assert_eq!(compared("byol-small", &["optim.accumulate_exact=true"]), 64);
+    let error =
+        resolve(&tree("moco-v2-small", &["optim.accumulate_exact=true"]), &facts(50_000, 32));
+    assert!(error.unwrap_err().to_string().starts_with("optim.accumulate_exact"));
+}
+
+#[test]
+fn neighbours_from_the_memory_bank_need_images_that_are_not_in_it() {
+    refused(
+        "instdisc-cifar10",
+        &["monitor.knn_bank=true"],
+        "monitor.knn_bank = true: every training image is in the memory, so set monitor.knn_test to \
+         labelled images that are not",
+    );
+    let head = ["monitor.knn_bank=true", "monitor.knn_test=test", "monitor.knn_feature=backbone"];
+    refused(
+        "instdisc-cifar10",
+        &head,
+        "monitor.knn_bank = true: the memory holds outputs of the head, and monitor.knn_feature = \
+         backbone is another, so set that to head",
+    );
+    refused(
+        "cmc-cifar10",
+        &["method.loss=sampled-softmax"],
+        "method.loss = sampled-softmax: cmc's softmax is over sampled rows in any case, so set it to \
+         softmax",
+    );
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! arXiv 2106.08254), as MAE does. With few labels this is what tells encoders apart.
 
 use super::classifier::{Classifier, cross_entropy, soft_cross_entropy, training_images};
-use super::{Accuracy, EvalError, FrozenEncoder, Mix, Mixing, Refit};
+use super::published::ADAMW;
+use super::{Accuracy, Epochs, EvalError, FrozenEncoder, HeadStart, Mix, Mixing, Refit};
 use crate::batch::{Batch, pixels_to_tensor, to_host};
 use crate::config::{DecayScope, Granularity, RuleConfig};
 use crate::models::Encode;
@@ -34,11 +35,21 @@ pub struct FineTune {
     pub warmup_epochs: f64,
     /// Images per step.
     pub batch_size: usize,
-    /// Learning rate of the new layer, for this batch size; falls along a cosine to 0.
+    /// What moves the weights.
+    pub rule: RuleConfig,
+    /// What weight decay, and LARS's adaptation, apply to.
+    pub scope: DecayScope,
+    /// Whether they apply to the new layer's matrix, too; in SimCLR's code they do not.
+    pub head_adapted: bool,
+    /// The new layer's first weights.
+    pub head: HeadStart,
+    /// Learning rate of the new layer, for this batch size.
     pub lr: f64,
+    /// The rate at the end, reached along half a cosine.
+    pub lr_end: f64,
     /// Factor on the rate from one layer to the one below it; 1 trains all alike.
     pub layer_decay: f64,
-    /// Decoupled weight decay of matrices.
+    /// Weight decay.
     pub weight_decay: f64,
     /// Share of each target that all classes share.
     pub smoothing: f64,
@@ -48,6 +59,8 @@ pub struct FineTune {
     pub seed: u64,
     /// Threads that decode and augment.
     pub threads: usize,
+    /// Epochs between two tests on the way; the last epoch is tested in any case. 0 tests it alone.
+    pub test_epochs: usize,
 }
 
 impl FineTune {
@@ -66,13 +79,19 @@ impl FineTune {
             epochs,
             warmup_epochs: 0.05 * epochs as f64,
             batch_size,
+            rule: ADAMW,
+            scope: DecayScope::Matrices,
+            head_adapted: true,
+            head: HeadStart::PROBE,
             lr: 5e-4 * batch_size as f64 / 256.0,
+            lr_end: 0.0,
             layer_decay: 0.65,
             weight_decay: 0.05,
             smoothing: 0.1,
             mixing: Mixing::default(),
             seed,
             threads,
+            test_epochs: 1,
         }
     }
 
@@ -81,14 +100,16 @@ impl FineTune {
         RateSchedule {
             peak: self.lr,
             warmup_epochs: self.warmup_epochs,
+            start: 0.0,
             epochs: self.epochs,
-            decay: Decay::Cosine(0.0),
+            decay: Decay::Cosine(self.lr_end.min(self.lr)),
             granularity: Granularity::Step,
         }
     }
 }
 
-/// Trains the encoder of `start` and a new layer on `train`, and scores them on `test`.
+/// Trains the encoder of `start` and a new layer on `train`, and scores them on `test`: after the last
+/// epoch, and after others as [`FineTune::test_epochs`] says.
 ///
 /// `encoder` is a network of the same shape on the autodiff side of the device; it is given the
 /// weights of `start`. `progress` hears (steps done, steps in all).
@@ -105,20 +126,24 @@ pub fn fine_tune(
     test: &Dataset,
     config: &FineTune,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Accuracy, EvalError> {
+) -> Result<Epochs, EvalError> {
     let device = start.device().clone();
     crate::nn::copy_tensors(start.encoder.as_mut(), encoder.as_mut());
     let classes = train.class_names().len();
     let graph = device.clone().autodiff();
     let mut net = Classifier::refitted(encoder, &config.refit, classes, config.seed, &graph);
+    net.start_head(config.head, config.seed);
 
     let mut loader =
         training_images(&train, &config.view, config.batch_size, config.seed, config.threads)?;
-    let rule = RuleConfig::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-    let mut optimizer = Optimizer::of_rule(rule, DecayScope::Matrices, None, &mut net);
+    let mut optimizer = Optimizer::of_rule(config.rule.clone(), config.scope, None, &mut net);
+    if !config.head_adapted {
+        optimizer.leave_out("head.");
+    }
     let layers = Layers::of(&mut net);
     let (rates, per_epoch) = (config.rates(), loader.steps_per_epoch());
     let total = config.epochs * per_epoch;
+    let mut epochs = Epochs::default();
     for step in 0..total {
         let batch = loader.next_batch()?;
         let labels: Vec<u32> = batch.indices.iter().filter_map(|&i| train.label(i)).collect();
@@ -131,8 +156,14 @@ pub fn fine_tune(
             Some(lr * config.layer_decay.powi(layers.below_top(name)))
         });
         progress(step + 1, total);
+        let epoch = (step + 1) / per_epoch;
+        let due = config.test_epochs > 0 && epoch.is_multiple_of(config.test_epochs);
+        if (step + 1).is_multiple_of(per_epoch) && (due || epoch == config.epochs) {
+            let scored = score(&mut net, test, &start.view, classes, config.threads, &device);
+            epochs.push(epoch, scored?);
+        }
     }
-    score(&mut net, test, &start.view, classes, config.threads, &device)
+    Ok(epochs)
 }
 
 /// The loss of a batch, mixed or as it is.

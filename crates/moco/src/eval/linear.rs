@@ -4,8 +4,8 @@
 //! Sec. 4.1). The backbone stays in evaluation mode, so neither its weights nor its BatchNorm
 //! statistics move. [`Protocol`] says what differs from method to method.
 
-use super::classifier::{classifier, cross_entropy, training_images};
-use super::{Accuracy, EvalError, Features, FrozenEncoder, Protocol};
+use super::classifier::{classifier_of, cross_entropy, training_images};
+use super::{Accuracy, Epochs, EvalError, Features, FrozenEncoder, Protocol};
 use crate::batch::{Batch, to_host};
 use crate::config::FeatureKind;
 use crate::nn::{Affine, FeatureNorm, Linear, Mode, freeze};
@@ -52,7 +52,8 @@ impl ProbeLayer {
         device: &Device,
     ) -> Self {
         let norm = || FeatureNorm::new(width, 1, Affine::Neither, device).with_epsilon(EPSILON);
-        let mut linear = classifier(width, classes, seed, &device.clone().autodiff());
+        let graph = device.clone().autodiff();
+        let mut linear = classifier_of(protocol.head, width, classes, seed, &graph);
         let (rule, scope) = protocol.optimizer.rule();
         let optimizer = Optimizer::of_rule(rule, scope, None, &mut linear);
         let weight_decay = protocol.weight_decay;
@@ -80,7 +81,7 @@ impl ProbeLayer {
     }
 }
 
-/// Trains the probe on `train` and scores it on the features of the test set.
+/// Trains the probe on `train` and scores it on the features of the test set after every epoch.
 ///
 /// `progress` hears (steps done, steps in all).
 ///
@@ -92,7 +93,7 @@ pub fn linear_sgd(
     test: &Features,
     config: &LinearProbe,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Accuracy, EvalError> {
+) -> Result<Epochs, EvalError> {
     let device = frozen.device().clone();
     let LinearProbe { view, protocol, seed, threads } = config;
     let sizes = [frozen.encoder.width(protocol.feature), train.class_names().len()];
@@ -102,6 +103,10 @@ pub fn linear_sgd(
     let rates = protocol.schedule(protocol.batch_size.min(train.len()));
     let per_epoch = loader.steps_per_epoch();
 
+    let [width, classes] = sizes;
+    let tested = TensorData::new(test.values.clone(), [test.len(), width]);
+    let tested = Tensor::from_data(tested, &device);
+    let mut epochs = Epochs::default();
     let total = protocol.epochs * per_epoch;
     for step in 0..total {
         let batch = loader.next_batch()?;
@@ -110,12 +115,13 @@ pub fn linear_sgd(
         let features = encode(frozen, images, labels.len(), protocol.feature);
         layer.step(features, &labels, rates.at(step, per_epoch));
         progress(step + 1, total);
+        if (step + 1).is_multiple_of(per_epoch) {
+            let scores = to_host(layer.logits(tested.clone(), Mode::Eval));
+            let accuracy = Accuracy::of_classifier(&scores, classes, &test.labels)?;
+            epochs.push((step + 1) / per_epoch, accuracy);
+        }
     }
-
-    let [width, classes] = sizes;
-    let features = TensorData::new(test.values.clone(), [test.len(), width]);
-    let scores = to_host(layer.logits(Tensor::from_data(features, &device), Mode::Eval));
-    Accuracy::of_classifier(&scores, classes, &test.labels)
+    Ok(epochs)
 }
 
 /// Features of a batch of `count` images.

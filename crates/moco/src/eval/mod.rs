@@ -10,10 +10,11 @@ mod linear;
 mod logistic;
 mod mix;
 mod protocol;
+mod published;
 pub mod quality;
 mod refit;
 
-pub use classifier::{Classifier, cross_entropy, soft_cross_entropy};
+pub use classifier::{Classifier, HeadStart, cross_entropy, soft_cross_entropy};
 pub use error::EvalError;
 pub use features::{Features, FrozenEncoder, features, pixel_features};
 pub use finetune::{FineTune, fine_tune};
@@ -22,6 +23,7 @@ pub use linear::{LinearProbe, ProbeLayer, linear_sgd};
 pub use logistic::{Logistic, logistic};
 pub use mix::{Mix, Mixing};
 pub use protocol::{ProbeDecay, ProbeOptimizer, Protocol};
+pub use published::Published;
 pub use quality::Quality;
 pub use refit::{Readout, Refit};
 
@@ -37,6 +39,36 @@ pub struct Accuracy {
     pub top5: f64,
     /// Test images.
     pub images: usize,
+}
+
+/// The accuracies of a run that was tested on its way, by epoch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Epochs(Vec<(usize, Accuracy)>);
+
+impl Epochs {
+    pub(crate) fn push(&mut self, epoch: usize, accuracy: Accuracy) {
+        self.0.push((epoch, accuracy));
+    }
+
+    /// That of the last epoch.
+    ///
+    /// # Panics
+    /// If nothing was tested, which probes and fine-tuning do at their end.
+    pub fn last(&self) -> Accuracy {
+        self.0.last().expect("the last epoch was tested").1
+    }
+
+    /// The best top-1 and the first epoch, from 1, that has it. It was chosen on the test images, so it
+    /// is too high; many papers report it.
+    ///
+    /// # Panics
+    /// As [`Epochs::last`].
+    pub fn best(&self) -> (usize, Accuracy) {
+        let better = |a: &&(usize, Accuracy), b: &&(usize, Accuracy)| {
+            a.1.top1.total_cmp(&b.1.top1).then(b.0.cmp(&a.0))
+        };
+        *self.0.iter().max_by(better).expect("the last epoch was tested")
+    }
 }
 
 impl Accuracy {
@@ -72,6 +104,16 @@ impl Accuracy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_best_epoch_is_the_first_that_is_as_good() {
+        let of = |top1| Accuracy { top1, top5: 1.0, images: 4 };
+        let mut epochs = Epochs::default();
+        for (epoch, top1) in [(1, 0.25), (2, 0.75), (3, 0.75), (4, 0.5)] {
+            epochs.push(epoch, of(top1));
+        }
+        assert_eq!((epochs.best(), epochs.last()), ((2, of(0.75)), of(0.5)));
+    }
 
     #[test]
     fn scores_that_are_no_numbers_are_no_hits() {

@@ -3,7 +3,7 @@
 //! Where paper and published code differ, this is the code. The images are augmented alike in all
 //! of them, by a random crop and a flip, and the layer starts alike.
 
-use super::refit::{Readout, Refit};
+use super::HeadStart;
 use crate::config::{
     DecayScope, FeatureKind, Granularity, LarsFlavor, MethodConfig, RuleConfig, RunConfig,
 };
@@ -47,26 +47,34 @@ pub struct Protocol {
     pub feature: FeatureKind,
     /// BatchNorm without scale and shift before the layer.
     pub normalize: bool,
+    /// The layer's first weights.
+    pub head: HeadStart,
 }
 
 /// How a probe's rate falls after its warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ProbeDecay {
     /// Along half a cosine to 0.
     Cosine,
-    /// To a tenth after each of these percentages of the epochs, warm-up included.
-    Drops([usize; 2]),
+    /// Multiplied by a factor, again and again.
+    Drops {
+        /// Epochs after which it falls, ascending, warm-up included.
+        epochs: Vec<f64>,
+        /// What it is multiplied by each time.
+        factor: f64,
+    },
 }
 
 impl ProbeDecay {
-    /// In a run of so many epochs.
-    fn over(self, epochs: usize) -> Decay {
+    /// To a tenth after each of these epochs.
+    pub fn tenfold(epochs: &[f64]) -> Self {
+        Self::Drops { epochs: epochs.to_vec(), factor: 0.1 }
+    }
+
+    fn as_schedule(&self) -> Decay {
         match self {
             Self::Cosine => Decay::Cosine(0.0),
-            Self::Drops(shares) => {
-                let epoch = |share: usize| (share * epochs) as f64 / 100.0;
-                Decay::drops(shares.into_iter().map(epoch), 0.1)
-            }
+            Self::Drops { epochs, factor } => Decay::drops(epochs.iter().copied(), *factor),
         }
     }
 }
@@ -98,33 +106,37 @@ impl ProbeOptimizer {
 }
 
 /// MoCo's (He et al. 2020, arXiv 1911.05722, Sec. 4.1).
-const MOCO: Protocol = Protocol {
-    optimizer: ProbeOptimizer::Sgd,
-    lr: 30.0,
-    lr_batch: None,
-    decay: ProbeDecay::Drops([60, 80]),
-    granularity: Granularity::Step,
-    warmup_epochs: 0.0,
-    weight_decay: 0.0,
-    epochs: 100,
-    batch_size: 256,
-    feature: FeatureKind::Backbone,
-    normalize: false,
-};
+fn moco() -> Protocol {
+    Protocol {
+        optimizer: ProbeOptimizer::Sgd,
+        lr: 30.0,
+        lr_batch: None,
+        decay: ProbeDecay::tenfold(&[60.0, 80.0]),
+        granularity: Granularity::Step,
+        warmup_epochs: 0.0,
+        weight_decay: 0.0,
+        epochs: 100,
+        batch_size: 256,
+        feature: FeatureKind::Backbone,
+        normalize: false,
+        head: HeadStart::PROBE,
+    }
+}
 
 /// What most later ones share: a rate quoted for 256 images, and a cosine that moves per epoch.
-const COSINE: Protocol = Protocol {
-    lr_batch: Some(256),
-    decay: ProbeDecay::Cosine,
-    granularity: Granularity::Epoch,
-    ..MOCO
-};
+fn cosine() -> Protocol {
+    Protocol {
+        lr_batch: Some(256),
+        decay: ProbeDecay::Cosine,
+        granularity: Granularity::Epoch,
+        ..moco()
+    }
+}
 
 impl Protocol {
     /// The linear probe of a run's method.
     ///
-    /// InstDisc and InvaSpread, measured by nearest neighbours, have MoCo's, and so has CMC, whose
-    /// code has the same rate for ResNets, on the features of both encoders side by side.
+    /// InstDisc and InvaSpread, measured by nearest neighbours, have MoCo's.
     ///
     /// # Panics
     /// If the configuration was not validated.
@@ -134,18 +146,24 @@ impl Protocol {
         match &config.method {
             MethodConfig::InstDisc(_)
             | MethodConfig::InvaSpread(_)
-            | MethodConfig::Cmc(_)
             | MethodConfig::MocoV1(_)
-            | MethodConfig::MocoV2(_) => MOCO,
+            | MethodConfig::MocoV2(_) => moco(),
+            // github.com/HobbitLong/CMC, LinearProbing.py, on the features of both encoders side by
+            // side; a higher rate for networks of twice the width.
+            MethodConfig::Cmc(_) => {
+                let wide = config.model.resnet().is_some_and(|resnet| resnet.width > 64);
+                let decay = ProbeDecay::Drops { epochs: vec![30.0, 40.0, 50.0], factor: 0.2 };
+                Self { lr: if wide { 50.0 } else { 30.0 }, decay, epochs: 60, ..moco() }
+            }
             // Sec. 3.2: 50, 25 and 10 thousand steps of 2048 images, 136 epochs of ImageNet.
             MethodConfig::Cpc(_) => {
-                let decay = ProbeDecay::Drops([59, 88]);
-                Self { lr: 0.1, decay, epochs: 136, batch_size: 2048, ..MOCO }
+                let decay = ProbeDecay::tenfold(&[80.0, 120.0]);
+                Self { lr: 0.1, decay, epochs: 136, batch_size: 2048, ..moco() }
             }
             // github.com/facebookresearch/moco-v3, CONFIG.md: its own rate for transformers.
             MethodConfig::MocoV3(_) => {
                 let lr = if width.is_some() { 3.0 } else { 0.1 };
-                Self { lr, epochs: 90, batch_size: 1024, ..COSINE }
+                Self { lr, epochs: 90, batch_size: 1024, ..cosine() }
             }
             // github.com/google-research/simclr, README, for CIFAR-10; ImageNet has 90 epochs of
             // 4096 images at the same rate per image (arXiv 2002.05709, App. B.6).
@@ -154,7 +172,8 @@ impl Protocol {
                 lr: 0.1,
                 granularity: Granularity::Step,
                 batch_size: 512,
-                ..COSINE
+                head: HeadStart::ZERO,
+                ..cosine()
             },
             // github.com/google-deepmind/deepmind-research, byol/configs/eval.py; arXiv 2006.07733,
             // App. D.1, which picks the rate among five.
@@ -164,16 +183,19 @@ impl Protocol {
                 granularity: Granularity::Step,
                 epochs: 80,
                 batch_size: 1024,
-                ..COSINE
+                head: HeadStart::FanIn,
+                ..cosine()
             },
             // arXiv 2011.10566, App. A, and github.com/facebookresearch/simsiam, main_lincls.py.
             MethodConfig::SimSiam(_) => {
-                Self { optimizer: Larc, lr: 0.1, epochs: 90, batch_size: 4096, ..COSINE }
+                Self { optimizer: Larc, lr: 0.1, epochs: 90, batch_size: 4096, ..cosine() }
             }
             // github.com/facebookresearch/swav, eval_linear.py: the rate does not follow the batch.
-            MethodConfig::SwAv(_) => Self { lr: 0.3, lr_batch: None, weight_decay: 1e-6, ..COSINE },
+            MethodConfig::SwAv(_) => {
+                Self { lr: 0.3, lr_batch: None, weight_decay: 1e-6, ..cosine() }
+            }
             // github.com/facebookresearch/dino, eval_linear.py.
-            MethodConfig::Dino(_) => Self { lr: 0.001, feature: dino_feature(width), ..COSINE },
+            MethodConfig::Dino(_) => Self { lr: 0.001, feature: dino_feature(width), ..cosine() },
             // arXiv 2111.06377, App. A.1, Table 10.
             MethodConfig::Mae(_) => Self {
                 optimizer: Lars,
@@ -183,7 +205,7 @@ impl Protocol {
                 epochs: 90,
                 batch_size: 16_384,
                 normalize: true,
-                ..COSINE
+                ..cosine()
             },
         }
     }
@@ -202,6 +224,18 @@ impl Protocol {
         }
     }
 
+    /// The same over so many epochs, with warm-up and drops in proportion.
+    pub fn over(self, epochs: usize) -> Self {
+        let now = |epoch: f64| epoch * epochs as f64 / self.epochs as f64;
+        let decay = match self.decay {
+            ProbeDecay::Cosine => ProbeDecay::Cosine,
+            ProbeDecay::Drops { epochs, factor } => {
+                ProbeDecay::Drops { epochs: epochs.into_iter().map(now).collect(), factor }
+            }
+        };
+        Self { decay, warmup_epochs: now(self.warmup_epochs), epochs, ..self }
+    }
+
     /// The highest rate of a batch of `images`.
     pub fn peak(&self, images: usize) -> f64 {
         self.lr_batch.map_or(self.lr, |quoted| self.lr * images as f64 / quoted as f64)
@@ -212,8 +246,9 @@ impl Protocol {
         RateSchedule {
             peak: self.peak(images),
             warmup_epochs: self.warmup_epochs,
+            start: 0.0,
             epochs: self.epochs,
-            decay: self.decay.over(self.epochs),
+            decay: self.decay.as_schedule(),
             granularity: self.granularity,
         }
     }
@@ -228,26 +263,13 @@ fn dino_feature(width: Option<usize>) -> FeatureKind {
     }
 }
 
-impl Refit {
-    /// How a method's paper fine-tunes: MAE (arXiv 2111.06377, App. A.1, Table 9, ViT-B), SimCLR v2
-    /// (arXiv 2006.10029, Sec. 2.1); the others as their networks are.
-    pub fn of(method: &MethodConfig) -> Self {
-        let (readout, drop_path) = match method {
-            MethodConfig::Mae(_) => (Readout::PatchMean, 0.1),
-            MethodConfig::SimClrV2(_) => (Readout::Projector, 0.0),
-            _ => (Readout::Own, 0.0),
-        };
-        Self { readout, drop_path }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn drops_fall_where_a_share_of_the_run_is_over() {
-        let rates = Protocol { epochs: 2, ..MOCO }.schedule(256);
+        let rates = Protocol { epochs: 2, ..moco() }.schedule(256);
         let factor = |step: usize| match step {
             0..6 => 1.0,
             6..8 => 0.1,

@@ -11,7 +11,7 @@
 //! reference code. That code draws the target's first weights by themselves; here, as in the
 //! paper's pseudocode, it starts as a copy.
 
-use super::{Expectation, Method, Step, StepOutput};
+use super::{Compare, Expectation, Method, Step, StepOutput, compared_at_once, outputs};
 use crate::batch::Batch;
 use crate::config::ByolConfig;
 use crate::loss::{channel_std, l2_normalize, normalized_distance};
@@ -19,7 +19,7 @@ use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec, Online};
 use crate::nn::{Mode, Module, copy_tensors};
 use crate::parts::ema;
 use crate::schedule::cosine;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 /// State of BYOL.
 pub struct Byol {
@@ -58,16 +58,40 @@ fn mlp(config: &ByolConfig, network: &NetworkSpec) -> MlpSpec {
     }
 }
 
-impl Method for Byol {
-    fn loss(&mut self, batch: &Batch, _: &Step) -> StepOutput {
+impl Compare for Byol {
+    /// Predictions of both views, and the first one's projection, which is watched alone.
+    fn embed(&mut self, batch: &Batch) -> Vec<Tensor<2>> {
         let [x1, x2] = batch.pair();
         let [z1, q1] = self.online.forward(x1.clone(), Mode::Train); // [N, D]
         let [_, q2] = self.online.forward(x2.clone(), Mode::Train);
-        let target1 = self.target.forward(x1.clone(), Mode::Train); // [N, D], no gradient
-        let target2 = self.target.forward(x2.clone(), Mode::Train);
+        vec![q1, q2, z1]
+    }
+
+    /// The targets of both views.
+    fn constants(&mut self, batch: &Batch, _: &Step) -> Vec<Tensor<2>> {
+        batch.pair().map(|x| self.target.forward(x.clone(), Mode::Train)).to_vec() // no gradient
+    }
+
+    fn compare(
+        &mut self,
+        _: &[usize],
+        online: Vec<Tensor<2>>,
+        targets: Vec<Tensor<2>>,
+    ) -> StepOutput {
+        let ([q1, q2, z1], [target1, target2]) = (outputs(online), outputs(targets));
         // Eq. 2, and the same with the views exchanged.
         let loss = normalized_distance(q1, target2) + normalized_distance(q2, target1);
         StepOutput { loss, metrics: vec![("feature_std", channel_std(l2_normalize(z1)))] }
+    }
+}
+
+impl Method for Byol {
+    fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
+        compared_at_once(self, batch, step)
+    }
+
+    fn as_compare(&mut self) -> Option<&mut dyn Compare> {
+        Some(self)
     }
 
     fn student(&mut self) -> &mut dyn Module {

@@ -105,6 +105,11 @@ impl Method for Cmc {
         self.banks.iter_mut().for_each(Bank::update);
     }
 
+    /// Both banks side by side, as the outputs of both heads are.
+    fn memory(&self) -> Option<Tensor<2>> {
+        Some(Tensor::cat(self.banks.iter().map(Bank::rows).collect(), 1))
+    }
+
     fn encoder(&mut self) -> &mut dyn Encode {
         &mut self.encoder
     }
@@ -112,7 +117,7 @@ impl Method for Cmc {
     fn expectation(&self) -> Expectation {
         let CmcConfig { dim, temperature, negatives, loss, .. } = self.config;
         let (chance, collapse, parts_differ) = match loss {
-            BankLoss::Softmax => (
+            BankLoss::Softmax | BankLoss::SampledSoftmax => (
                 2.0 * info_nce_chance(negatives, dim, temperature),
                 Some(2.0 * ((negatives + 1) as f64).ln()),
                 None,

@@ -5,7 +5,8 @@
 //! in a memory bank, so that one view of each image is enough and there is no second network.
 //!
 //! Follows the reference code where it differs from the paper: the bank starts unnormalised, its
-//! rows move by half, sampled negatives may be the image's own row, and the paper's proximal term is
+//! rows move by half, sampled negatives may be the image's own row, a softmax may be over sampled rows
+//! alone, and the paper's proximal term is
 //! there when asked for only.
 
 use super::{Expectation, Method, Step, StepOutput};
@@ -13,7 +14,7 @@ use crate::batch::Batch;
 use crate::config::{BankLoss, InstDiscConfig};
 use crate::loss::{
     Contrast, bank_scores, channel_std, info_nce_chance, l2_normalize, nce, nce_chance, proximal,
-    softmax_over_bank,
+    softmax_over_bank, softmax_over_samples,
 };
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
 use crate::nn::{Mode, Module};
@@ -55,7 +56,7 @@ impl InstDisc {
         Encoder::new(network, |_| MlpSpec::linear(config.dim), device)
     }
 
-    /// The loss for given samples, as [`Bank::sample`] draws them for `nce`.
+    /// The loss for given samples, as [`Bank::sample`] draws them; a softmax over all rows asks for none.
     pub fn loss_with(
         &mut self,
         batch: &Batch,
@@ -64,6 +65,10 @@ impl InstDisc {
         let v = l2_normalize(self.encoder.forward(batch.single().clone(), Mode::Train)); // [N, D]
         let (rows, t) = (self.bank.rows(), self.config.temperature);
         let Contrast { mut loss, accuracy } = match &mut self.partition {
+            None if self.config.loss == BankLoss::SampledSoftmax => {
+                let scores = bank_scores(v.clone(), rows.clone(), samples(&self.bank)); // [N, 1 + m]
+                softmax_over_samples(scores, t)
+            }
             None => softmax_over_bank(v.clone(), rows.clone(), &batch.indices, t), // Eq. 2
             Some(partition) => {
                 let scores = bank_scores(v.clone(), rows.clone(), samples(&self.bank)); // [N, 1 + m]
@@ -93,6 +98,10 @@ impl Method for InstDisc {
         self.bank.update();
     }
 
+    fn memory(&self) -> Option<Tensor<2>> {
+        Some(self.bank.rows())
+    }
+
     fn encoder(&mut self) -> &mut dyn Encode {
         &mut self.encoder
     }
@@ -104,6 +113,10 @@ impl Method for InstDisc {
                 let rivals = self.images - 1;
                 let chance = info_nce_chance(rivals, dim, temperature);
                 (chance, Some((self.images as f64).ln()), None)
+            }
+            BankLoss::SampledSoftmax => {
+                let chance = info_nce_chance(negatives, dim, temperature);
+                (chance, Some(((negatives + 1) as f64).ln()), None)
             }
             // Z stays that of spread features, so equal ones all look real: no level to name.
             BankLoss::Nce => (

@@ -8,7 +8,7 @@
 //! which detaches the second. The sum over negatives leaves the positive out, where the reference
 //! subtracts it afterwards and gets no number when it is certain.
 
-use super::{Expectation, Method, Step, StepOutput};
+use super::{Compare, Expectation, Method, Step, StepOutput, compared_at_once, outputs};
 use crate::batch::Batch;
 use crate::config::{InvaSpreadConfig, InvaSpreadGradient};
 use crate::loss::{Contrast, channel_std, invaspread, invaspread_collapse, l2_normalize};
@@ -48,15 +48,35 @@ impl InvaSpread {
     }
 }
 
-impl Method for InvaSpread {
-    fn loss(&mut self, batch: &Batch, _: &Step) -> StepOutput {
-        let InvaSpreadConfig { temperature, gradient, negative_weight, .. } = self.config;
+impl Compare for InvaSpread {
+    fn embed(&mut self, batch: &Batch) -> Vec<Tensor<2>> {
         let x = Tensor::cat(batch.pair().map(Tensor::clone).to_vec(), 0); // [2N, H, W, 3]
-        let z = l2_normalize(self.encoder.forward(x, Mode::Train)); // [2N, D]
+        self.encoder.forward(x, Mode::Train).chunk(2, 0) // twice [N, D]
+    }
+
+    fn compare(
+        &mut self,
+        _: &[usize],
+        embeddings: Vec<Tensor<2>>,
+        _: Vec<Tensor<2>>,
+    ) -> StepOutput {
+        let InvaSpreadConfig { temperature, gradient, negative_weight, .. } = self.config;
+        let [z1, z2] = outputs(embeddings);
+        let z = l2_normalize(Tensor::cat(vec![z1, z2], 0)); // [2N, D]
         let row_gradient = gradient == InvaSpreadGradient::Row;
         let Contrast { loss, accuracy } =
             invaspread(z.clone(), temperature, row_gradient, negative_weight); // Eqs. 2-5
         StepOutput { loss, metrics: vec![("accuracy", accuracy), ("feature_std", channel_std(z))] }
+    }
+}
+
+impl Method for InvaSpread {
+    fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
+        compared_at_once(self, batch, step)
+    }
+
+    fn as_compare(&mut self) -> Option<&mut dyn Compare> {
+        Some(self)
     }
 
     fn student(&mut self) -> &mut dyn Module {

@@ -11,7 +11,7 @@
 //! computed, the heads have no bias, a BatchNorm at their end has neither scale nor shift, and the
 //! heads of transformers differ from those of residual networks.
 
-use super::{Expectation, Method, Step, StepOutput};
+use super::{Compare, Expectation, Method, Step, StepOutput, compared_at_once, outputs};
 use crate::batch::Batch;
 use crate::config::MocoV3Config;
 use crate::loss::{Contrast, channel_std, info_nce_chance, info_nce_in_batch, l2_normalize};
@@ -88,21 +88,34 @@ fn head(config: &MocoV3Config, network: &NetworkSpec, hidden: usize) -> MlpSpec 
     }
 }
 
-impl Method for MocoV3 {
-    /// Alg. 1.
-    fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
-        let [x1, x2] = batch.pair();
-        let [_, q1] = self.query.forward(x1.clone(), Mode::Train); // [N, D]
-        let [_, q2] = self.query.forward(x2.clone(), Mode::Train);
+/// Alg. 1.
+impl Compare for MocoV3 {
+    /// Queries of both views.
+    fn embed(&mut self, batch: &Batch) -> Vec<Tensor<2>> {
+        let query = |x: &Tensor<4>| {
+            let [_, q] = self.query.forward(x.clone(), Mode::Train);
+            q // [N, D]
+        };
+        batch.pair().map(query).to_vec()
+    }
 
+    /// Keys of both views.
+    fn constants(&mut self, batch: &Batch, step: &Step) -> Vec<Tensor<2>> {
         if step.is_first_part() {
             // With the query weights of this step, before their update.
             let m = self.momentum(step);
             ema::update(&mut self.key, &mut self.query.encoder, m);
         }
-        let k1 = self.key.forward(x1.clone(), Mode::Train); // [N, D], no gradient
-        let k2 = self.key.forward(x2.clone(), Mode::Train);
+        batch.pair().map(|x| self.key.forward(x.clone(), Mode::Train)).to_vec() // no gradient
+    }
 
+    fn compare(
+        &mut self,
+        _: &[usize],
+        queries: Vec<Tensor<2>>,
+        keys: Vec<Tensor<2>>,
+    ) -> StepOutput {
+        let ([q1, q2], [k1, k2]) = (outputs(queries), outputs(keys));
         let feature_std = channel_std(l2_normalize(q1.clone()));
         let forth = self.contrast(q1, k2);
         let back = self.contrast(q2, k1);
@@ -110,6 +123,16 @@ impl Method for MocoV3 {
             loss: (forth.loss + back.loss) * (2.0 * self.config.temperature),
             metrics: vec![("accuracy", forth.accuracy), ("feature_std", feature_std)],
         }
+    }
+}
+
+impl Method for MocoV3 {
+    fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
+        compared_at_once(self, batch, step)
+    }
+
+    fn as_compare(&mut self) -> Option<&mut dyn Compare> {
+        Some(self)
     }
 
     fn student(&mut self) -> &mut dyn Module {

@@ -21,6 +21,7 @@
 //! | parts that rest for a while (SwAV, DINO), or keep their rate (SimSiam) | `treatment` |
 //! | schedules of momentum and temperature | [`Step::progress`], [`Step::epoch`] |
 //! | a batch computed in parts | [`Step::part`] |
+//! | a loss that compares all images of a batch, whose networks see it in parts | [`Compare`] |
 
 mod byol;
 mod card;
@@ -75,11 +76,61 @@ pub trait Method: Module {
     /// Called after the optimiser has moved [`Method::student`].
     fn after_update(&mut self, _step: &Step) {}
 
+    /// What the method remembers of each image of the data set, in its order, `[images, D]` and
+    /// outside autodiff, comparable with [`crate::config::FeatureKind::Head`]; `None` without a memory bank.
+    fn memory(&self) -> Option<Tensor<2>> {
+        None
+    }
+
     /// The network that is evaluated and exported.
     fn encoder(&mut self) -> &mut dyn Encode;
 
     /// What the loss is expected to look like.
     fn expectation(&self) -> Expectation;
+
+    /// The method as one whose loss follows from its networks' outputs alone; `None` if its networks
+    /// must see a batch at once, or its loss needs no other images of the batch.
+    fn as_compare(&mut self) -> Option<&mut dyn Compare> {
+        None
+    }
+}
+
+/// A method whose loss is a function of what its networks make of each image, so that the networks
+/// may see a batch in parts and the loss still compares all of its images.
+pub trait Compare {
+    /// What the trained networks make of a batch, or of a part of it, on the graph: each `[N, D]`, row
+    /// n of image n.
+    fn embed(&mut self, batch: &Batch) -> Vec<Tensor<2>>;
+
+    /// What else the loss needs to know of these images, outside the graph, such as keys and targets:
+    /// each `[N, D]`, row n of image n. Called once for each part, in their order.
+    fn constants(&mut self, _batch: &Batch, _step: &Step) -> Vec<Tensor<2>> {
+        Vec::new()
+    }
+
+    /// The loss of a whole batch, from [`Compare::embed`] and [`Compare::constants`] of all its
+    /// `images`.
+    fn compare(
+        &mut self,
+        images: &[usize],
+        embeddings: Vec<Tensor<2>>,
+        constants: Vec<Tensor<2>>,
+    ) -> StepOutput;
+}
+
+/// The loss of a batch that the networks see at once.
+fn compared_at_once(method: &mut dyn Compare, batch: &Batch, step: &Step) -> StepOutput {
+    let embeddings = method.embed(batch);
+    let constants = method.constants(batch, step);
+    method.compare(&batch.indices, embeddings, constants)
+}
+
+/// As many outputs as a method itself made.
+///
+/// # Panics
+/// If there are others.
+fn outputs<const N: usize>(tensors: Vec<Tensor<2>>) -> [Tensor<2>; N] {
+    tensors.try_into().expect("the outputs that this method made")
 }
 
 /// Parameters that are not trained as all others, by the beginnings of their names.
@@ -169,7 +220,7 @@ pub struct Expectation {
 /// the trained networks are put on its autodiff side.
 pub fn build(config: &RunConfig, images: usize, device: &Device) -> Box<dyn Method> {
     let network = NetworkSpec::of(config);
-    let part = config.train.batch_size / config.optim.accumulate;
+    let part = config.compared_images();
     match &config.method {
         MethodConfig::Cpc(cpc) => {
             Box::new(Cpc::new(cpc, &network, patch_grid(config), part, device))

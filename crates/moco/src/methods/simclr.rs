@@ -15,7 +15,7 @@
 //! sentence leaves open is as in MoCo: the average is taken before the keys are computed, and the
 //! loss sees the memory without this batch's keys.
 
-use super::{Expectation, Method, Step, StepOutput};
+use super::{Compare, Expectation, Method, Step, StepOutput, compared_at_once, outputs};
 use crate::batch::Batch;
 use crate::config::{Reduction, SimClrConfig};
 use crate::loss::{channel_std, info_nce_chance, l2_normalize, nt_xent};
@@ -73,14 +73,10 @@ impl SimClr {
         Encoder::new(network, head, device)
     }
 
-    /// The negatives of past batches, while this batch's keys are made.
-    fn remember(&mut self, x: &Tensor<4>, images: &[usize], step: &Step) -> Option<Tensor<2>> {
-        let Memory { key, queue } = self.memory.as_mut()?;
-        if step.is_first_part() {
-            ema::update(key, &mut self.encoder, self.config.momentum);
-        }
-        let keys = l2_normalize(key.forward(x.clone(), Mode::Train)); // [2N, D], no gradient
-        queue.hold(keys, [images, images].concat());
+    /// The negatives of past batches, while this batch's keys, `[2N, D]`, are kept for later ones.
+    fn remember(&mut self, keys: Vec<Tensor<2>>, images: &[usize]) -> Option<Tensor<2>> {
+        let Memory { queue, .. } = self.memory.as_mut()?;
+        queue.hold(l2_normalize(Tensor::cat(keys, 0)), [images, images].concat());
         Some(queue.keys())
     }
 
@@ -93,17 +89,51 @@ impl SimClr {
     }
 }
 
-impl Method for SimClr {
-    /// Alg. 1.
-    fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
-        let x = Tensor::cat(batch.pair().map(Tensor::clone).to_vec(), 0); // [2N, H, W, 3]
-        let memory = self.remember(&x, &batch.indices, step);
-        let z = l2_normalize(self.encoder.forward(x, Mode::Train)); // [2N, D]
+/// Both views through a network together, so that BatchNorm sees all of them: twice `[N, D]`.
+fn both_views(encoder: &mut Encoder, batch: &Batch) -> Vec<Tensor<2>> {
+    let x = Tensor::cat(batch.pair().map(Tensor::clone).to_vec(), 0); // [2N, H, W, 3]
+    encoder.forward(x, Mode::Train).chunk(2, 0)
+}
+
+/// Alg. 1.
+impl Compare for SimClr {
+    fn embed(&mut self, batch: &Batch) -> Vec<Tensor<2>> {
+        both_views(&mut self.encoder, batch)
+    }
+
+    /// The keys of both views, if there is a memory.
+    fn constants(&mut self, batch: &Batch, step: &Step) -> Vec<Tensor<2>> {
+        let Some(Memory { key, .. }) = &mut self.memory else { return Vec::new() };
+        if step.is_first_part() {
+            ema::update(key, &mut self.encoder, self.config.momentum);
+        }
+        both_views(key, batch)
+    }
+
+    fn compare(
+        &mut self,
+        images: &[usize],
+        embeddings: Vec<Tensor<2>>,
+        keys: Vec<Tensor<2>>,
+    ) -> StepOutput {
+        let memory = self.remember(keys, images);
+        let [z1, z2] = outputs(embeddings);
+        let z = l2_normalize(Tensor::cat(vec![z1, z2], 0)); // [2N, D]
         let contrast = nt_xent(z.clone(), memory, self.config.temperature);
         StepOutput {
             loss: contrast.loss * self.scale(),
             metrics: vec![("accuracy", contrast.accuracy), ("feature_std", channel_std(z))],
         }
+    }
+}
+
+impl Method for SimClr {
+    fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
+        compared_at_once(self, batch, step)
+    }
+
+    fn as_compare(&mut self) -> Option<&mut dyn Compare> {
+        Some(self)
     }
 
     fn student(&mut self) -> &mut dyn Module {

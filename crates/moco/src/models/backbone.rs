@@ -41,8 +41,8 @@ impl NetworkSpec {
         let name = config.model.backbone.clone();
         let architecture = match &config.model.family {
             FamilyConfig::ResNet(resnet) => {
-                let shape = ResNetShape::named(&name, resnet);
-                Architecture::ResNet(shape.expect("a validated backbone name"))
+                let shape = ResNetShape::named(&name, resnet).expect("a validated backbone name");
+                Architecture::ResNet(ResNetShape { image: first_size(config), ..shape })
             }
             FamilyConfig::Vit(vit) => Architecture::Vit(transformer(&name, vit, config)),
         };
@@ -80,15 +80,20 @@ impl NetworkSpec {
     }
 }
 
+/// Height and width of a run's first view.
+fn first_size(config: &RunConfig) -> [usize; 2] {
+    let views = config.data.parse_views().expect("validated views");
+    views.first().expect("one view at least").size()
+}
+
 /// A named transformer with the run's choices, and with those that come with a paper: how weights
 /// are drawn, which coordinate comes first among the positions, how they are interpolated.
 fn transformer(name: &str, vit: &VitModelConfig, config: &RunConfig) -> VitConfig {
-    let views = config.data.parse_views().expect("validated views");
     let named = VitConfig::named(name).expect("a validated backbone name");
     let mae = matches!(config.method, MethodConfig::Mae(_));
     let chosen = VitConfig {
         patch: vit.patch,
-        image: views.first().expect("one view at least").size(),
+        image: first_size(config),
         pool: match vit.pool {
             TokenPool::Class => vit::Pool::Class,
             TokenPool::Mean => vit::Pool::Mean,

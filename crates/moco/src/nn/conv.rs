@@ -8,6 +8,7 @@ use super::fused_eval::{self, After};
 use super::fused_pool;
 use super::init;
 use super::layer_norm::LayerNorm;
+use super::map_norm::MapNorm;
 use super::module::{Module, Visitor};
 use super::norm::{BatchNorm, EPSILON, Mode};
 use super::param::Param;
@@ -101,6 +102,8 @@ pub enum ConvNorm {
     Batch(BatchNorm),
     /// Over the channels of each position.
     Layer(LayerNorm),
+    /// Over all positions and channels of an image.
+    Map(MapNorm),
     /// Nothing.
     Nothing,
 }
@@ -110,6 +113,7 @@ impl Module for ConvNorm {
         match self {
             ConvNorm::Batch(norm) => norm.visit(visitor),
             ConvNorm::Layer(norm) => norm.visit(visitor),
+            ConvNorm::Map(norm) => norm.visit(visitor),
             ConvNorm::Nothing => {}
         }
     }
@@ -133,13 +137,17 @@ pub fn conv_norm_act(
         ConvNorm::Batch(norm) => conv_bn_act(x, conv, norm, then, mode),
         ConvNorm::Nothing => conv_act(x, conv, None, then),
         ConvNorm::Layer(norm) => {
-            let y = norm.forward(conv_act(x, conv, None, Then::Nothing));
-            match then {
-                Then::Nothing => y,
-                Then::Relu => relu(y),
-                Then::AddRelu(skip) => relu(y + skip),
-            }
+            activate(norm.forward(conv_act(x, conv, None, Then::Nothing)), then)
         }
+        ConvNorm::Map(norm) => activate(norm.forward(conv_act(x, conv, None, Then::Nothing)), then),
+    }
+}
+
+fn activate(y: Tensor<4>, then: Then) -> Tensor<4> {
+    match then {
+        Then::Nothing => y,
+        Then::Relu => relu(y),
+        Then::AddRelu(skip) => relu(y + skip),
     }
 }
 

@@ -60,6 +60,21 @@ pub fn normal<const D: usize>(
     from_fn(shape, device, || (std * standard_normal(rng)) as f32)
 }
 
+/// Normal with mean 0 and standard deviation `std` before all that is beyond two of them is drawn
+/// again: Haiku's default.
+pub fn truncated_normal<const D: usize>(
+    shape: [usize; D],
+    std: f64,
+    rng: &mut ChaCha8Rng,
+    device: &Device,
+) -> Tensor<D> {
+    from_fn(shape, device, || {
+        let within = |draw: &f64| draw.abs() <= 2.0;
+        let drawn = std::iter::repeat_with(|| standard_normal(rng)).find(within);
+        (std * drawn.unwrap_or(0.0)) as f32
+    })
+}
+
 fn from_fn<const D: usize>(
     shape: [usize; D],
     device: &Device,

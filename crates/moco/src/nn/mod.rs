@@ -20,6 +20,7 @@ mod gelu;
 pub mod init;
 mod layer_norm;
 mod linear;
+mod map_norm;
 mod module;
 mod norm;
 mod param;
@@ -37,6 +38,7 @@ pub use frozen::{freeze, thaw};
 pub use gelu::{Gelu, gelu};
 pub use layer_norm::{LayerNorm, layer_norm};
 pub use linear::{Linear, linear};
+pub use map_norm::MapNorm;
 pub use module::{
     Leaf, Module, TensorLeaf, Visitor, copy_tensors, count_params, for_each_leaf, for_each_param,
     tensors,

@@ -21,6 +21,8 @@ pub struct Optimizer {
     rule: RuleConfig,
     decay: DecayScope,
     clip: Option<f64>,
+    /// Beginnings of the names that weight decay and adaptation leave out.
+    left_out: Vec<String>,
     state: BTreeMap<String, State>,
 }
 
@@ -57,7 +59,12 @@ impl Optimizer {
             let second = squares.then(zeros);
             state.insert(name.to_owned(), State { first: zeros(), second, steps: 0 });
         });
-        Self { rule, decay, clip, state }
+        Self { rule, decay, clip, left_out: Vec::new(), state }
+    }
+
+    /// Has weight decay, and LARS's adaptation, leave out parameters whose names begin so.
+    pub fn leave_out(&mut self, beginning: &str) {
+        self.left_out.push(beginning.to_owned());
     }
 
     /// Moves every parameter of `student` that a gradient reached, at the learning rate that
@@ -80,23 +87,24 @@ impl Optimizer {
                 None => gradient,
             };
             let state = self.state.get_mut(name).expect("a parameter known at the start");
-            update(&self.rule, self.decay, param, gradient, state, lr, weight_decay);
+            let in_scope = (self.decay == DecayScope::All || param.shape().len() > 1)
+                && !self.left_out.iter().any(|start| name.starts_with(start));
+            let decay = in_scope.then_some(weight_decay);
+            update(&self.rule, param, gradient, state, lr, decay);
         });
     }
 }
 
-/// One parameter's update.
+/// One parameter's update; without a weight decay, not even of 0, it is not adapted either.
 fn update(
     rule: &RuleConfig,
-    decay: DecayScope,
     param: &mut dyn TensorLeaf,
     g: Tensor<1>,
     state: &mut State,
     lr: f64,
-    weight_decay: f64,
+    decay: Option<f64>,
 ) {
-    let in_scope = decay == DecayScope::All || param.shape().len() > 1;
-    let weight_decay = if in_scope { weight_decay } else { 0.0 };
+    let weight_decay = decay.unwrap_or(0.0);
     let p = param.take_flat();
     state.steps += 1;
     let p = match rule {
@@ -108,7 +116,7 @@ fn update(
         }
         RuleConfig::Lars { momentum, trust, flavor } => {
             let lars = lars::Lars { momentum: *momentum, trust: *trust, flavor: *flavor };
-            lars.step(p, g, &mut state.first, lr, in_scope.then_some(weight_decay))
+            lars.step(p, g, &mut state.first, lr, decay)
         }
         RuleConfig::Adam { beta1, beta2, epsilon }
         | RuleConfig::AdamW { beta1, beta2, epsilon } => {
@@ -133,6 +141,48 @@ impl Module for Optimizer {
     fn visit(&mut self, visitor: &mut Visitor<'_>) {
         for (name, state) in &mut self.state {
             visitor.child(name, state);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::to_host;
+    use crate::config::LarsFlavor;
+    use crate::nn::Linear;
+    use crate::rng::{Purpose, stream};
+    use burn::tensor::Device;
+
+    struct Two {
+        body: Linear,
+        head: Linear,
+    }
+
+    crate::module!(Two { body, head });
+
+    /// What is left out moves by the rate times its gradient, neither decayed nor adapted; the other by
+    /// the trust of 0.001 times its length over the gradient's.
+    #[test]
+    fn layers_can_be_left_out_of_adaptation() {
+        let (rng, device) = (&mut stream(0, Purpose::Weights, 0), Device::flex().autodiff());
+        let mut layer = || Linear::without_bias(3, 2, rng, &device);
+        let mut net = Two { body: layer(), head: layer() };
+        let before = [&net.body, &net.head].map(|layer| to_host(layer.weight.val()));
+        let rule = RuleConfig::Lars { momentum: 0.9, trust: 0.001, flavor: LarsFlavor::Inside };
+        let mut lars = Optimizer::of_rule(rule, DecayScope::Matrices, None, &mut net);
+        lars.leave_out("head.");
+        let loss = (net.body.weight.val() + net.head.weight.val()).sum(); // gradients of 1
+        let gradients = NamedGradients::of(&mut net, &loss.backward());
+        lars.step(&mut net, gradients, 0.0, |_| Some(0.5));
+        let length = before[0].iter().map(|w| f64::from(w * w)).sum::<f64>().sqrt();
+        let steps = [0.5 * 0.001 * length / 6f64.sqrt(), 0.5];
+        let after = [&net.body, &net.head].map(|layer| to_host(layer.weight.val()));
+        for ((before, after), step) in before.iter().zip(&after).zip(steps) {
+            for (before, after) in before.iter().zip(after) {
+                let moved = f64::from(before - after);
+                assert!((moved - step).abs() < 1e-7, "{moved} is not {step}");
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod collapse;
 pub mod event;
+mod exact;
 mod lock;
 mod monitor;
 mod outputs;
@@ -19,7 +20,7 @@ pub use event::{EpochReport, Event, Observer, Start, StepReport};
 pub use own::{MakeEncoder, OwnMethod};
 pub use resume::{Changed, Resume};
 pub use run_dir::{LatestError, RunDir, RunDirError};
-pub use step::{Learnt, NotFinite, Rates, learn};
+pub use step::{Learnt, NotFinite, Parts, Rates, learn};
 pub use trained::{EncoderError, TrainedEncoder, load_encoder};
 
 use crate::batch::Batch;
@@ -322,7 +323,8 @@ impl Trainer {
         let parts = self.config.optim.accumulate;
         let norm = self.config.has_batch_norm();
         let norm = norm.then_some("since BatchNorm takes the statistics of each part");
-        if let (2.., Some(why)) = (parts, expectation.parts_differ.or(norm)) {
+        let apart = expectation.parts_differ.filter(|_| !self.config.optim.exact_parts());
+        if let (2.., Some(why)) = (parts, apart.or(norm)) {
             observer.event(&Event::Note(format!(
                 "optim.accumulate = {parts}: a batch in parts is not the same as the whole, {why}"
             )));
@@ -374,7 +376,7 @@ impl Trainer {
         let (epoch, waited) = (loaded.epoch, loaded.waited);
         let batch = Batch::new(loaded, &self.device);
         let (rates, at) = (self.rates(), self.position());
-        let (method, parts) = (self.method.as_mut(), self.config.optim.accumulate);
+        let (method, parts) = (self.method.as_mut(), Parts::of(&self.config.optim));
         let learnt = learn(method, &mut self.optimizer, batch, at, &rates, parts);
         let Learnt { loss, metrics } =
             learnt.map_err(|NotFinite(loss)| self.non_finite(loss, run))?;
@@ -424,7 +426,8 @@ impl Trainer {
         let is_last = self.step == self.total_steps();
         let due = |every: usize| every > 0 && (epoch.is_multiple_of(every) || is_last);
         let Some(monitor) = monitor else { return Ok(Measured::default()) };
-        match monitor.measure(self.method.encoder(), &self.config, due, observer) {
+        let bank = self.config.monitor.asks_bank().then(|| self.method.memory()).flatten();
+        match monitor.measure(self.method.encoder(), bank, &self.config, due, observer) {
             Err(EvalError::NotFinite { example, .. }) => {
                 Err(self.broken(&format!("the feature of {example}"), run))
             }

@@ -6,10 +6,12 @@
 
 use super::TrainError;
 use super::event::{Event, Observer};
+use crate::batch::to_host;
 use crate::config::RunConfig;
 use crate::eval::quality::{Quality, two_views};
 use crate::eval::{self, Accuracy, EvalError, Features, FrozenEncoder, Logistic};
 use crate::nn::Module;
+use burn::tensor::Tensor;
 use moco_data::{Dataset, View};
 use std::sync::Arc;
 
@@ -77,13 +79,15 @@ impl Monitor {
         Ok(Some(Self { frozen: frozen(), images: images.clone(), labelled, sample, threads }))
     }
 
-    /// Measures the present weights of `encoder`, as far as `due` says for an interval in epochs.
+    /// Measures the present weights of `encoder`, as far as `due` says for an interval in epochs;
+    /// `memory` is what the method remembers of each image, if its rows are to be the neighbours.
     ///
     /// # Errors
     /// [`EvalError`] when a server does not give the images, or the weights are broken.
     pub fn measure(
         &mut self,
         encoder: &mut dyn Module,
+        memory: Option<Tensor<2>>,
         config: &RunConfig,
         due: impl Fn(usize) -> bool,
         observer: &mut dyn Observer,
@@ -93,18 +97,19 @@ impl Monitor {
             self.frozen.copy_from(encoder);
         }
         Ok(Measured {
-            scores: self.scores(config, knn, observer)?,
+            scores: self.scores(memory, config, knn, observer)?,
             quality: self.quality(config, quality, observer)?,
         })
     }
 
     fn scores(
         &mut self,
+        memory: Option<Tensor<2>>,
         config: &RunConfig,
         due: bool,
         observer: &mut dyn Observer,
     ) -> Result<Option<Scores>, EvalError> {
-        let (monitor, threads) = (&config.monitor, self.threads);
+        let (monitor, threads, images) = (&config.monitor, self.threads, &self.images);
         let Some(Labelled { train, test }) = self.labelled.as_ref().filter(|_| due) else {
             return Ok(None);
         };
@@ -113,10 +118,17 @@ impl Monitor {
                 &mut |done, total| observer.event(&Event::Progress { stage, done, total });
             eval::features(&mut self.frozen, dataset, monitor.knn_feature, threads, progress)
         };
-        let all = encode(train, "kNN: training images")?;
-        let (bank, queries, against) = match test {
-            Some(test) => (all, encode(test, "kNN: test images")?, "test images"),
-            None => {
+        let (bank, queries, against) = match (test, memory) {
+            (Some(test), Some(memory)) => {
+                let queries = encode(test, "kNN: test images")?;
+                (remembered(images, memory), queries, "test images against the memory bank")
+            }
+            (Some(test), None) => {
+                let train = encode(train, "kNN: training images")?;
+                (train, encode(test, "kNN: test images")?, "test images")
+            }
+            (None, _) => {
+                let all = encode(train, "kNN: training images")?;
                 let held_out = |row: usize| row.is_multiple_of(HOLD_OUT);
                 (all.filter(|row| !held_out(row)), all.filter(held_out), "held-out images")
             }
@@ -193,6 +205,16 @@ fn first_view(config: &RunConfig) -> Result<View, TrainError> {
 fn probe(bank: &Features, queries: &Features) -> Accuracy {
     let every = bank.len().div_ceil(PROBE_IMAGES).max(1);
     eval::logistic(&bank.filter(|row| row.is_multiple_of(every)), queries, PROBE)
+}
+
+/// The rows of a memory bank whose images have a label, as features.
+fn remembered(images: &Dataset, memory: Tensor<2>) -> Features {
+    let [_, dim] = memory.dims();
+    let (values, count) = (to_host(memory), images.len());
+    let all = Features { values, dim, indices: (0..count).collect(), ..Features::default() };
+    let mut labelled = all.filter(|image| images.label(image).is_some());
+    labelled.labels = labelled.indices.iter().filter_map(|&image| images.label(image)).collect();
+    labelled
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! One step: loss, gradients, update, and what the method does after it.
 
+use super::exact;
 use crate::batch::Batch;
+use crate::config::OptimConfig;
 use crate::methods::{Method, Step, StepOutput};
 use crate::optim::{NamedGradients, Optimizer};
 use burn::tensor::Tensor;
@@ -27,15 +29,20 @@ pub struct Learnt {
 
 impl Learnt {
     /// Adds a part of the batch, whose share of it is `share`.
-    fn add(&mut self, loss: f64, metrics: Vec<(&'static str, Tensor<1>)>, share: f64) {
+    pub(super) fn add(&mut self, output: StepOutput, share: f64) -> Result<(), NotFinite> {
+        let loss = scalar(output.loss);
+        if !loss.is_finite() {
+            return Err(NotFinite(loss));
+        }
         self.loss += loss * share;
-        for (name, value) in metrics {
+        for (name, value) in output.metrics {
             let value = scalar(value) * share;
             match self.metrics.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, sum)) => *sum += value,
                 None => self.metrics.push((name, value)),
             }
         }
+        Ok(())
     }
 }
 
@@ -43,7 +50,32 @@ impl Learnt {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NotFinite(pub f64);
 
-/// Computes `batch` in `parts` parts, one after the other, and moves the weights once.
+/// How a batch is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Parts of equal size, one after the other.
+    pub count: usize,
+    /// Whether the images of all parts are compared with each other, see
+    /// [`OptimConfig::accumulate_exact`].
+    pub exact: bool,
+}
+
+impl Parts {
+    /// Those of a run.
+    pub fn of(optim: &OptimConfig) -> Self {
+        Self { count: optim.accumulate, exact: optim.exact_parts() }
+    }
+}
+
+/// So many parts, each a batch of its own.
+impl From<usize> for Parts {
+    fn from(count: usize) -> Self {
+        Self { count, exact: false }
+    }
+}
+
+/// Computes `batch` in `parts`, one after the other, and moves the weights once. Parts of a method without
+/// [`Method::as_compare`] are batches of their own in any case.
 ///
 /// # Errors
 /// [`NotFinite`] for a loss that is infinite or no number.
@@ -53,27 +85,40 @@ pub fn learn(
     batch: Batch,
     mut step: Step,
     rates: &Rates,
-    parts: usize,
+    parts: impl Into<Parts>,
 ) -> Result<Learnt, NotFinite> {
-    let share = 1.0 / parts as f64;
-    let mut gradients = NamedGradients::default();
-    let mut learnt = Learnt::default();
-    for (part, batch) in batch.split(parts).into_iter().enumerate() {
-        step.part = part;
-        let StepOutput { loss, metrics } = method.loss(&batch, &step);
-        let value = scalar(loss.clone());
-        if !value.is_finite() {
-            return Err(NotFinite(value));
-        }
-        learnt.add(value, metrics, share);
-        gradients.add(method.student(), &loss.backward(), share);
-    }
+    let Parts { count, exact } = parts.into();
+    let (learnt, gradients) = match exact && method.as_compare().is_some() {
+        true => exact::gradients(method, batch, step, count)?,
+        false => gradients(method, batch, step, count)?,
+    };
+    step.part = count - 1;
     let treatment = method.treatment(&step);
     optimizer.step(method.student(), gradients, rates.weight_decay, |name| {
         treatment.rate(name, rates.lr, rates.fixed_lr)
     });
     method.after_update(&step);
     Ok(learnt)
+}
+
+/// The mean of the losses of the parts, and its gradients.
+fn gradients(
+    method: &mut dyn Method,
+    batch: Batch,
+    mut step: Step,
+    parts: usize,
+) -> Result<(Learnt, NamedGradients), NotFinite> {
+    let share = 1.0 / parts as f64;
+    let mut gradients = NamedGradients::default();
+    let mut learnt = Learnt::default();
+    for (part, batch) in batch.split(parts).into_iter().enumerate() {
+        step.part = part;
+        let output = method.loss(&batch, &step);
+        let loss = output.loss.clone();
+        learnt.add(output, share)?;
+        gradients.add(method.student(), &loss.backward(), share);
+    }
+    Ok((learnt, gradients))
 }
 
 fn scalar(value: Tensor<1>) -> f64 {

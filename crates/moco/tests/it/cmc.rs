@@ -37,7 +37,9 @@ fn losses_and_gradients_match_torch() {
                 let scores =
                     bank_scores(l2_normalize(raw[view].clone()), golden.tensor(bank), samples);
                 match kind {
-                    BankLoss::Softmax => softmax_over_samples(scores, 0.07).loss,
+                    BankLoss::Softmax | BankLoss::SampledSoftmax => {
+                        softmax_over_samples(scores, 0.07).loss
+                    }
                     BankLoss::Nce => {
                         let z = Partition::new(&device()).z(&scores, 0.07, IMAGES);
                         nce(scores, z, 0.07, IMAGES).loss

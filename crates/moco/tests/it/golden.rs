@@ -5,7 +5,7 @@
 use crate::device::device;
 use burn::tensor::{Tensor, TensorData};
 use moco::batch::{Batch, to_host};
-use moco::config::{NormKind, ResNetConfig, StemKind};
+use moco::config::{ConvInit, NormKind, ResNetConfig, StemKind};
 use moco::models::{Architecture, NetworkSpec, ResNetShape};
 use moco::nn::{Leaf, Module, for_each_leaf, for_each_param};
 use safetensors::{Dtype, SafeTensors};
@@ -111,6 +111,7 @@ pub fn resnet(backbone: &str, width: usize, stem: StemKind) -> NetworkSpec {
         stem,
         stages: 4,
         norm: NormKind::Batch,
+        init: ConvInit::FanOut,
         zero_init_residual: false,
         bn_groups: 1,
         stem_width: None,

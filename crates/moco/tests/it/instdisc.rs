@@ -5,13 +5,13 @@ use crate::golden::{Golden, assert_close, resnet18_w4, set_tensors, tensor};
 use crate::sgd_trajectory::{at, check_final, check_losses, encoder_name, set_initial, view};
 use burn::tensor::{Int, Tensor, TensorData};
 use moco::batch::{Batch, to_host};
-use moco::config::{BankLoss, DecayScope, InstDiscConfig, RuleConfig};
+use moco::config::{BankLoss, DecayScope, FeatureKind, InstDiscConfig, RuleConfig};
 use moco::loss::{
     bank_scores, info_nce_chance, l2_normalize, nce, nce_chance, proximal, softmax_over_bank,
     softmax_over_samples,
 };
 use moco::methods::{InstDisc, Method};
-use moco::nn::{Leaf, for_each_leaf, init, tensors};
+use moco::nn::{Leaf, Mode, for_each_leaf, init, tensors};
 use moco::optim::Optimizer;
 use moco::parts::{Bank, Partition};
 use moco::rng::{Purpose, stream};
@@ -177,6 +177,37 @@ fn trajectories_match_torch() {
             assert_close(z.clone(), &golden, "nce.z", 2e-5);
         }
     }
+}
+
+/// Cross-entropy of the own row among those that were sampled, by loops in f64: the loss of the
+/// authors' later models.
+#[test]
+fn a_softmax_may_be_over_sampled_rows() {
+    let golden = Golden::open("instdisc_trajectory");
+    let mut sampled = golden_method(&golden, BankLoss::SampledSoftmax);
+    let batch = batch(&golden, 0);
+    let features = l2_normalize(sampled.encoder().embed(
+        batch.single().clone(),
+        FeatureKind::Head,
+        Mode::Train,
+    ));
+    let (v, rows) = (to_host(features), golden.values("bank_initial"));
+    let drawn = golden.indices("samples")[..BATCH * 10].to_vec();
+    let losses = v.chunks_exact(DIM).zip(drawn.chunks_exact(10)).map(|(v, drawn)| {
+        let score = |row: usize| -> f64 {
+            let row = &rows[row * DIM..][..DIM];
+            v.iter().zip(row).map(|(v, m)| f64::from(*v) * m).sum::<f64>() / 0.1
+        };
+        let sum: f64 = drawn.iter().map(|&row| score(row).exp()).sum();
+        sum.ln() - score(drawn[0])
+    });
+    let expected = losses.sum::<f64>() / BATCH as f64;
+    let found = sampled.loss_with(&batch, |_| samples(&golden, 0)).loss;
+    let found = f64::from(to_host(found)[0]);
+    assert!((found - expected).abs() < TOLERANCE * expected, "{found} is not {expected}");
+    let chance = sampled.expectation();
+    assert_eq!(chance.chance, info_nce_chance(9, DIM, 0.1));
+    assert_eq!(chance.collapse, Some(10f64.ln()));
 }
 
 /// The configuration's weight times the squared distances is what the term adds, to the loss that is

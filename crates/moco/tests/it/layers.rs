@@ -34,7 +34,10 @@ fn sources(path: &Path) -> Vec<PathBuf> {
 fn modules_used(text: &str) -> BTreeSet<&str> {
     let paths = text.split("crate::").skip(1);
     paths
-        .flat_map(|path| if path.starts_with('{') { group(&path[1..]) } else { vec![word(path)] })
+        .flat_map(|path| match path.strip_prefix('{') {
+            Some(listed) => group(listed),
+            None => vec![word(path)],
+        })
         .collect()
 }
 

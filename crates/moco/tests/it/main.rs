@@ -1,6 +1,7 @@
 //! Integration tests: golden vectors from PyTorch, and small runs from end to end.
 
 mod accumulate;
+mod accumulate_exact;
 mod byol;
 mod cmc;
 mod cpc;
@@ -22,6 +23,7 @@ mod official;
 mod optim;
 mod own_method;
 mod probes;
+mod recipes;
 mod resnet;
 mod resume_methods;
 mod runs;

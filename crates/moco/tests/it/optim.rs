@@ -3,7 +3,8 @@
 use crate::golden::{Golden, difference, tensor};
 use moco::batch::to_host;
 use moco::config::{
-    DecayScope, Granularity, LarsFlavor, OptimConfig, RuleConfig, ScheduleConfig, TrainConfig,
+    DecayScope, Granularity, LarsFlavor, LrScaling, OptimConfig, RuleConfig, ScheduleConfig,
+    TrainConfig,
 };
 use moco::nn::{Module, Param, Visitor, tensors};
 use moco::optim::{NamedGradients, Optimizer};
@@ -182,6 +183,7 @@ fn configs(lr: f64, schedule: ScheduleConfig, epochs: usize) -> (OptimConfig, Tr
         rule: RuleConfig::Sgd { momentum: 0.9 },
         lr,
         lr_batch: 256,
+        lr_scaling: LrScaling::Linear,
         weight_decay: 0.0,
         weight_decay_end: None,
         decay: DecayScope::All,
@@ -189,7 +191,9 @@ fn configs(lr: f64, schedule: ScheduleConfig, epochs: usize) -> (OptimConfig, Tr
         schedule,
         granularity: Granularity::Epoch,
         warmup_epochs: 0.0,
+        warmup_start: None,
         accumulate: 1,
+        accumulate_exact: None,
     };
     let train = TrainConfig {
         epochs,

@@ -126,7 +126,7 @@ const TRAINED: f64 = 5e-6;
 #[test]
 fn the_papers_probes_train_as_in_torch() {
     let golden = Golden::open("probe_training");
-    let short = |recipe: &str, lr| Protocol { lr, lr_batch: None, epochs: 5, ..protocol(recipe) };
+    let short = |recipe: &str, lr| Protocol { lr, lr_batch: None, ..protocol(recipe).over(5) };
     for (case, protocol) in [
         ("moco", short("moco-v1-imagenet", 2.0)),
         ("byol", short("byol-imagenet", 0.8)),
@@ -181,7 +181,8 @@ fn probes_are_the_published_ones() {
         ("instdisc-imagenet", &[][..], 30.0, [100, 256], Backbone, false),
         ("invaspread-imagenet", &[], 30.0, [100, 256], Backbone, false),
         ("cpc-imagenet", &[], 0.1, [136, 2048], Backbone, false),
-        ("cmc-imagenet", &[], 30.0, [100, 256], Backbone, false),
+        ("cmc-imagenet", &[], 30.0, [60, 256], Backbone, false),
+        ("cmc-imagenet", &["model.width=128"], 50.0, [60, 256], Backbone, false),
         ("moco-v2-imagenet", &[], 30.0, [100, 256], Backbone, false),
         ("moco-v3-imagenet", &[], 0.4, [90, 1024], Backbone, false),
         ("moco-v3-vit-imagenet", &[], 12.0, [90, 1024], Backbone, false),

@@ -3,17 +3,20 @@
 use super::{Key, Kind, When};
 
 /// Backbones by name, smallest first within a family.
-pub const BACKBONES: [&str; 10] = [
+pub const BACKBONES: [&str; 13] = [
     "resnet18",
     "resnet34",
     "resnet50",
     "resnet101",
+    "resnet152",
+    "resnet200",
     "vit-micro",
     "vit-tiny",
     "vit-small",
     "vit-small-moco",
     "vit-base",
     "vit-large",
+    "vit-huge",
 ];
 
 /// Methods by name, in order of publication.
@@ -52,6 +55,8 @@ const SIMSIAM: When = When::Method(&["simsiam"]);
 const SWAV: When = When::Method(&["swav"]);
 const DINO: When = When::Method(&["dino"]);
 const MAE: When = When::Method(&["mae"]);
+/// Those that compare the images of a batch, and nothing else.
+const COMPARE: When = When::Method(&["invaspread", "simclr", "simclr-v2", "byol", "moco-v3"]);
 const RESNET: When = When::Backbone("resnet");
 const VIT: When = When::Backbone("vit");
 const MOMENTUM_RULES: When = When::Optimizer(&["sgd", "lars"]);
@@ -97,14 +102,14 @@ pub(super) const KEYS: &[Key] = &[
     when(MOMENTUM, "method.momentum", SHARE),
     when(When::Method(&["moco-v3", "byol", "simsiam", "swav", "dino"]), "method.hidden", WIDE),
     when(BANK, "method.bank_momentum", SHARE),
-    when(BANK, "method.loss", Kind::OneOf(&["softmax", "nce"])),
+    when(BANK, "method.loss", Kind::OneOf(&["softmax", "sampled-softmax", "nce"])),
     when(BANK, "method.negatives", WIDE),
     when(INSTDISC, "method.proximal", Kind::Real(0.0, f64::MAX)),
     when(INVASPREAD, "method.gradient", Kind::OneOf(&["both", "row"])),
     when(INVASPREAD, "method.negative_weight", Kind::Positive),
     when(CPC, "method.context_width", WIDE),
     when(CPC, "method.context_blocks", Kind::Count(1, 100)),
-    when(CPC, "method.context_padding", Kind::OneOf(&["zeros", "bolts"])),
+    optional_when(CPC, "method.context_padding", Kind::OneOf(&["zeros", "bolts"])),
     when(CPC, "method.steps", Kind::Count(1, 100)),
     when(CPC, "method.first_offset", Kind::Count(1, 100)),
     when(CPC, "method.directions", Kind::Count(1, 4)),
@@ -114,7 +119,7 @@ pub(super) const KEYS: &[Key] = &[
     when(MOCO, "method.shuffle_keys", Kind::Flag),
     when(MOCO, "method.mask_own_keys", Kind::Flag),
     when(When::Method(&["moco-v1", "moco-v2", "swav"]), "method.queue", Kind::Count(0, MANY)),
-    when(When::Method(&["moco-v3", "byol"]), "method.momentum_cosine", Kind::Flag),
+    optional_when(When::Method(&["moco-v3", "byol"]), "method.momentum_cosine", Kind::Flag),
     when(
         When::Method(&["simclr", "simclr-v2", "simsiam"]),
         "method.projector_layers",
@@ -150,7 +155,8 @@ pub(super) const KEYS: &[Key] = &[
     when(RESNET, "model.width", WIDE),
     when(RESNET, "model.stem", Kind::OneOf(&["imagenet", "cifar"])),
     when(RESNET, "model.stages", Kind::Count(1, 4)),
-    when(RESNET, "model.norm", Kind::OneOf(&["batch", "layer", "nothing"])),
+    when(RESNET, "model.norm", Kind::OneOf(&["batch", "layer", "nothing", "map"])),
+    optional_when(RESNET, "model.init", Kind::OneOf(&["fan-out", "torch"])),
     when(RESNET, "model.zero_init_residual", Kind::Flag),
     when(RESNET, "model.bn_groups", Kind::Count(1, 1 << 16)),
     optional_when(RESNET, "model.stem_width", WIDE),
@@ -185,6 +191,7 @@ pub(super) const KEYS: &[Key] = &[
     when(ADAM, "optim.epsilon", Kind::Positive),
     always("optim.lr", Kind::Positive),
     always("optim.lr_batch", Kind::Count(1, 1 << 24)),
+    optional("optim.lr_scaling", Kind::OneOf(&["linear", "square-root"])),
     always("optim.weight_decay", Kind::Real(0.0, f64::MAX)),
     optional("optim.weight_decay_end", Kind::Real(0.0, f64::MAX)),
     always("optim.decay", Kind::OneOf(&["all", "matrices"])),
@@ -196,7 +203,9 @@ pub(super) const KEYS: &[Key] = &[
     optional("optim.schedule.factors", Kind::Reals),
     always("optim.granularity", Kind::OneOf(&["epoch", "step"])),
     always("optim.warmup_epochs", Kind::Real(0.0, f64::MAX)),
+    optional("optim.warmup_start", Kind::Real(0.0, f64::MAX)),
     always("optim.accumulate", Kind::Count(1, 1 << 16)),
+    optional_when(COMPARE, "optim.accumulate_exact", Kind::Flag),
     always("train.epochs", Kind::Count(1, 1 << 24)),
     always("train.batch_size", Kind::Count(1, 1 << 24)),
     optional("train.max_steps", Kind::Count(1, MANY)),
@@ -212,6 +221,7 @@ pub(super) const KEYS: &[Key] = &[
         Kind::OneOf(&["backbone", "head", "last-blocks", "class-and-patches"]),
     ),
     optional("monitor.knn_test", Kind::Text),
+    optional_when(BANK, "monitor.knn_bank", Kind::Flag),
     // Early versions had none of these.
     optional("monitor.probe", Kind::Flag),
     optional("monitor.quality_epochs", Kind::Count(0, MANY)),

@@ -53,7 +53,7 @@ pub fn resolve(given: &Table, facts: &DataFacts) -> Result<Resolved, ConfigError
     draft.model(&method, size, batch);
     draft.method(facts, &method, &Sizes { pixels: size, batch });
     draft.optim(facts, &method, size);
-    draft.monitor(facts, size);
+    draft.monitor(facts, &method, size);
 
     let config = run_from_tree(draft.tree)?;
     check_images(&config, facts)?;
@@ -179,9 +179,15 @@ impl Draft {
              --set model.width={whole} is the whole"
         );
         self.fill("model.width", if small { whole / 2 } else { whole }, small.then_some(why));
+        // The published stem has 64 channels whatever the width of CMC's stages.
+        if method == "cmc" && !small && self.count("model.width") != 64 {
+            self.fill("model.stem_width", 64, None);
+        }
         // CPC sees patches, which are too small for a fourth stage (v1, Sec. 3.2).
         self.fill("model.stages", if method == "cpc" { 3 } else { 4 }, None);
         self.fill("model.norm", if method == "cpc" { "layer" } else { "batch" }, None);
+        let torch = small && ["instdisc", "invaspread"].contains(&method);
+        self.fill("model.init", if torch { "torch" } else { "fan-out" }, None);
         self.fill("model.zero_init_residual", ZERO_INIT.contains(&method), None);
         // 32 images per group and at most 8 groups: the 8 GPUs of the published runs of MoCo.
         // The other methods were published with one statistic over all GPUs, or on one.
@@ -208,7 +214,7 @@ impl Draft {
         name.unwrap_or_default().to_owned()
     }
 
-    fn monitor(&mut self, facts: &DataFacts, size: usize) {
+    fn monitor(&mut self, facts: &DataFacts, method: &str, size: usize) {
         self.fill("monitor.knn_epochs", 1, None);
         if !facts.labelled && self.count("monitor.knn_epochs") > 0 {
             insert(&mut self.tree, "monitor.knn_epochs", Value::Integer(0));
@@ -227,6 +233,9 @@ impl Draft {
         // A few percent of an epoch, as two views of an image cost a tenth of training on it.
         let quality_images = (facts.images / 4).clamp(500, 2000).min(facts.images);
         self.fill("monitor.quality_images", quality_images as i64, None);
+        if ["instdisc", "cmc"].contains(&method) {
+            self.fill("monitor.knn_bank", false, None);
+        }
     }
 
     /// Gives a setting its value unless it has one, and notes why if there is a reason to.

@@ -91,6 +91,7 @@ impl Draft {
         self.rule(&optimizer, method);
         self.fill("optim.lr", published.lr, None);
         self.fill("optim.lr_batch", published.lr_batch, None);
+        self.fill("optim.lr_scaling", "linear", None);
         let why = format!("as published for {}", if many { "ImageNet" } else { "CIFAR-10" });
         let follows_data = published.optimizer == "sgd" && method != "cmc";
         self.fill("optim.weight_decay", published.weight_decay, follows_data.then_some(why));
@@ -101,6 +102,10 @@ impl Draft {
         }
         self.schedule(method, &published);
         self.fill("optim.accumulate", 1, None);
+        // BYOL's loss is a mean over images, so that parts differ in BatchNorm alone.
+        if ["invaspread", "simclr", "simclr-v2", "moco-v3"].contains(&method) {
+            self.fill("optim.accumulate_exact", true, None);
+        }
     }
 
     /// What belongs to the optimiser's rule.

@@ -19,6 +19,14 @@ impl RunConfig {
         head || self.model.resnet().is_some_and(|resnet| resnet.norm == NormKind::Batch)
     }
 
+    /// Images that a loss compares at a time: the batch, or a part of one that is computed in parts.
+    pub fn compared_images(&self) -> usize {
+        match self.optim.exact_parts() {
+            true => self.train.batch_size,
+            false => self.train.batch_size / self.optim.accumulate,
+        }
+    }
+
     pub(super) fn check_batch(&self) -> Result<(), ConfigError> {
         let (batch, parts) = (self.train.batch_size, self.optim.accumulate);
         if !batch.is_multiple_of(parts) {

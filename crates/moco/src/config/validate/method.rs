@@ -2,7 +2,7 @@
 
 use super::invalid;
 use crate::config::{
-    ConfigError, CpcConfig, MaeConfig, MethodConfig, MocoConfig, RunConfig, SwAvConfig,
+    BankLoss, ConfigError, CpcConfig, MaeConfig, MethodConfig, MocoConfig, RunConfig, SwAvConfig,
     kept_patches,
 };
 use moco_data::View;
@@ -18,6 +18,11 @@ impl RunConfig {
             | MethodConfig::SimClrV2(_)
             | MethodConfig::MocoV3(_) => self.check_others(),
             MethodConfig::Mae(mae) => self.check_mae(mae),
+            MethodConfig::Cmc(cmc) if cmc.loss == BankLoss::SampledSoftmax => invalid(
+                "method.loss = sampled-softmax: cmc's softmax is over sampled rows in any case, so set \
+                 it to softmax"
+                    .to_owned(),
+            ),
             _ => Ok(()),
         }
     }
@@ -54,7 +59,7 @@ impl RunConfig {
 
     /// An image alone has no loss to learn from.
     fn check_others(&self) -> Result<(), ConfigError> {
-        match self.train.batch_size / self.optim.accumulate {
+        match self.compared_images() {
             2.. => Ok(()),
             _ => self
                 .refuse_single_images(&format!("{} compares each with others", self.method.name())),

@@ -22,6 +22,7 @@ impl RunConfig {
         self.check_views()?;
         self.check_method()?;
         self.check_model()?;
+        self.check_maps()?;
         self.check_blocks()?;
         self.check_batch()?;
         self.check_schedule()?;
@@ -62,6 +63,24 @@ impl RunConfig {
         ))
     }
 
+    /// A normalisation over whole maps is made for images of one size.
+    fn check_maps(&self) -> Result<(), ConfigError> {
+        if self.model.resnet().is_none_or(|resnet| resnet.norm != NormKind::Map) {
+            return Ok(());
+        }
+        let (views, eval) = (self.data.parse_views()?, self.data.parse_eval_view()?);
+        let mut all = views.iter().chain([&eval]);
+        let first = all.next().map(moco_data::View::size);
+        match all.find(|view| Some(view.size()) != first) {
+            None => Ok(()),
+            Some(view) => invalid(format!(
+                "model.norm = map: normalises maps of one size, and `{}` makes another than the first of \
+                 data.views, so cut them alike or set it to layer",
+                shown(&view.to_string())
+            )),
+        }
+    }
+
     fn check_schedule(&self) -> Result<(), ConfigError> {
         let (milestones, factors) = match &self.optim.schedule {
             ScheduleConfig::Step { milestones, .. } => (milestones.as_slice(), None),
@@ -89,6 +108,12 @@ impl RunConfig {
                 self.optim.warmup_epochs, self.train.epochs
             ));
         }
+        if let (Some(start), true) = (self.optim.warmup_start, self.optim.warmup_epochs == 0.0) {
+            return invalid(format!(
+                "optim.warmup_start = {start}: there is no warm-up that could begin there, so leave it \
+                 out or set optim.warmup_epochs"
+            ));
+        }
         if let RuleConfig::Lars { trust, .. } = self.optim.rule
             && trust > 1.0
         {
@@ -98,7 +123,22 @@ impl RunConfig {
     }
 
     fn check_monitor(&self) -> Result<(), ConfigError> {
-        self.check_feature("monitor.knn_feature", self.monitor.knn_feature)
+        let monitor = &self.monitor;
+        if monitor.asks_bank() && monitor.knn_feature != FeatureKind::Head {
+            return invalid(format!(
+                "monitor.knn_bank = true: the memory holds outputs of the head, and \
+                 monitor.knn_feature = {} is another, so set that to head",
+                monitor.knn_feature.name()
+            ));
+        }
+        if monitor.asks_bank() && monitor.knn_test.is_none() {
+            return invalid(
+                "monitor.knn_bank = true: every training image is in the memory, so set \
+                 monitor.knn_test to labelled images that are not"
+                    .to_owned(),
+            );
+        }
+        self.check_feature("monitor.knn_feature", monitor.knn_feature)
     }
 
     /// Checks that the encoder has an output, which `setting` asks for.

@@ -179,13 +179,14 @@ type Named = (&'static str, [usize; 5]);
 
 /// Touvron et al. 2020 (arXiv 2012.12877), Table 1, and Dosovitskiy et al. 2020 (arXiv 2010.11929),
 /// Table 1; with 12 heads, MoCo v3's ViT-S; and one for images of 32 pixels on a few CPU cores.
-const NAMED: [Named; 6] = [
+const NAMED: [Named; 7] = [
     ("vit-micro", [128, 6, 4, 4, 32]),
     ("vit-tiny", [192, 12, 3, 16, 224]),
     ("vit-small", [384, 12, 6, 16, 224]),
     ("vit-small-moco", [384, 12, 12, 16, 224]),
     ("vit-base", [768, 12, 12, 16, 224]),
     ("vit-large", [1024, 24, 16, 16, 224]),
+    ("vit-huge", [1280, 32, 16, 14, 224]),
 ];
 
 impl VitConfig {
