@@ -10,12 +10,16 @@ has for every file of SOURCE, and for every copy, how many tensors there are and
 them as float32: over each tensor in the order of names, its name, a zero, its shape as text, a zero,
 its values row by row.
 
+`odd_*` are written here by torch: a whole module, a `defaultdict` with an entry, and a sparse
+tensor, which is no state of a network and is left. All their values are 0.5.
+
 Files named `hostile_*` are copied and never opened. Classes that are not installed (argparse's are;
 those of the published codes are not) are replaced by empty ones while reading; their names are kept.
 
 torch 2.15.0, safetensors 0.8.0, numpy 2.4.6. The same SOURCE gives the same numbers.
 """
 
+import collections
 import json
 import pickle
 import shutil
@@ -143,6 +147,18 @@ def copy(source, name, files):
         torch.save(value, OUT / main)
 
 
+def odd():
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    module.register_buffer("computed", torch.ones(2), persistent=False)
+    for value in [*module.parameters(), *module.buffers()]:
+        value.data.fill_(0.5)
+    torch.save(module, OUT / "odd_module.pth")
+    entries = collections.defaultdict(list, {"w": torch.full((2,), 0.5)})
+    torch.save({"state_dict": entries}, OUT / "odd_defaultdict.pth")
+    sparse = {"s": torch.eye(2).to_sparse(), "w": torch.full((3,), 0.5)}
+    torch.save(sparse, OUT / "odd_sparse.pth")
+
+
 def main():
     source = Path(sys.argv[1])
     shutil.rmtree(OUT, ignore_errors=True)
@@ -157,6 +173,7 @@ def main():
             copy(source, name, files)
             row["copy"] = digest(tensors(weights(OUT)))
         expected[name] = row
+    odd()
     for path in source.glob("hostile_*"):
         shutil.copyfile(path, OUT / path.name)
     (OUT / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")

@@ -27,13 +27,13 @@ const TIMED_PIXELS: usize = 1 << 20;
 
 /// Prints the resolved configuration, its consequences and estimates.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
-    let Session { config, notes, dataset, machine } = Session::prepare(args)?;
+    let session = Session::prepare(args)?;
+    let mut trainer = session.trainer()?;
+    let Session { config, notes, dataset, machine, .. } = session;
     println!("{}", config.to_toml()?);
     for note in &notes {
         println!("# {note}");
     }
-    let mut trainer =
-        Trainer::new(&config, Arc::clone(&dataset), &machine.device, machine.options)?;
     let facts = trainer.facts();
     let advice = trainer.method().expectation().advice;
     drop(trainer);

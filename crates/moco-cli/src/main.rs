@@ -23,6 +23,7 @@ mod embed;
 mod eval;
 mod export;
 mod failure;
+mod import;
 mod memory;
 mod methods;
 mod output;
@@ -37,6 +38,7 @@ mod summary;
 mod tables;
 mod vectors;
 mod views;
+mod weights;
 
 use args::{Cli, Command};
 use clap::error::ErrorKind;
@@ -58,6 +60,7 @@ fn program() -> ExitCode {
     let done = match cli.command {
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Export(args) => export::run(&args),

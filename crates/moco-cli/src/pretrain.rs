@@ -6,7 +6,7 @@ use crate::data;
 use crate::failure::RunFailed;
 use crate::memory::with_peak_memory;
 use crate::output::check_folder;
-use crate::session::{Machine, Session, lasting_path};
+use crate::session::{Machine, Session, lasting_path, new_trainer};
 use crate::stop;
 use crate::summary::Gather;
 use anyhow::Context;
@@ -34,10 +34,11 @@ pub fn run(args: &PretrainArgs) -> anyhow::Result<()> {
 fn begin(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, Vec<String>)> {
     RunDir::check_new(dir)?;
     check_folder(dir)?;
-    let Session { config, mut notes, dataset, machine } = Session::prepare(&args.run)?;
+    let session = Session::prepare(&args.run)?;
     let dir = claimed(RunDir::create(dir)?);
+    let trainer = session.trainer()?;
+    let Session { config, mut notes, machine, .. } = session;
     notes.insert(0, frame(&config, &args.run.machine, &machine));
-    let trainer = Trainer::new(&config, dataset, &machine.device, machine.options)?;
     dir.write_config(&config)?;
     Ok((dir, trainer, notes))
 }
@@ -50,7 +51,7 @@ fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, V
     // A run that was killed before its first checkpoint starts over.
     let trainer = if !dir.has_checkpoint()? {
         let config = first_config(&dir)?.with_changes(&changed.settings)?;
-        Trainer::new(&config, open(&config)?, &machine.device, machine.options)?
+        new_trainer(&config, None, &open(&config)?, &machine)?
     } else {
         let resume = Resume::open(&dir, changed)?;
         let images = open(resume.config())?;

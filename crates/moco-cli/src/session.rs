@@ -3,13 +3,17 @@
 use crate::args::{EncoderArgs, MachineArgs, RunArgs};
 use crate::data;
 use crate::failure;
-use anyhow::anyhow;
-use moco::config::{self, DataFacts, RunConfig, load_recipe, resolve, set_value};
+use crate::weights;
+use anyhow::{anyhow, bail};
+use moco::config::{self, DataFacts, InitConfig, RunConfig, load_recipe, resolve, set_value};
 use moco::device::Device;
 use moco::eval::FrozenEncoder;
 use moco::methods;
-use moco::train::{self, TrainerOptions};
+use moco::models::NetworkSpec;
+use moco::pretrained::{self, model_settings, start_from};
+use moco::train::{self, TrainedEncoder, Trainer, TrainerOptions};
 use moco_data::Dataset;
+use moco_weights::Weights;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -22,6 +26,8 @@ pub struct Session {
     pub notes: Vec<String>,
     pub dataset: Arc<Dataset>,
     pub machine: Machine,
+    /// The weights that the run starts from, if not from random ones.
+    pub start: Option<Weights>,
 }
 
 /// Where and with how much to compute.
@@ -39,6 +45,7 @@ impl Session {
             anyhow!("no images given: pass --data with a folder or .tar of images, or cifar10")
         })?;
         let dataset = Arc::new(data::open(path)?);
+        let start = start_weights(args, &mut tree)?;
         // A run can be resumed from any folder.
         for (section, key) in [("data", "path"), ("monitor", "knn_test")] {
             if let Some(path) = path_at(&tree, section, key) {
@@ -47,8 +54,65 @@ impl Session {
             }
         }
         let resolved = resolve(&tree, &DataFacts::of(&dataset)?)?;
-        Ok(Session { config: resolved.config, notes: resolved.notes, dataset, machine })
+        let (config, notes) = (resolved.config, resolved.notes);
+        Ok(Session { config, notes, dataset, machine, start })
     }
+
+    /// A run at its first step, with the weights that it starts from.
+    pub fn trainer(&self) -> anyhow::Result<Trainer> {
+        new_trainer(&self.config, self.start.as_ref(), &self.dataset, &self.machine)
+    }
+}
+
+/// A run at its first step. `start` holds the weights that it starts from if they were read before.
+pub fn new_trainer(
+    config: &RunConfig,
+    start: Option<&Weights>,
+    dataset: &Arc<Dataset>,
+    machine: &Machine,
+) -> anyhow::Result<Trainer> {
+    let mut trainer = Trainer::new(config, Arc::clone(dataset), &machine.device, machine.options)?;
+    let Some(init) = &config.init else { return Ok(trainer) };
+    let read_now = match start {
+        Some(_) => None,
+        None => Some(weights::read_start(init)?),
+    };
+    if let Some(weights) = start.or(read_now.as_ref()) {
+        let network = NetworkSpec::of(config);
+        let started = start_from(weights, trainer.method(), &network, &machine.device)?;
+        eprintln!("start    {started}");
+    }
+    Ok(trainer)
+}
+
+/// Reads the weights that a run starts from, if any, and settles what of the network follows from
+/// them: without a backbone in the recipe or on the command line it is the file's.
+fn start_weights(args: &RunArgs, tree: &mut Table) -> anyhow::Result<Option<Weights>> {
+    if let Some(source) = &args.init {
+        let source = weights::lasting_source(source)?;
+        config::set(tree, "init.source", source.into())?;
+        let words = [("init.layout", &args.init_as), ("init.network", &args.init_network)];
+        for (key, word) in words {
+            if let Some(word) = word {
+                config::set(tree, key, word.as_str().into())?;
+            }
+        }
+        if let Some(heads) = args.init_heads {
+            config::set(tree, "init.heads", i64::from(heads).into())?;
+        }
+    }
+    let Some(init) = tree.get("init") else { return Ok(None) };
+    let init: InitConfig = init.clone().try_into().map_err(|_| {
+        anyhow!("[init] lacks `source`: name the weights to start from, or leave the section out")
+    })?;
+    let weights = weights::read_start(&init)?;
+    let named = tree.get("model").and_then(Value::as_table);
+    if !named.is_some_and(|model| model.contains_key("backbone")) {
+        for (key, value) in model_settings(&pretrained::first_network(&weights)?) {
+            config::set(tree, &key, value)?;
+        }
+    }
+    Ok(Some(weights))
 }
 
 /// Recipe, then flags, then `--set`.
@@ -114,14 +178,40 @@ pub fn chosen_encoder(
     args: &EncoderArgs,
     device: &Device,
 ) -> anyhow::Result<(FrozenEncoder, RunConfig)> {
-    load_encoder(&args.run, device)
+    let opened = open_encoder(args, device)?;
+    Ok((opened.encoder, opened.config))
+}
+
+/// The encoder that the command line names, and on stderr what there is to say about it.
+pub fn open_encoder(args: &EncoderArgs, device: &Device) -> anyhow::Result<TrainedEncoder> {
+    let opened = match (&args.run, &args.encoder) {
+        (_, Some(source)) => weights::open(source, &args.reading, device)?,
+        (Some(dir), None) => {
+            let mut trained = train::load_encoder(dir, device)?;
+            if let Some(view) = &args.reading.eval_view {
+                trained.encoder.view = view.clone();
+            }
+            trained
+        }
+        (None, None) => bail!("no encoder given: pass --run DIR, or --encoder with weights"),
+    };
+    tell(&opened);
+    Ok(opened)
+}
+
+/// Says what there is to say about an encoder's files.
+fn tell(opened: &TrainedEncoder) {
+    let warns = opened.imported.is_none();
+    for note in &opened.notes {
+        eprintln!("{}{note}", if warns { "warning: " } else { "" });
+    }
 }
 
 /// The encoder that the run in `dir` left, with the run's configuration. What is odd about its files
 /// is told.
 pub fn load_encoder(dir: &Path, device: &Device) -> anyhow::Result<(FrozenEncoder, RunConfig)> {
     let trained = train::load_encoder(dir, device)?;
-    trained.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+    tell(&trained);
     Ok((trained.encoder, trained.config))
 }
 

@@ -48,3 +48,5 @@ pub use source::{
     Changes, Dataset, FileList, Holdings, Notice, OpenOptions, Patience, Skipped, absolute_path,
     cache_dir, without_secrets,
 };
+#[cfg(feature = "remote")]
+pub use source::{answer, download};

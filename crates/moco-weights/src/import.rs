@@ -135,7 +135,8 @@ fn network<'a>(
     };
     let first = map(found.prefix)?;
     let stages = if rule.layout == LayoutName::Ours { Stages::Any } else { Stages::Four };
-    let resnet = |mapped: &Mapped<'_>| infer::resnet(mapped, rule.cifar_padding, stages);
+    let padding = options.stem_padding.unwrap_or(rule.cifar_padding);
+    let resnet = |mapped: &Mapped<'_>| infer::resnet(mapped, padding, stages);
     if !found.part.second.is_empty() {
         let position = found.part.prefixes.iter().position(|prefix| *prefix == found.prefix);
         let second = map(found.part.second[position.unwrap_or(0)])?;
@@ -324,8 +325,8 @@ fn describe(
             architecture
     {
         notes.push(format!(
-            "solo-learn's stem for CIFAR has a padding of {padding}, where others have 1; no tensor \
-             says it"
+            "the stem has a padding of {padding}: solo-learn's own networks for CIFAR have 2, others \
+             1, and no tensor says it, so pass --stem-padding if it is another"
         ));
     }
     if rule.layout == LayoutName::Dino && options.layout.is_none() && alone(checkpoint) {

@@ -87,4 +87,7 @@ pub struct Options {
     pub part: Option<String>,
     /// Attention heads of a transformer, instead of those of a table.
     pub heads: Option<usize>,
+    /// Padding of a residual network's 3x3 stem, which no tensor tells, instead of the layout's: 1, and
+    /// 2 in solo-learn.
+    pub stem_padding: Option<usize>,
 }

@@ -38,7 +38,7 @@ impl Origin {
         Ok(Origin { version, step, config: config.to_toml()? })
     }
 
-    fn texts(&self) -> Texts {
+    pub(crate) fn texts(&self) -> Texts {
         let texts = [
             ("moco.version", self.version.clone()),
             ("moco.step", self.step.to_string()),

@@ -5,6 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, IntoInnerError};
 use std::path::Path;
 
+/// Name of a run's configuration in its folder.
+pub const CONFIG: &str = "config.toml";
+/// Name of a run's encoder, or of imported weights, in its folder.
+pub const ENCODER: &str = "encoder.safetensors";
 /// Writes the file at `path` so that a reader, or a crash, sees either the old file or the new one:
 /// under the extension `tmp`, on the disk in full, then renamed. Of a failed attempt nothing stays.
 ///

@@ -78,6 +78,7 @@ pub mod models;
 pub mod nn;
 pub mod optim;
 pub mod parts;
+pub mod pretrained;
 pub mod report;
 pub mod rng;
 pub mod schedule;

@@ -1,6 +1,6 @@
 //! What `moco eval` is asked for.
 
-use super::{MachineArgs, positive};
+use super::{EncoderArgs, MachineArgs, positive};
 use clap::{Args, Subcommand, ValueEnum};
 use moco_data::View;
 use std::path::PathBuf;
@@ -24,9 +24,8 @@ pub enum Probe {
 /// What every evaluation needs.
 #[derive(Debug, Args)]
 pub struct LabelledArgs {
-    /// Folder of the run whose encoder is measured
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
+    #[command(flatten)]
+    pub encoder: EncoderArgs,
     /// Labelled training images: a folder or .tar with one folder per class
     #[arg(long, value_name = "PATH")]
     pub train: PathBuf,

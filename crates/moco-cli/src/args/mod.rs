@@ -2,13 +2,14 @@
 
 mod eval;
 mod features;
+mod weights;
 
 pub use eval::{
     EvalArgs, Feature, FinetuneArgs, KnnArgs, LabelledArgs, LinearArgs, Pool, Preset, Probe,
     ProbeRule, Schedule, SgdArgs, Solver, TuneRule,
 };
-
 pub use features::{DedupArgs, SearchArgs, SelectArgs, SelectRule, SplitCheckArgs, VectorArgs};
+pub use weights::{EncoderArgs, ImportArgs, ReadingArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -28,6 +29,9 @@ pub enum Command {
     Pretrain(PretrainArgs),
     /// Print what `pretrain` would do: every setting, steps, rates, memory, time; trains nothing
     Check(RunArgs),
+    /// Take weights of other programs: tell what they are, write them as an encoder that every other
+    /// command takes, and check it
+    Import(ImportArgs),
     /// Measure a trained encoder on labelled images
     Eval(EvalArgs),
     /// Write the feature vector of every image to a .npy, .csv or .parquet file
@@ -169,7 +173,7 @@ pub struct PretrainArgs {
     /// Go on with the run in this folder from its last checkpoint; --set then takes what may change:
     /// data.max_bad_share, train.max_steps, and keys of checkpoints, logs and monitor
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "out", "recipe", "method", "backbone", "epochs", "batch_size", "max_steps", "seed",
+        "out", "recipe", "method", "backbone", "init", "epochs", "batch_size", "max_steps", "seed",
     ])]
     pub resume: Option<PathBuf>,
     /// With --resume: take the images as they are now, added, removed and changed ones alike
@@ -195,6 +199,19 @@ pub struct RunArgs {
     /// Network, e.g. resnet18, resnet50, vit-small; an unknown name lists them all
     #[arg(long, value_name = "NAME")]
     pub backbone: Option<String>,
+    /// Start from these weights instead of random ones: a file, a folder, an https:// address or
+    /// hf://org/name; without --backbone and recipe the network is the file's
+    #[arg(long, value_name = "SOURCE")]
+    pub init: Option<String>,
+    /// Layout of the --init weights, where it is not told right
+    #[arg(long, value_name = "LAYOUT", requires = "init")]
+    pub init_as: Option<String>,
+    /// Which of the networks in the --init weights, e.g. teacher
+    #[arg(long, value_name = "NAME", requires = "init")]
+    pub init_network: Option<String>,
+    /// Attention heads in the --init weights, where the file does not tell them
+    #[arg(long, value_name = "N", requires = "init", value_parser = clap::value_parser!(u16).range(1..))]
+    pub init_heads: Option<u16>,
     /// Passes over the images
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub epochs: Option<i64>,
@@ -228,19 +245,10 @@ pub struct MachineArgs {
     pub cache_mb: u32,
 }
 
-/// Which encoder a command works with.
-#[derive(Debug, Args)]
-pub struct EncoderArgs {
-    /// Folder of the run whose encoder is used
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
-}
-
 #[derive(Debug, Args)]
 pub struct EmbedArgs {
-    /// Folder of the run whose encoder is used
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
+    #[command(flatten)]
+    pub encoder: EncoderArgs,
     /// Folder or .tar of images
     #[arg(long, value_name = "PATH")]
     pub data: PathBuf,

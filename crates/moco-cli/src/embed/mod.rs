@@ -8,9 +8,10 @@ use crate::args::EmbedArgs;
 use crate::data;
 use crate::eval::encode;
 use crate::output::{Output, extension};
-use crate::session::{Machine, load_encoder};
+use crate::session::{Machine, open_encoder};
 use anyhow::bail;
 use moco::eval::Features;
+use moco::train::TrainedEncoder;
 use moco_data::Dataset;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ pub fn run(args: &EmbedArgs) -> anyhow::Result<()> {
         .map(|(path, write)| Ok((Output::at(&path)?.spares(&args.data)?, path, write)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let machine = Machine::open(&args.machine)?;
-    let (mut encoder, config) = load_encoder(&args.run, &machine.device)?;
+    let TrainedEncoder { mut encoder, config, .. } = open_encoder(&args.encoder, &machine.device)?;
     let feature = args.feature.into();
     config.check_feature("--feature", feature)?;
     let images = data::open(&args.data)?;

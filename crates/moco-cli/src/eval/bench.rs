@@ -3,10 +3,12 @@
 use crate::args::LabelledArgs;
 use crate::console::Stage;
 use crate::data;
-use crate::session::{Machine, load_encoder};
+use crate::session::{Machine, open_encoder};
 use anyhow::{Context, bail};
 use moco::config::{FeatureKind, RunConfig};
 use moco::eval::{self, Features, FrozenEncoder};
+use moco::pretrained::Imported;
+use moco::train::TrainedEncoder;
 use moco_data::Dataset;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +36,8 @@ pub fn probe_view(encoder: &FrozenEncoder) -> anyhow::Result<moco_data::View> {
 pub struct Bench {
     pub encoder: FrozenEncoder,
     pub config: RunConfig,
+    /// Where imported weights are from.
+    pub imported: Option<Imported>,
     pub machine: Machine,
     pub train_images: Arc<Dataset>,
     pub test_images: Dataset,
@@ -44,11 +48,12 @@ pub struct Bench {
 impl Bench {
     pub fn open(args: &LabelledArgs) -> anyhow::Result<Bench> {
         let machine = Machine::open(&args.machine)?;
-        let (encoder, config) = load_encoder(&args.run, &machine.device)?;
+        let TrainedEncoder { encoder, config, imported, .. } =
+            open_encoder(&args.encoder, &machine.device)?;
         let train_images = Arc::new(labelled(&args.train)?.with_content_hashes());
         let test_images = labelled(&args.test)?.with_content_hashes();
         let classes = match_classes(&train_images, &test_images, &args.test)?;
-        Ok(Bench { encoder, config, machine, train_images, test_images, classes })
+        Ok(Bench { encoder, config, imported, machine, train_images, test_images, classes })
     }
 
     pub fn train(&mut self, feature: FeatureKind) -> anyhow::Result<Features> {

@@ -10,6 +10,7 @@ use moco::config::{DecayScope, LarsFlavor, RuleConfig};
 use moco::eval::{self, FineTune, HeadStart, Mixing, Published, Readout, Refit};
 use moco::methods;
 use moco::models::{Encode, NetworkSpec};
+use moco::pretrained;
 use moco_data::{Dataset, View};
 use serde_json::{Value, json};
 use std::fs;
@@ -29,7 +30,11 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<()> {
         (None, share) if share < 1.0 => Arc::new(bench.train_images.label_share(share, args.seed)),
         _ => bench.train_images.clone(),
     };
-    let mut network = methods::encoder(&bench.config, &bench.machine.device.clone().autodiff());
+    let device = bench.machine.device.clone().autodiff();
+    let mut network = match &bench.imported {
+        Some(imported) => pretrained::network(&imported.network, &device),
+        None => methods::encoder(&bench.config, &device),
+    };
     let refit = refit(&bench, args, network.as_mut())?;
     let config = settings(&bench, args, refit, train.len())?;
     let mut protocol = described(&config);

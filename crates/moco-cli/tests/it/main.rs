@@ -9,6 +9,7 @@ mod doctor;
 mod features;
 mod going_on;
 mod help;
+mod imports;
 mod limits;
 mod locks;
 mod long;

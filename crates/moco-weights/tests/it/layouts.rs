@@ -80,7 +80,8 @@ fn check_vit(case: &Case) {
 }
 
 fn golden(name: &str, part: Option<&str>) -> moco_weights::Weights {
-    let options = Options { heads: Some(3), part: part.map(str::to_owned), layout: None };
+    let part = part.map(str::to_owned);
+    let options = Options { heads: Some(3), part, ..Options::default() };
     open(&folder().join(name), &options).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 

@@ -6,4 +6,5 @@ mod hostile;
 mod hub;
 mod layouts;
 mod mutated;
+mod odd;
 mod resize;

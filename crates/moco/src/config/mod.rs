@@ -53,6 +53,9 @@ pub struct RunConfig {
     pub method: MethodConfig,
     /// The backbone.
     pub model: ModelConfig,
+    /// Weights that the run starts from, in place of random ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<InitConfig>,
     /// Where the images are and what is done to them.
     pub data: DataConfig,
     /// Optimiser and learning-rate schedule.
@@ -61,6 +64,23 @@ pub struct RunConfig {
     pub train: TrainConfig,
     /// What is watched while training.
     pub monitor: MonitorConfig,
+}
+
+/// Weights that a run starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitConfig {
+    /// A file, a folder, an `https://` address or `hf://organisation/name`.
+    pub source: String,
+    /// Layout of the file, where its keys do not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
+    /// Which of the file's networks, e.g. `teacher`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Attention heads, where the file does not tell them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
 }
 
 /// Where the images are and what is done to them.

@@ -155,6 +155,9 @@ pub struct VitModelConfig {
     /// Whether queries, keys and values have a bias; without it they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qkv_bias: Option<bool>,
+    /// Whether there is a class token; without it there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_token: Option<bool>,
     /// Whether the class token has a position; without it it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_position: Option<bool>,

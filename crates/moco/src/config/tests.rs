@@ -119,6 +119,7 @@ fn the_table_of_keys_is_that_of_the_structs() {
         "optim.weight_decay_end=0.1",
         "optim.warmup_epochs=1",
         "optim.warmup_start=0.01",
+        "init={source='weights.pth', layout='dino', network='teacher', heads=6}",
     ];
     let variants = [
         "optim.optimizer=sgd",
@@ -151,7 +152,7 @@ fn the_table_of_keys_is_that_of_the_structs() {
 
 const RESIDUAL_SIZES: [&str; 3] =
     ["model.stem_width=64", "model.blocks=[2, 1, 1, 3]", "model.first_projection=true"];
-const TRANSFORMER_SIZES: [&str; 10] = [
+const TRANSFORMER_SIZES: [&str; 11] = [
     "model.embed_dim=96",
     "model.depth=3",
     "model.heads=2",
@@ -161,6 +162,7 @@ const TRANSFORMER_SIZES: [&str; 10] = [
     "model.layer_scale=1e-5",
     "model.norm_epsilon=1e-5",
     "model.qkv_bias=false",
+    "model.class_token=true",
     "model.class_position=false",
 ];
 

@@ -21,6 +21,9 @@ pub enum EvalError {
         /// Name of one of the images.
         example: String,
     },
+    /// The output of a head, of an encoder without one.
+    #[error("--feature head: these weights have no projection head, so use backbone")]
+    NoHead,
     /// A classifier that was trained for the measurement has broken weights.
     #[error("the scores of the trained classifier are no finite numbers: it diverged, lower --lr")]
     Diverged,

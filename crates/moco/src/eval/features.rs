@@ -106,7 +106,8 @@ impl Features {
 /// Encodes every image of `dataset`, in order. `progress` hears (done, total).
 ///
 /// # Errors
-/// [`EvalError`] when a server does not give the images, or a feature is infinite or no number.
+/// [`EvalError`] when a server does not give the images, a feature is infinite or no number, or the
+/// encoder has no head whose output is asked for.
 pub fn features(
     frozen: &mut FrozenEncoder,
     dataset: &Dataset,
@@ -114,6 +115,9 @@ pub fn features(
     threads: usize,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Features, EvalError> {
+    if kind == FeatureKind::Head && !frozen.encoder.has_head() {
+        return Err(EvalError::NoHead);
+    }
     let dim = frozen.encoder.width(kind);
     let ([height, width], count) = (frozen.view.size(), frozen.view.count());
     let FrozenEncoder { encoder, view, device } = frozen;

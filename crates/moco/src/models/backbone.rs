@@ -135,6 +135,7 @@ fn sized(named: VitConfig, vit: &VitModelConfig) -> VitConfig {
         layer_scale: vit.layer_scale,
         norm_epsilon: vit.norm_epsilon.unwrap_or(named.norm_epsilon),
         qkv_bias: vit.qkv_bias.unwrap_or(true),
+        class_token: vit.class_token.unwrap_or(true),
         class_position: vit.class_position.unwrap_or(true),
         ..named
     }

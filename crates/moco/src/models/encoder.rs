@@ -16,6 +16,11 @@ pub trait Encode: Module {
     /// Width of a feature.
     fn width(&self, kind: FeatureKind) -> usize;
 
+    /// Whether [`FeatureKind::Head`] is another feature than [`FeatureKind::Backbone`].
+    fn has_head(&self) -> bool {
+        true
+    }
+
     /// The part that is kept after training.
     fn backbone(&mut self) -> &mut dyn Module;
 
@@ -121,6 +126,10 @@ impl Encode for Vit {
             FeatureKind::ClassAndPatches => 2 * self.features(),
             FeatureKind::Backbone | FeatureKind::Head => self.features(),
         }
+    }
+
+    fn has_head(&self) -> bool {
+        false
     }
 
     fn backbone(&mut self) -> &mut dyn Module {

@@ -79,6 +79,11 @@ impl ResNetShape {
         })
     }
 
+    /// Blocks of the stages of the network of a name.
+    pub fn blocks_of(name: &str) -> Option<[usize; 4]> {
+        NAMED.into_iter().find(|(known, ..)| *known == name).map(|(_, blocks, _)| blocks)
+    }
+
     /// Output channels of a block as a multiple of its width.
     pub(super) fn widening(&self) -> usize {
         if self.bottleneck { 4 } else { 1 }

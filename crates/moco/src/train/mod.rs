@@ -8,6 +8,7 @@ pub mod event;
 mod exact;
 mod lock;
 mod monitor;
+mod open;
 mod outputs;
 mod own;
 mod resume;
@@ -17,6 +18,7 @@ mod step;
 mod trained;
 
 pub use event::{EpochReport, Event, Observer, Start, StepReport};
+pub use open::open_encoder;
 pub use own::{MakeEncoder, OwnMethod};
 pub use resume::{Changed, Resume};
 pub use run_dir::{LatestError, RunDir, RunDirError};

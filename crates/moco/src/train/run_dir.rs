@@ -3,7 +3,7 @@
 use super::lock::{FolderLock, NAME as LOCK};
 use crate::checkpoint::{Checkpoint, CheckpointError, write_with};
 use crate::config::parse_run;
-use crate::files::shell_word;
+use crate::files::{CONFIG, ENCODER, shell_word};
 use moco_data::{Dataset, FileList};
 use std::fs::{self, File};
 use std::io;
@@ -16,7 +16,7 @@ const UNFINISHED: ([&str; 6], [&str; 2]) =
 /// Files that a run leaves before it has learnt anything: of no value without a checkpoint.
 const OF_NO_VALUE: [&str; 8] = [
     LOCK,
-    "config.toml",
+    CONFIG,
     "images.txt.gz",
     "metrics.jsonl",
     "run.log",
@@ -230,12 +230,12 @@ impl RunDir {
 
     /// The resolved configuration.
     pub fn config(&self) -> PathBuf {
-        self.path.join("config.toml")
+        self.path.join(CONFIG)
     }
 
     /// The trained encoder.
     pub fn encoder(&self) -> PathBuf {
-        self.path.join("encoder.safetensors")
+        self.path.join(ENCODER)
     }
 
     /// What the steps and epochs came to, one JSON object a line.

@@ -7,7 +7,9 @@ use crate::eval::FrozenEncoder;
 use crate::export::{Origin, read_origin};
 use crate::files::shell_word;
 use crate::methods;
+use crate::pretrained::{ImportError, Imported, Pretrained, read_imported};
 use burn::tensor::Device;
+use moco_weights::WeightsError;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -47,6 +49,15 @@ pub enum EncoderError {
         /// The run's folder.
         run: PathBuf,
     },
+    /// A file of ours that lies in no run's folder is not whole.
+    #[error("{} is damaged: copy it again", .0.display())]
+    DamagedFile(PathBuf),
+    /// Weights of another program cannot be read or understood.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Weights of another program make no network here.
+    #[error(transparent)]
+    Import(Box<ImportError>),
     /// The encoder does not fit into this machine's memory, or its settings cannot be compared.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -55,17 +66,34 @@ pub enum EncoderError {
     Checkpoint(#[from] CheckpointError),
 }
 
-/// An encoder that a run trained.
+impl From<ImportError> for EncoderError {
+    fn from(error: ImportError) -> Self {
+        EncoderError::Import(Box::new(error))
+    }
+}
+
+/// An encoder with what is known of it.
 pub struct TrainedEncoder {
     /// The network with its weights and the view that it expects.
     pub encoder: FrozenEncoder,
-    /// The configuration that made it.
+    /// The configuration that made it; of imported weights, that of a run that would have left such a
+    /// backbone.
     pub config: RunConfig,
+    /// Where imported weights are from.
+    pub imported: Option<Imported>,
     /// What there is to say about the run's files, a sentence each.
     pub notes: Vec<String>,
 }
 
-/// The encoder that the run in the folder `run` left, ready for [`crate::eval::features`].
+impl From<Pretrained> for TrainedEncoder {
+    fn from(pretrained: Pretrained) -> Self {
+        let Pretrained { frozen: encoder, config, imported } = pretrained;
+        Self { encoder, config, imported: Some(imported), notes: Vec::new() }
+    }
+}
+
+/// The encoder that the run in the folder `run` left, or imported weights that were written there,
+/// ready for [`crate::eval::features`].
 ///
 /// Its file holds the configuration that made it. `config.toml` is believed in settings that change
 /// no weight; what it says otherwise is told in [`TrainedEncoder::notes`].
@@ -74,19 +102,41 @@ pub struct TrainedEncoder {
 /// [`EncoderError`].
 pub fn load_encoder(run: &Path, device: &Device) -> Result<TrainedEncoder, EncoderError> {
     let dir = RunDir::at(run);
+    if is_ours(&dir.encoder())
+        && let Some(imported) = read_imported(&dir.encoder(), device)?
+    {
+        return Ok(imported.into());
+    }
     let mut notes = Vec::new();
     let config = encoder_config(&dir, &mut notes)?;
     let path = dir.encoder();
     if !fs::exists(&path).unwrap_or(true) {
         return Err(EncoderError::NoEncoder(run.into()));
     }
-    methods::check_encoder_memory(&config)?;
-    let mut encoder = FrozenEncoder::new(methods::encoder(&config, device), &config, device);
-    encoder.load(&path).map_err(|error| match error {
-        CheckpointError::Malformed { path, .. } => EncoderError::Damaged { path, run: run.into() },
-        other => other.into(),
-    })?;
-    Ok(TrainedEncoder { encoder, config, notes })
+    let damaged = || EncoderError::Damaged { path: path.clone(), run: run.into() };
+    let encoder = filled(&config, &path, device, damaged)?;
+    Ok(TrainedEncoder { encoder, config, imported: None, notes })
+}
+
+/// Whether a file says that it is an encoder of this program.
+pub(super) fn is_ours(path: &Path) -> bool {
+    path.is_file() && matches!(read_origin(path), Ok(Some(_)))
+}
+
+/// A run's network with the weights in a file.
+pub(super) fn filled(
+    config: &RunConfig,
+    file: &Path,
+    device: &Device,
+    damaged: impl FnOnce() -> EncoderError,
+) -> Result<FrozenEncoder, EncoderError> {
+    methods::check_encoder_memory(config)?;
+    let mut frozen = FrozenEncoder::new(methods::encoder(config, device), config, device);
+    match frozen.load(file) {
+        Ok(()) => Ok(frozen),
+        Err(CheckpointError::Malformed { .. }) => Err(damaged()),
+        Err(other) => Err(other.into()),
+    }
 }
 
 /// The configuration that made a run's encoder, with what `config.toml` says of settings that change

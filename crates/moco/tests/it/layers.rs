@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A module, and modules that nothing in it may import.
-const FORBIDDEN: [(&str, &[&str]); 13] = [
+const FORBIDDEN: [(&str, &[&str]); 14] = [
     ("nn", &["methods", "models", "train", "eval", "config", "parts", "optim"]),
     ("models", &["methods", "train", "eval", "optim", "checkpoint"]),
     ("loss.rs", &["methods", "models", "train", "eval", "config"]),
     ("loss", &["methods", "models", "train", "eval", "config"]),
     ("parts", &["methods", "models", "train", "eval"]),
     ("methods", &["train", "eval", "checkpoint", "optim", "export", "report"]),
+    ("pretrained", &["train", "report", "optim"]),
     ("optim", &["methods", "models", "train", "eval", "checkpoint"]),
     ("eval", &["methods", "train", "report"]),
     ("features", &["methods", "train", "report", "optim"]),

@@ -10,6 +10,7 @@ mod dino;
 mod finetune;
 mod going_on;
 mod golden;
+mod imports;
 mod instdisc;
 mod invaspread;
 mod layers;

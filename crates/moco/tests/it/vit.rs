@@ -143,8 +143,10 @@ fn wide_images_match_dino() {
 #[test]
 fn interpolated_positions_match_torch() {
     let golden = Golden::open("vit_interpolation");
-    for (way, nudge) in [("dino", 0.1), ("plain", 0.0)] {
-        let rule = Interpolation { nudge, antialias: false };
+    for (way, nudge, antialias) in
+        [("dino", 0.1, false), ("plain", 0.0, false), ("timm", 0.0, true)]
+    {
+        let rule = Interpolation { nudge, antialias };
         for to in [[3, 3], [6, 5], [2, 8], [7, 7]] {
             let size = format!("{}x{}", to[0], to[1]);
             let table = golden.tensor::<3>("pos_embed").autodiff().require_grad();

@@ -10,6 +10,9 @@ mod fault;
 mod line;
 mod naming;
 mod web;
+mod whole;
+
+pub use whole::{answer, download};
 
 use super::blob::Blob;
 use super::{OpenOptions, address, unpack};
@@ -31,6 +34,8 @@ use web::Link;
 pub(super) struct Servers<'a> {
     options: &'a OpenOptions,
     client: Option<Client>,
+    /// Sent to plain servers to say who asks.
+    bearer: Option<String>,
     lines: HashMap<String, Arc<Line>>,
     /// Copies in the cache that were opened.
     copies: Vec<PathBuf>,
@@ -77,7 +82,13 @@ struct Probe {
 
 impl<'a> Servers<'a> {
     pub(super) fn new(options: &'a OpenOptions) -> Servers<'a> {
-        Servers { options, client: None, lines: HashMap::new(), copies: Vec::new() }
+        let (client, bearer) = (None, None);
+        Servers { options, client, bearer, lines: HashMap::new(), copies: Vec::new() }
+    }
+
+    /// Says who asks.
+    fn with_bearer(self, bearer: Option<&str>) -> Servers<'a> {
+        Servers { bearer: bearer.map(str::to_owned), ..self }
     }
 
     /// Makes an object ready to be read, which may mean to copy and to unpack it.
@@ -152,7 +163,7 @@ impl<'a> Servers<'a> {
             Some(client) => client,
             None => self.client.insert(web::client(patience)?),
         };
-        Ok(Place::Web(Link::new(client.clone(), address)))
+        Ok(Place::Web(Link::new(client.clone(), address, self.bearer.clone())))
     }
 
     /// What an error of reading the objects comes from: a server that was given up, which may have

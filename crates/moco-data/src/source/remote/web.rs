@@ -21,6 +21,8 @@ const HEAD: usize = 512;
 pub(super) struct Link {
     client: Client,
     address: String,
+    /// Who asks, where the server wants to know.
+    bearer: Option<String>,
 }
 
 /// The client for all files of a data set. It follows redirects, and heeds the proxies that the
@@ -36,13 +38,17 @@ pub(super) fn client(patience: &Patience) -> Result<Client, Fault> {
 }
 
 impl Link {
-    pub(super) fn new(client: Client, address: &str) -> Link {
-        Link { client, address: address.into() }
+    pub(super) fn new(client: Client, address: &str, bearer: Option<String>) -> Link {
+        Link { client, address: address.into(), bearer }
     }
 
     /// A request for the bytes as they are: a server that packs them on the way numbers others.
     fn get(&self) -> RequestBuilder {
-        self.client.get(&self.address).header(ACCEPT_ENCODING, "identity")
+        let request = self.client.get(&self.address).header(ACCEPT_ENCODING, "identity");
+        match &self.bearer {
+            Some(bearer) => request.bearer_auth(bearer),
+            None => request,
+        }
     }
 
     /// Asks for the first bytes, and learns the size and whether there are ranges. Not by HEAD,

@@ -95,7 +95,8 @@ impl Vit {
         }
     }
 
-    /// All tokens after the final LayerNorm: the class token, registers, patches.
+    /// All tokens after the final LayerNorm, but with [`Pool::MeanBeforeNorm`] without it: the class
+    /// token, registers, patches.
     ///
     /// # Shapes
     /// `[N, H, W, 3]` to `[N, T, D]`, with T = (H / p) (W / p), and 1 more for a class token and for
@@ -125,7 +126,7 @@ impl Vit {
                 outputs.push(x.clone());
             }
         });
-        outputs.into_iter().map(|x| self.norm.forward(x)).collect()
+        outputs.into_iter().map(|x| self.normalized(x)).collect()
     }
 
     /// Class tokens of the last `n` blocks side by side, in evaluation mode: the features of
@@ -190,7 +191,15 @@ impl Vit {
     /// `[N, L, D]` to `[N, T, D]`.
     pub(super) fn encode(&mut self, patches: Tensor<3>, mode: Mode) -> Tensor<3> {
         let x = self.run(patches, mode, Read::AllTokens, |_, _| ());
-        self.norm.forward(x)
+        self.normalized(x)
+    }
+
+    /// Tokens after the final LayerNorm; where that is of the pooled feature, tokens have none.
+    fn normalized(&self, tokens: Tensor<3>) -> Tensor<3> {
+        match self.config.pool {
+            Pool::MeanBeforeNorm => tokens,
+            Pool::Class | Pool::Mean => self.norm.forward(tokens),
+        }
     }
 
     /// Class token and blocks, the last one as far as it is read; shows every block's index and

@@ -1,0 +1,220 @@
+//! Encoders and their features.
+
+use crate::error::{Fault, Result};
+use crate::worker::{Worker, wait};
+use moco::config::FeatureKind;
+use moco::device;
+use moco::eval::{self, Features};
+use moco::train::{TrainedEncoder, open_encoder};
+use moco_data::{Dataset, Image, View};
+use moco_weights::Options;
+use moco_weights::hub::{self, Places, Source};
+use numpy::ndarray::Array2;
+use numpy::{IntoPyArray, PyArray2, PyArrayDyn, PyReadonlyArray4};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+/// Images from memory that are encoded at a time.
+const TOGETHER: usize = 512;
+
+/// An image encoder that is no longer trained.
+#[pyclass(frozen, module = "moco")]
+pub struct Encoder {
+    worker: Worker<TrainedEncoder>,
+    #[pyo3(get)]
+    view: String,
+    #[pyo3(get)]
+    dim: usize,
+    #[pyo3(get)]
+    notes: Vec<String>,
+    name: String,
+}
+
+/// The encoder of a run's folder, or weights of another program.
+#[pyfunction]
+#[pyo3(signature = (
+    source, *, layout=None, network=None, heads=None, stem_padding=None, view=None, device="cpu"
+))]
+pub fn load_encoder(
+    py: Python<'_>,
+    source: PathBuf,
+    layout: Option<&str>,
+    network: Option<String>,
+    heads: Option<usize>,
+    stem_padding: Option<usize>,
+    view: Option<&str>,
+    device: &str,
+) -> PyResult<Encoder> {
+    let layout = layout.map(str::parse).transpose().map_err(Fault::from)?;
+    let options = Options { layout, part: network, heads, stem_padding };
+    let view: Option<View> = view.map(str::parse).transpose().map_err(Fault::from)?;
+    let device = device::parse(device).map_err(Fault::from)?;
+    let name = source.display().to_string();
+    let open = move || -> Result<TrainedEncoder> {
+        let source = fetch(&source)?;
+        Ok(open_encoder(&source, &options, view.as_ref(), &device)?)
+    };
+    let worker = py.detach(|| Worker::new(open))?;
+    let facts = worker.ask(|opened| {
+        let dim = opened.encoder.encoder.width(FeatureKind::Backbone);
+        (opened.encoder.view.to_string(), dim, opened.notes.clone())
+    })?;
+    let (view, dim, notes) = wait(py, &facts, |_| Ok(()))?;
+    Ok(Encoder { worker, view, dim, notes, name })
+}
+
+/// The file on this machine, fetched if it is elsewhere.
+pub fn fetch(source: &Path) -> Result<PathBuf> {
+    let Some(text) = source.to_str() else { return Ok(source.to_owned()) };
+    let places = Places::from_environment(moco_data::OpenOptions::default().cache, None);
+    Ok(hub::fetch(&Source::parse(text)?, &places)?)
+}
+
+/// What is to be embedded.
+#[derive(FromPyObject)]
+enum Images<'py> {
+    Pixels(PyReadonlyArray4<'py, u8>),
+    Path(PathBuf),
+    Paths(Vec<PathBuf>),
+}
+
+#[pymethods]
+impl Encoder {
+    #[pyo3(signature = (images, feature="backbone"))]
+    fn embed<'py>(
+        &self,
+        py: Python<'py>,
+        images: &Bound<'py, PyAny>,
+        feature: &str,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let kind = feature_of(feature)?;
+        let images: Images<'_> = images.extract().map_err(|_| {
+            Fault::new(
+                "embed takes the path of a data set, a list of image files, or a uint8 array \
+                 [N, H, W, 3]",
+            )
+        })?;
+        let set = |set: Dataset| self.features(py, set, kind);
+        let (values, dim) = match images {
+            Images::Path(path) => set(py.detach(|| Dataset::open(&path)).map_err(Fault::from)?)?,
+            Images::Paths(paths) => self.in_parts(py, paths.len(), kind, |from, to| {
+                py.detach(|| paths[from..to].iter().map(|path| read(path)).collect())
+            })?,
+            Images::Pixels(pixels) => {
+                let count = checked(pixels.as_array().shape())?;
+                self.in_parts(py, count, kind, |from, to| {
+                    Ok((from..to).map(|i| one(&pixels, i)).collect())
+                })?
+            }
+        };
+        let rows = values.len() / dim.max(1);
+        let array = Array2::from_shape_vec((rows, dim), values).map_err(Fault::from)?;
+        Ok(array.into_pyarray(py))
+    }
+
+    fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let answer = self.worker.ask(|opened| {
+            let mut all = Vec::new();
+            let backbone = opened.encoder.encoder.backbone();
+            moco::nn::for_each_leaf(backbone, |name, leaf| {
+                if let moco::nn::Leaf::Param(tensor) | moco::nn::Leaf::Buffer(tensor) = leaf {
+                    let values = moco::batch::to_host(tensor.flat());
+                    all.push((name.to_owned(), tensor.shape(), values));
+                }
+            });
+            all
+        })?;
+        let state = PyDict::new(py);
+        for (name, shape, values) in wait(py, &answer, |py| py.check_signals())? {
+            let array = numpy::ndarray::ArrayD::from_shape_vec(shape, values);
+            let array: Bound<'py, PyArrayDyn<f32>> = array.map_err(Fault::from)?.into_pyarray(py);
+            state.set_item(name, array)?;
+        }
+        Ok(state)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<moco.Encoder of {}, {} values, view \"{}\">", self.name, self.dim, self.view)
+    }
+}
+
+impl Encoder {
+    /// Features of a data set and their width. An image that cannot be read is an error.
+    fn features(
+        &self,
+        py: Python<'_>,
+        set: Dataset,
+        kind: FeatureKind,
+    ) -> PyResult<(Vec<f32>, usize)> {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let answer = self.worker.ask(move |opened| -> Result<Features> {
+            opened.config.check_feature("feature", kind)?;
+            Ok(eval::features(&mut opened.encoder, &set, kind, threads, &mut |_, _| ())?)
+        })?;
+        let features = wait(py, &answer, |py| py.check_signals())??;
+        match features.bad.first() {
+            Some(bad) => {
+                let count = features.bad.len();
+                let (name, reason) = (&bad.name, &bad.reason);
+                Err(Fault::new(format!("{count} images cannot be read, such as {name}: {reason}"))
+                    .into())
+            }
+            None => Ok((features.values, features.dim)),
+        }
+    }
+
+    /// Features of images that `make` gives from one to another, some at a time.
+    fn in_parts(
+        &self,
+        py: Python<'_>,
+        count: usize,
+        kind: FeatureKind,
+        make: impl Fn(usize, usize) -> Result<Vec<Image>>,
+    ) -> PyResult<(Vec<f32>, usize)> {
+        let (mut values, mut dim) = (Vec::new(), self.dim);
+        for from in (0..count).step_by(TOGETHER) {
+            let images = make(from, (from + TOGETHER).min(count))?;
+            let named = images.into_iter().enumerate();
+            let named = named.map(|(i, image)| (format!("image {}", from + i), None, image));
+            let part =
+                self.features(py, Dataset::from_images(named.collect(), Vec::new()), kind)?;
+            values.extend(part.0);
+            dim = part.1;
+        }
+        Ok((values, dim))
+    }
+}
+
+fn read(path: &Path) -> Result<Image> {
+    Image::open(path).map_err(|error| Fault::new(format!("{}: {error}", path.display())))
+}
+
+/// The number of images in an array of this shape.
+fn checked(shape: &[usize]) -> Result<usize> {
+    match *shape {
+        [count, height, width, 3] if height > 0 && width > 0 => Ok(count),
+        _ => Err(Fault::new(format!("the pixels are {shape:?}: embed takes uint8 [N, H, W, 3]"))),
+    }
+}
+
+fn one(pixels: &PyReadonlyArray4<'_, u8>, index: usize) -> Image {
+    let image = pixels.as_array();
+    let image = image.index_axis(numpy::ndarray::Axis(0), index);
+    let (height, width) = (image.shape()[0], image.shape()[1]);
+    Image::new(width, height, image.iter().copied().collect())
+}
+
+fn feature_of(name: &str) -> Result<FeatureKind> {
+    let kinds = [
+        FeatureKind::Backbone,
+        FeatureKind::Head,
+        FeatureKind::LastBlocks,
+        FeatureKind::ClassAndPatches,
+    ];
+    kinds.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+        let known = kinds.map(FeatureKind::name).join(", ");
+        Fault::new(format!("there is no feature `{name}`: use one of {known}"))
+    })
+}
