@@ -13,7 +13,7 @@ use moco::models::NetworkSpec;
 use moco::pretrained::{self, model_settings, start_from};
 use moco::train::{self, TrainedEncoder, Trainer, TrainerOptions};
 use moco_data::Dataset;
-use moco_weights::Weights;
+use moco_weights::{Licence, Weights};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -106,6 +106,9 @@ fn start_weights(args: &RunArgs, tree: &mut Table) -> anyhow::Result<Option<Weig
         anyhow!("[init] lacks `source`: name the weights to start from, or leave the section out")
     })?;
     let weights = weights::read_start(&init)?;
+    if let Licence::Published(licence) = weights.licence {
+        config::set(tree, "init.licence", licence.into())?;
+    }
     let named = tree.get("model").and_then(Value::as_table);
     if !named.is_some_and(|model| model.contains_key("backbone")) {
         for (key, value) in model_settings(&pretrained::first_network(&weights)?) {

@@ -16,7 +16,7 @@ pub use file::write_atomically;
 pub(crate) use file::{NamedTensor, TensorFile, Texts, check_finite, write_tensors, write_with};
 
 use crate::nn::{Leaf, Module, for_each_leaf};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use file::{malformed, read_values};
 use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ use std::path::{Path, PathBuf};
 const FORMAT: u32 = 3;
 const FORMAT_WITHOUT_CHECKSUM: u32 = 2;
 const METADATA_KEY: &str = "moco";
+/// For people: nothing is decided by it.
+const VERSION_KEY: &str = "moco.version";
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +142,8 @@ pub fn save(
     check_finite(path, &state.tensors)?;
     let header = Header { format: FORMAT, meta: meta.clone(), counters: state.counters };
     let header = serde_json::to_string(&header).expect("plain data serialises");
-    write_tensors(path, &state.tensors, Texts::from([(METADATA_KEY.to_string(), header)]))
+    let texts = [(METADATA_KEY, header), (VERSION_KEY, env!("CARGO_PKG_VERSION").to_owned())];
+    write_tensors(path, &state.tensors, texts.map(|(key, text)| (key.to_owned(), text)).into())
 }
 
 /// A checkpoint in memory, found whole.
@@ -173,6 +176,24 @@ impl Checkpoint {
     /// Whether it could be verified; a checkpoint of an early version has no checksum.
     pub fn is_verified(&self) -> bool {
         self.file.has_checksum()
+    }
+
+    /// Host copies of the tensors of one of the parts that [`save`] was given, under their names
+    /// within it.
+    pub(crate) fn part(&self, part: &str) -> Result<Vec<NamedTensor>, CheckpointError> {
+        let tensors = self.file.tensors()?;
+        let mut found: Vec<NamedTensor> = Vec::new();
+        for (name, view) in tensors.iter() {
+            let Some(name) = name.strip_prefix(part).and_then(|rest| rest.strip_prefix('.')) else {
+                continue;
+            };
+            let values = read_values(&tensors, &format!("{part}.{name}"), view.shape())
+                .map_err(|reason| malformed(self.path(), reason))?;
+            let data = TensorData::new(values, [view.shape().iter().product::<usize>()]);
+            found.push((name.to_owned(), view.shape().to_vec(), data));
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
     }
 
     /// Gives `parts` the state that [`save`] wrote.

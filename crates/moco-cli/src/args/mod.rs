@@ -1,6 +1,7 @@
 //! The command line as typed. Nothing is resolved here.
 
 mod eval;
+mod export;
 mod features;
 mod weights;
 
@@ -8,6 +9,7 @@ pub use eval::{
     EvalArgs, Feature, FinetuneArgs, KnnArgs, LabelledArgs, LinearArgs, Pool, Preset, Probe,
     ProbeRule, Schedule, SgdArgs, Solver, TuneRule,
 };
+pub use export::{ExportArgs, Format};
 pub use features::{DedupArgs, SearchArgs, SelectArgs, SelectRule, SplitCheckArgs, VectorArgs};
 pub use weights::{EncoderArgs, ImportArgs, ReadingArgs};
 
@@ -36,7 +38,7 @@ pub enum Command {
     Eval(EvalArgs),
     /// Write the feature vector of every image to a .npy, .csv or .parquet file
     Embed(EmbedArgs),
-    /// Write the encoder's weights to a .safetensors file for other programs
+    /// Write the encoder for other programs: weights, a timm or Hugging Face folder, ONNX
     Export(ExportArgs),
     /// Find the images that are most like given ones
     Search(SearchArgs),
@@ -260,31 +262,6 @@ pub struct EmbedArgs {
     pub feature: Feature,
     #[command(flatten)]
     pub machine: MachineArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct ExportArgs {
-    /// Folder of the run whose encoder is written
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
-    /// File to write, .safetensors
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
-    /// How the tensors are named
-    #[arg(long, value_name = "NAMES", default_value = "moco")]
-    pub names: Naming,
-    /// Write over the encoder or a checkpoint of a run
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// Names of exported tensors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Naming {
-    /// Backbone and head, as in the run's encoder.safetensors
-    Moco,
-    /// The backbone alone, for load_state_dict of torchvision.models
-    Torchvision,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@
 mod bad_input;
 mod bench;
 mod doctor;
+mod export;
 mod features;
 mod going_on;
 mod help;

@@ -28,7 +28,7 @@ fn an_output_is_looked_at_before_anything_else() {
     refused(&format!("{embed}/f.txt"), path, &["let --out end in .npy, .csv or .parquet"]);
     let export = "export --run {}/none --out {}";
     refused(&format!("{export}/nowhere/e.safetensors"), path, &["there is no folder"]);
-    refused(&format!("{export}/e.pth"), path, &["does not end in .safetensors"]);
+    refused(&format!("{export}/e.pth"), path, &["does not end in .safetensors or .onnx"]);
     let doctor = "doctor {}/none --out {}";
     refused(&format!("{doctor}/page.pdf"), path, &["does not end in .html"]);
     refused(&format!("{doctor}/nowhere/page.html"), path, &["there is no folder"]);

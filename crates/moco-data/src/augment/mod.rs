@@ -93,7 +93,7 @@ pub use resize::{Filter, MAX_PROPORTION, Resampler, Resize};
 pub use sharpen::adjust_sharpness;
 pub use solarize::{solarize, solarize_add};
 pub use space::ColorSpace;
-pub use view::View;
+pub use view::{ResizedCenter, View};
 pub use window::{Patches, cut, draw_window, translate};
 
 pub(crate) use view::Scratch;

@@ -4,7 +4,8 @@ mod text;
 
 use super::erase::RandomErasing;
 use super::normalize::{self, Normalize};
-use super::op::{Op, Tools};
+use super::op::{Op, SizeOp, Tools};
+use super::resize::{Filter, Resize};
 use super::space::ColorSpace;
 use super::window::{Patches, cut};
 use crate::decode::ValueRange;
@@ -21,6 +22,17 @@ pub struct View {
     normalize: Normalize,
     erasing: Option<RandomErasing>,
     size: [usize; 2],
+}
+
+/// A resized image, of which the centre is cut out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ResizedCenter {
+    /// The size before the cut.
+    pub resize: Resize,
+    /// The interpolation kernel.
+    pub filter: Filter,
+    /// `[height, width]` of what is cut out.
+    pub size: [usize; 2],
 }
 
 /// What becomes of an image that is cut into patches.
@@ -91,6 +103,20 @@ impl View {
             }
         }
         None
+    }
+
+    /// How the view resizes an image and cuts out its centre, if that is all it does before it makes
+    /// numbers of the pixels: what the preprocessing of other programs can be told.
+    pub fn resized_center(&self) -> Option<ResizedCenter> {
+        let (resize, filter) = match self.ops[..] {
+            [Op::Size(SizeOp::Resize(resize, filter))]
+            | [Op::Size(SizeOp::Resize(resize, filter)), Op::Size(SizeOp::Center(_))] => {
+                (resize, filter)
+            }
+            _ => return None,
+        };
+        let plain = self.range.is_none() && self.patches.is_none() && self.erasing.is_none();
+        plain.then_some(ResizedCenter { resize, filter, size: self.size })
     }
 
     /// Writes the view of `image` that belongs to `key`, normalised, in the layout `[H, W, 3]`, or

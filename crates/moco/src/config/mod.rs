@@ -81,6 +81,9 @@ pub struct InitConfig {
     /// Attention heads, where the file does not tell them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heads: Option<usize>,
+    /// Licence of the weights, where it is known; every file made from them says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
 }
 
 /// Where the images are and what is done to them.

@@ -119,7 +119,7 @@ fn the_table_of_keys_is_that_of_the_structs() {
         "optim.weight_decay_end=0.1",
         "optim.warmup_epochs=1",
         "optim.warmup_start=0.01",
-        "init={source='weights.pth', layout='dino', network='teacher', heads=6}",
+        "init={source='weights.pth', layout='dino', network='teacher', heads=6, licence='MIT'}",
     ];
     let variants = [
         "optim.optimizer=sgd",

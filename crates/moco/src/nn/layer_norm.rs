@@ -5,7 +5,7 @@ use super::{fused, fused_vit};
 use burn::tensor::{Device, Tensor, module};
 
 /// Added to variances in this family's transformers and in CPC; torch's own default is 1e-5.
-const EPSILON: f64 = 1e-6;
+pub const EPSILON: f64 = 1e-6;
 
 /// Layer normalisation over the last dimension, with scale and shift.
 #[derive(Clone, Debug)]

@@ -36,7 +36,7 @@ pub use drop_path::{DropPath, drop_path};
 pub use feature_norm::{Affine, FeatureNorm};
 pub use frozen::{freeze, thaw};
 pub use gelu::{Gelu, gelu};
-pub use layer_norm::{LayerNorm, layer_norm};
+pub use layer_norm::{EPSILON as LAYER_NORM_EPSILON, LayerNorm, layer_norm};
 pub use linear::{Linear, linear};
 pub use map_norm::MapNorm;
 pub use module::{

@@ -1,9 +1,8 @@
 //! An encoder by the name that a person gives it: a run's folder, a file of ours, or weights of
 //! another program.
 
-use super::trained::{EncoderError, TrainedEncoder, filled, is_ours, load_encoder};
-use crate::config::parse_run;
-use crate::export::read_origin;
+use super::trained::{EncoderError, TrainedEncoder, is_ours, load_encoder};
+use crate::export;
 use crate::files::{CONFIG, ENCODER};
 use crate::pretrained::{Pretrained, read_imported};
 use burn::tensor::Device;
@@ -46,12 +45,8 @@ fn open_file(path: &Path, device: &Device) -> Result<TrainedEncoder, EncoderErro
     if let Some(imported) = read_imported(path, device)? {
         return Ok(imported.into());
     }
+    let (encoder, card) = export::open_encoder(path, device)?;
     let damaged = || EncoderError::DamagedFile(path.to_owned());
-    let origin = read_origin(path)?.ok_or_else(damaged)?;
-    let config = parse_run(&origin.config).map_err(|source| EncoderError::InFile {
-        path: path.to_owned(),
-        source: Box::new(source),
-    })?;
-    let encoder = filled(&config, path, device, damaged)?;
+    let config = card.config.ok_or_else(damaged)?;
     Ok(TrainedEncoder { encoder, config, imported: None, notes: Vec::new() })
 }

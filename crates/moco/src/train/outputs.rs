@@ -3,7 +3,7 @@
 use super::event::{Event, Observer};
 use super::{RunDir, TrainError, Trainer, room};
 use crate::checkpoint::{self, CheckpointError, Meta};
-use crate::export::{Names, Origin, read_origin, save_encoder_of};
+use crate::export::{Origin, read_origin, save_encoder_of};
 use crate::files::shell_word;
 use moco_data::DataError;
 
@@ -56,7 +56,7 @@ impl Trainer {
         run.prune(self.config.train.keep_checkpoints);
         if is_new || !self.encoder_is_current(run) {
             let origin = Origin::new(&self.config, self.step)?;
-            save_encoder_of(self.method.encoder(), &run.encoder(), Names::Moco, Some(&origin))
+            save_encoder_of(self.method.encoder(), &run.encoder(), Some(&origin))
                 .map_err(|error| room::explain(run, size, error))?;
         }
         if is_new {

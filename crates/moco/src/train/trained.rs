@@ -4,7 +4,7 @@ use super::{RunDir, TrainError};
 use crate::checkpoint::{CheckpointError, write_atomically};
 use crate::config::{ConfigError, Difference, RunConfig, differences, parse_run};
 use crate::eval::FrozenEncoder;
-use crate::export::{Origin, read_origin};
+use crate::export::{ExportError, Origin, read_origin};
 use crate::files::shell_word;
 use crate::methods;
 use crate::pretrained::{ImportError, Imported, Pretrained, read_imported};
@@ -52,6 +52,9 @@ pub enum EncoderError {
     /// A file of ours that lies in no run's folder is not whole.
     #[error("{} is damaged: copy it again", .0.display())]
     DamagedFile(PathBuf),
+    /// A file of ours that does not make a network again.
+    #[error(transparent)]
+    Export(Box<ExportError>),
     /// Weights of another program cannot be read or understood.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -64,6 +67,12 @@ pub enum EncoderError {
     /// The weights cannot be loaded.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+}
+
+impl From<ExportError> for EncoderError {
+    fn from(error: ExportError) -> Self {
+        EncoderError::Export(Box::new(error))
+    }
 }
 
 impl From<ImportError> for EncoderError {

@@ -4,7 +4,7 @@ use crate::device::device;
 use crate::runs::{Recorder, config, dataset, options, state, untrained};
 use moco::config::{RunConfig, parse_run};
 use moco::eval::{EvalError, features};
-use moco::export::{Names, read_origin, save_encoder};
+use moco::export::{read_origin, save_encoder};
 use moco::nn::{Leaf, Module, for_each_leaf};
 use moco::train::{Changed, Event, Observer, Resume, RunDir, TrainError, Trainer};
 use moco_data::{DataError, Dataset, Image, save_png};
@@ -143,7 +143,7 @@ fn a_run_that_goes_on_brings_its_encoder_up_to_its_checkpoint() {
     let earlier = fs::read(earlier.encoder()).unwrap();
     assert!(earlier != right);
     let plain = other.path().join("plain.safetensors");
-    save_encoder(untrained(&config).encoder.as_mut(), &plain, Names::Moco).unwrap();
+    save_encoder(untrained(&config).encoder.as_mut(), &plain).unwrap();
     let plain = fs::read(plain).unwrap();
 
     let found: [Option<&[u8]>; 5] =
@@ -380,11 +380,11 @@ fn features_that_are_no_numbers_are_an_error() {
 
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("encoder.safetensors");
-    let refused = save_encoder(frozen.encoder.as_mut(), &path, Names::Moco);
+    let refused = save_encoder(frozen.encoder.as_mut(), &path);
     assert!(refused.unwrap_err().to_string().contains("conv1.weight") && !path.exists());
 
     // As another program, or an early version of this one, may have written it.
-    save_encoder(untrained(&config).encoder.as_mut(), &path, Names::Moco).unwrap();
+    save_encoder(untrained(&config).encoder.as_mut(), &path).unwrap();
     let bytes = fs::read(&path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let broken: Vec<(String, Vec<usize>, Vec<u8>)> = file

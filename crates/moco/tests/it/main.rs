@@ -7,6 +7,7 @@ mod cmc;
 mod cpc;
 mod device;
 mod dino;
+mod export;
 mod finetune;
 mod going_on;
 mod golden;

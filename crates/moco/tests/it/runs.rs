@@ -4,7 +4,6 @@ use crate::device::device;
 use moco::batch::to_host;
 use moco::config::{self, DataFacts, FeatureKind, RunConfig, load_recipe, resolve, set_value};
 use moco::eval::{FrozenEncoder, features, knn};
-use moco::export::{Names, save_encoder};
 use moco::methods;
 use moco::nn::tensors;
 use moco::train::{
@@ -264,26 +263,4 @@ fn the_exported_encoder_gives_the_features_of_the_trained_one() {
     let (bank, queries) = (all.filter(|row| !held_out(row)), all.filter(held_out));
     let accuracy = knn(&bank, &queries, config.monitor.knn_k, config.monitor.knn_temperature);
     assert_eq!(recorder.epochs.last().unwrap().knn, Some(accuracy.top1));
-}
-
-/// The names of `--names torchvision` are those of torchvision's own network, but for `fc`.
-#[test]
-fn torchvision_names_are_complete() {
-    let reference = crate::golden::Golden::open("resnet18_w4_state");
-    let mut expected: Vec<String> =
-        reference.names().into_iter().filter(|name| !name.starts_with("fc.")).collect();
-    let data = dataset(64);
-    let mut frozen = untrained(&config(&data, &[]));
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("encoder.safetensors");
-    save_encoder(frozen.encoder.as_mut(), &path, Names::Torchvision).unwrap();
-    let bytes = std::fs::read(&path).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut found: Vec<String> = file.names().into_iter().map(String::from).collect();
-    found.sort();
-    expected.sort();
-    assert_eq!(found, expected);
-    for name in &found {
-        assert_eq!(file.tensor(name).unwrap().shape(), reference.shape(name), "{name}");
-    }
 }

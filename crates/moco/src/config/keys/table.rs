@@ -183,6 +183,7 @@ pub(super) const KEYS: &[Key] = &[
     optional("init.layout", Kind::Text),
     optional("init.network", Kind::Text),
     optional("init.heads", Kind::Count(1, 1024)),
+    optional("init.licence", Kind::Text),
     always("data.path", Kind::Text),
     always("data.views", Kind::Texts),
     always("data.eval_view", Kind::Text),
