@@ -4,11 +4,12 @@ use crate::args::RunArgs;
 use crate::console::Stage;
 use crate::failure::RunFailed;
 use crate::memory::{bytes_in_use, with_peak_memory};
+use crate::ranks::{self, peers};
 use crate::session::{Machine, Session};
 use moco::config::{LrScaling, RunConfig};
 use moco::report::{duration, percent};
 use moco::schedule::learning_rate;
-use moco::train::{Start, Trainer};
+use moco::train::{Start, Trainer, check_ranks};
 use moco_data::{BadFile, Dataset, allowed_bad, scan_headers};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -28,8 +29,14 @@ const TIMED_PIXELS: usize = 1 << 20;
 /// Prints the resolved configuration, its consequences and estimates.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let session = Session::prepare(args)?;
+    check_ranks(&session.config, &session.machine.device, peers().size())?;
     let mut trainer = session.trainer()?;
     let Session { config, notes, dataset, machine, .. } = session;
+    if !peers().speaks() {
+        // The plan is one rank's to make; the others take part in what is measured among them.
+        ranks::plan(&config, trainer.facts().parameters, machine.options.threads);
+        return Ok(());
+    }
     println!("{}", config.to_toml()?);
     for note in &notes {
         println!("# {note}");
@@ -44,6 +51,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     row("learning rate", &rates(&config, &facts));
     row("parameters", &format!("{:.2} M trained", facts.parameters as f64 / 1e6));
     row("chance loss", &format!("{:.2}", facts.chance_loss));
+    for note in ranks::plan(&config, facts.parameters, machine.options.threads) {
+        row("ranks", &note);
+    }
 
     if let Some(parts) = parts(&config) {
         row("parts", &parts);

@@ -1,5 +1,6 @@
 //! Errors, and panics, as one line and an exit code.
 
+use crate::ranks;
 use signal_hook::consts::SIGABRT;
 use signal_hook::flag;
 use std::fmt;
@@ -104,8 +105,11 @@ pub const NO_THREADS: &str =
 
 /// Prints `error` in one line and says with which code to exit.
 pub fn report(error: &anyhow::Error) -> ExitCode {
+    ranks::let_first_speak();
     eprintln!("error: {}", sentence(error));
-    ExitCode::from(if error.is::<RunFailed>() { RUN_FAILED } else { BAD_INPUT })
+    let code = if error.is::<RunFailed>() { RUN_FAILED } else { BAD_INPUT };
+    ranks::end_all(code);
+    ExitCode::from(code)
 }
 
 /// The error and its causes, leaving out a cause that the message before already tells.

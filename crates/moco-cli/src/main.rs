@@ -28,6 +28,7 @@ mod memory;
 mod methods;
 mod output;
 mod pretrain;
+mod ranks;
 mod score;
 mod search;
 mod select;
@@ -57,7 +58,19 @@ fn program() -> ExitCode {
         Ok(cli) => cli,
         Err(message) => return report_usage(&message),
     };
-    let done = match cli.command {
+    let done = ranks::join(&cli.command).and_then(|()| run(cli.command));
+    match done {
+        Ok(()) => {
+            terminal::flush();
+            ranks::finish();
+            ExitCode::SUCCESS
+        }
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Import(args) => import::run(&args),
@@ -78,13 +91,6 @@ fn program() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Devices => devices::run(),
         Command::Bench(args) => bench::run(&args),
-    };
-    match done {
-        Ok(()) => {
-            terminal::flush();
-            ExitCode::SUCCESS
-        }
-        Err(error) => failure::report(&error),
     }
 }
 

@@ -6,15 +6,19 @@ use crate::data;
 use crate::failure::RunFailed;
 use crate::memory::with_peak_memory;
 use crate::output::check_folder;
+use crate::ranks::{self, peers};
 use crate::session::{Machine, Session, lasting_path, new_trainer};
 use crate::stop;
 use crate::summary::Gather;
+use crate::terminal;
 use anyhow::Context;
 use moco::config::RunConfig;
 use moco::files::shell_word;
 use moco::report::{RunFiles, Tee, bad_file_names, percent};
-use moco::train::{Changed, Event, Finished, Observer, Resume, RunDir, Trainer};
-use moco_data::without_secrets;
+use moco::train::{
+    Changed, Event, Finished, Observer, Resume, RunDir, Trainer, agree_among_ranks, check_ranks,
+};
+use moco_data::{Dataset, without_secrets};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,20 +36,55 @@ pub fn run(args: &PretrainArgs) -> anyhow::Result<()> {
 }
 
 fn begin(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, Vec<String>)> {
-    RunDir::check_new(dir)?;
-    check_folder(dir)?;
+    let first = peers().speaks();
+    if first {
+        RunDir::check_new(dir)?;
+        check_folder(dir)?;
+    }
     let session = Session::prepare(&args.run)?;
-    let dir = claimed(RunDir::create(dir)?);
+    agree(&session.config, &session.dataset, &session.machine)?;
+    // One rank owns the folder; the others wait until it has it.
+    let dir = if first { claimed(RunDir::create(dir)?) } else { RunDir::at(dir) };
+    peers().barrier("the run's folder");
     let trainer = session.trainer()?;
     let Session { config, mut notes, machine, .. } = session;
     notes.insert(0, frame(&config, &args.run.machine, &machine));
-    dir.write_config(&config)?;
+    let trainer = joined(trainer, &mut notes, &machine)?;
+    if first {
+        dir.write_config(&config)?;
+    }
     Ok((dir, trainer, notes))
 }
 
+/// Finds that all ranks are about to do the same, and can.
+fn agree(config: &RunConfig, dataset: &Dataset, machine: &Machine) -> anyhow::Result<()> {
+    let facts = [
+        ("version of moco", env!("CARGO_PKG_VERSION").to_owned()),
+        ("instruction set", moco::device::cpu_kernel_name()?.to_owned()),
+        ("number of images", dataset.len().to_string()),
+        ("data set", format!("{:016x}", dataset.fingerprint())),
+        ("configuration", format!("{:08x}", crc32c::crc32c(config.to_toml()?.as_bytes()))),
+    ];
+    agree_among_ranks(&facts, peers())?;
+    Ok(check_ranks(config, &machine.device, peers().size())?)
+}
+
+/// The run as this rank's, with what there is to say about the ranks.
+fn joined(trainer: Trainer, notes: &mut Vec<String>, machine: &Machine) -> anyhow::Result<Trainer> {
+    let mut trainer = trainer.among(peers())?;
+    let parameters = trainer.facts().parameters;
+    notes.extend(ranks::plan(trainer.config(), parameters, machine.options.threads));
+    Ok(trainer)
+}
+
 fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, Vec<String>)> {
-    let dir = claimed(RunDir::resume(dir)?);
+    let first = peers().speaks();
+    let dir = if first { claimed(RunDir::resume(dir)?) } else { RunDir::at(dir) };
     let machine = Machine::open(&args.run.machine)?;
+    if !first {
+        // What is damaged is set aside, and the configuration written anew, by one rank.
+        peers().barrier("the run's folder");
+    }
     let changed = changed(&dir, args)?;
     let open = |config: &RunConfig| data::open(&config.data.path).map(Arc::new);
     // A run that was killed before its first checkpoint starts over.
@@ -57,8 +96,13 @@ fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, V
         let images = open(resume.config())?;
         resume.trainer(&dir, images, &machine.device, machine.options)?
     };
-    dir.write_config(trainer.config())?;
-    let notes = vec![frame(trainer.config(), &args.run.machine, &machine)];
+    if first {
+        dir.write_config(trainer.config())?;
+        peers().barrier("the run's folder");
+    }
+    agree(trainer.config(), trainer.dataset(), &machine)?;
+    let mut notes = vec![frame(trainer.config(), &args.run.machine, &machine)];
+    let trainer = joined(trainer, &mut notes, &machine)?;
     Ok((dir, trainer, notes))
 }
 
@@ -108,10 +152,14 @@ fn changed(dir: &RunDir, args: &PretrainArgs) -> anyhow::Result<Changed> {
 
 /// Trains with all reports, until the end or until Ctrl-C.
 pub fn train(dir: &RunDir, trainer: &mut Trainer, notes: &[String]) -> anyhow::Result<Finished> {
+    if !peers().speaks() {
+        return train_along(dir, trainer);
+    }
     let (first_step, log_steps) = (trainer.facts().first_step, trainer.config().train.log_steps);
     let mut files = RunFiles::open(dir.path(), first_step, log_steps).map_err(RunFailed::from)?;
     let mut console = Console::new();
     let stop = stop::on_interrupt()?;
+    stop::on_file(dir.path().join("stop"));
     let mut gather = Gather::of(dir, first_step);
     let (finished, peak) = with_peak_memory(|| {
         let mut observers = Tee(vec![&mut files, &mut console, &mut gather]);
@@ -130,6 +178,15 @@ pub fn train(dir: &RunDir, trainer: &mut Trainer, notes: &[String]) -> anyhow::R
     gather.summary.peak_memory_bytes = peak;
     gather.summary.write(dir).map_err(RunFailed::from)?;
     Ok(finished)
+}
+
+/// Trains as one of the ranks that write nothing.
+fn train_along(dir: &RunDir, trainer: &mut Trainer) -> anyhow::Result<Finished> {
+    let stop = stop::on_interrupt()?;
+    let mut console = (!terminal::is_quiet()).then(Console::new);
+    let mut observers = Tee(Vec::new());
+    observers.0.extend(console.as_mut().map(|console| console as &mut dyn Observer));
+    trainer.run(dir, &mut observers, stop).map_err(RunFailed::from)
 }
 
 /// What the run is made with, for its log.

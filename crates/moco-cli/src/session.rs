@@ -3,6 +3,7 @@
 use crate::args::{EncoderArgs, MachineArgs, RunArgs};
 use crate::data;
 use crate::failure;
+use crate::ranks;
 use crate::weights;
 use anyhow::{anyhow, bail};
 use moco::config::{self, DataFacts, InitConfig, RunConfig, load_recipe, resolve, set_value};
@@ -16,7 +17,6 @@ use moco_data::Dataset;
 use moco_weights::{Licence, Weights};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use toml::{Table, Value};
 
 /// A run that could begin.
@@ -165,7 +165,7 @@ impl Machine {
         moco::device::cpu_kernel_name()?;
         let threads = match args.threads {
             Some(threads) => usize::from(threads),
-            None => thread::available_parallelism().map_or(1, usize::from),
+            None => ranks::threads(),
         };
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)

@@ -1,12 +1,15 @@
-//! Ctrl-C, `kill` and a terminal that goes away: the first asks the run to stop, a further Ctrl-C
-//! or `kill` ends the program.
+//! Ctrl-C, `kill`, SIGUSR1, a stop file and a terminal that goes away: the first asks the run to stop,
+//! a further Ctrl-C or `kill` ends the program.
 //!
 //! The second signal is answered in the signal's own handler: it works whatever the program's
 //! threads are doing.
 
 use anyhow::Context;
+#[cfg(unix)]
+use signal_hook::consts::SIGUSR1;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -32,6 +35,24 @@ pub fn on_interrupt() -> anyhow::Result<&'static AtomicBool> {
     // Without the thread the signal is heard all the same, only not answered at once.
     let _ = thread::Builder::new().name("signals".into()).spawn(|| answer(stop));
     Ok(stop)
+}
+
+/// From now on a file of this name asks the run to stop, and is deleted when it was seen; for whoever
+/// can reach the run's folder, but not its processes.
+pub fn on_file(path: PathBuf) {
+    let Some(stop) = STOP.get() else { return };
+    let look = move || {
+        while !stop.load(Ordering::Relaxed) {
+            thread::sleep(ANSWER * 10);
+            if path.exists() {
+                // One that stays would stop the run again when it goes on, which is told there.
+                let _ = std::fs::remove_file(&path);
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+    };
+    // Without the thread there are the signals.
+    let _ = thread::Builder::new().name("stop file".into()).spawn(look);
 }
 
 /// Says that a signal was heard; where asked to, takes the end of the parent process for one.
@@ -62,6 +83,9 @@ fn listen(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(stop))?;
         flag::register(signal, Arc::clone(stop))?;
     }
+    // What `mpirun` passes on to all ranks, where it ends them soon after an interrupt.
+    #[cfg(unix)]
+    flag::register(SIGUSR1, Arc::clone(stop))?;
     #[cfg(unix)]
     if !hangup_is_ignored() {
         // It comes twice, from the system and from the shell, so a second one ends nothing.

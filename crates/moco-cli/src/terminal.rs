@@ -9,6 +9,7 @@ use crate::failure::BAD_INPUT;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process;
+use std::sync::Mutex;
 
 /// What a shell reports for a program whose reader has left (SIGPIPE). The signal itself stays
 /// ignored, as Rust has it: it would end a run whose server closes a connection.
@@ -32,13 +33,49 @@ macro_rules! eprintln {
     ($($text:tt)*) => { $crate::terminal::remark(format_args!($($text)*)) };
 }
 
+/// Who speaks, if this is one of several ranks.
+static SPEAKER: Mutex<Option<Speaker>> = Mutex::new(None);
+
+#[derive(Clone, Copy)]
+struct Speaker {
+    rank: usize,
+    verbose: bool,
+}
+
+/// From now on this process is rank `rank` of several: results are rank 0's alone, and of the others
+/// only errors are told, or with `verbose` all lines, with their numbers.
+pub fn speak_as(rank: usize, verbose: bool) {
+    if let Ok(mut speaker) = SPEAKER.lock() {
+        *speaker = Some(Speaker { rank, verbose });
+    }
+}
+
+/// Whether nothing but errors is told of this process.
+pub fn is_quiet() -> bool {
+    other_rank().is_some_and(|speaker| !speaker.verbose)
+}
+
+fn other_rank() -> Option<Speaker> {
+    SPEAKER.lock().ok().and_then(|speaker| *speaker).filter(|speaker| speaker.rank > 0)
+}
+
 pub fn result(text: Arguments<'_>) {
+    if other_rank().is_some() {
+        return;
+    }
     or_end(stdout().write_fmt(text));
 }
 
 pub fn remark(text: Arguments<'_>) {
     // In one piece, so that lines of several threads or processes do not mix.
-    let _ = stderr().write_all(format!("{text}\n").as_bytes());
+    let mut line = format!("{text}\n");
+    if let Some(Speaker { rank, verbose }) = other_rank() {
+        if !verbose && !line.starts_with("error:") {
+            return;
+        }
+        line = format!("[rank {rank}] {line}");
+    }
+    let _ = stderr().write_all(line.as_bytes());
 }
 
 /// Makes sure that all results have left the program.

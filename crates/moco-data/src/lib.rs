@@ -39,8 +39,9 @@ pub use decode::{DecodeOptions, ValueRange};
 pub use error::{DataError, ImageError};
 pub use image::Image;
 pub use loader::{
-    BadFile, Batch, Content, Contents, EvalBatch, HeaderScan, Loader, LoaderConfig, ViewBatch,
-    allowed_bad, contents, epoch_order, for_each_batch, for_each_batch_of_draws, scan_headers,
+    BadFile, Batch, Content, Contents, EvalBatch, HeaderScan, Loader, LoaderConfig, Share,
+    ViewBatch, allowed_bad, contents, epoch_order, for_each_batch, for_each_batch_of_draws,
+    scan_headers,
 };
 pub use random::{Random, ViewKey};
 pub use sheet::{PictureFormat, contact_sheet, save_png};

@@ -10,8 +10,8 @@ mod views;
 
 pub use bank::{bank_scores, nce, nce_chance, proximal, softmax_over_bank, softmax_over_samples};
 pub use hidden::hidden_error;
-pub use in_batch::{info_nce_in_batch, nt_xent};
-pub use invaspread::{invaspread, invaspread_collapse};
+pub use in_batch::{info_nce_among, info_nce_in_batch, nt_xent, nt_xent_among};
+pub use invaspread::{invaspread, invaspread_among, invaspread_collapse};
 pub use siamese::{negative_cosine, normalized_distance};
 pub use views::cross_entropy_of_views;
 

@@ -76,6 +76,9 @@ pub enum Bench {
     Step(BenchStepArgs),
     /// The way from files to augmented views: listing, decoding, each operation, the whole
     Data(BenchDataArgs),
+    /// Under mpirun: a method's step as one of several ranks, its exchanges, and what it would take
+    /// with 8, 64 and 1000 ranks; the batch size is that of all ranks
+    Ranks(BenchStepArgs),
     /// What the CPU can do at best: multiply-adds from registers, and copying
     Machine(BenchMachineArgs),
 }
@@ -181,6 +184,9 @@ pub struct PretrainArgs {
     /// With --resume: take the images as they are now, added, removed and changed ones alike
     #[arg(long, requires = "resume")]
     pub accept_new_data: bool,
+    /// Started by mpirun: also print what the ranks other than the first say, with their numbers
+    #[arg(long)]
+    pub verbose_ranks: bool,
     #[command(flatten)]
     pub run: RunArgs,
 }

@@ -2,6 +2,7 @@
 
 mod data;
 mod machine;
+mod ranks;
 mod step;
 mod work;
 
@@ -11,6 +12,7 @@ use crate::args::{Bench, BenchArgs};
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     match &args.what {
         Bench::Step(args) => step::run(args),
+        Bench::Ranks(args) => ranks::run(args),
         Bench::Data(args) => data::run(args),
         Bench::Machine(args) => machine::run(args),
     }

@@ -89,7 +89,7 @@ fn timed(
     Ok((seconds, [early, bytes_in_use()]))
 }
 
-fn configure(args: &BenchStepArgs) -> anyhow::Result<RunConfig> {
+pub fn configure(args: &BenchStepArgs) -> anyhow::Result<RunConfig> {
     let size = usize::from(args.size);
     let mut tree = Table::new();
     for (key, value) in [

@@ -8,10 +8,11 @@ use moco::device::Device;
 use moco::eval::{Classifier, cross_entropy};
 use moco::methods::{self, Method, Step};
 use moco::models::Encode;
-use moco::nn::{Mode, freeze};
+use moco::nn::{Mode, freeze, share};
 use moco::optim::{NamedGradients, Optimizer};
-use moco::train::{NotFinite, Parts, Rates, learn};
+use moco::train::{NotFinite, Parts, Rates, learn_among};
 use moco_data::View;
+use moco_peers::Peers;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -37,14 +38,14 @@ pub fn prepare(
     methods::check_memory(config, IMAGES)?;
     let views = random_views(config, device)?;
     Ok(match kind {
-        WorkKind::Method => Box::new(MethodStep::new(config, views, device)),
+        WorkKind::Method => Box::new(MethodStep::new(config, views, device, Peers::SOLO)),
         WorkKind::Train => Box::new(Training::new(config, views, device)),
         WorkKind::Forward => Box::new(Encoding::new(config, views, device)),
     })
 }
 
 /// One random batch of every view.
-fn random_views(config: &RunConfig, device: &Device) -> anyhow::Result<Batch> {
+pub fn random_views(config: &RunConfig, device: &Device) -> anyhow::Result<Batch> {
     let n = config.train.batch_size;
     let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed);
     let mut random = |view: &View| {
@@ -57,22 +58,25 @@ fn random_views(config: &RunConfig, device: &Device) -> anyhow::Result<Batch> {
 }
 
 /// A method's whole step.
-struct MethodStep {
+pub struct MethodStep {
     method: Box<dyn Method>,
     optimizer: Optimizer,
     batch: Batch,
     rates: Rates,
     parts: Parts,
     step: Step,
+    peers: Peers,
 }
 
 impl MethodStep {
-    fn new(config: &RunConfig, batch: Batch, device: &Device) -> Self {
+    /// Of `batch`, this rank's share of what the configuration says.
+    pub fn new(config: &RunConfig, batch: Batch, device: &Device, peers: Peers) -> Self {
         let mut method = methods::build(config, IMAGES, device);
         let optimizer = Optimizer::new(&config.optim, method.student());
         let step = Step { index: 0, total: usize::MAX, per_epoch: usize::MAX, seed: 0, part: 0 };
         let rates = Rates { lr: RATE, fixed_lr: RATE, weight_decay: config.optim.weight_decay };
-        Self { method, optimizer, batch, rates, parts: Parts::of(&config.optim), step }
+        share(method.as_mut(), peers);
+        Self { method, optimizer, batch, rates, parts: Parts::of(&config.optim), step, peers }
     }
 }
 
@@ -80,7 +84,8 @@ impl Work for MethodStep {
     fn once(&mut self) -> anyhow::Result<()> {
         let (method, optimizer) = (self.method.as_mut(), &mut self.optimizer);
         let batch = self.batch.clone();
-        learn(method, optimizer, batch, self.step, &self.rates, self.parts).map_err(
+        let (rates, parts) = (&self.rates, self.parts);
+        learn_among(method, optimizer, batch, self.step, rates, parts, self.peers).map_err(
             |NotFinite(loss)| anyhow!("the loss became {loss}: lower the rate with --set"),
         )?;
         self.step.index += 1;

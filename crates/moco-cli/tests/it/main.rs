@@ -16,6 +16,7 @@ mod locks;
 mod long;
 mod outputs;
 mod pipe;
+mod ranks;
 mod repeat;
 mod runs;
 mod signals;

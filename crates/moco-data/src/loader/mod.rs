@@ -59,6 +59,20 @@ pub struct LoaderConfig {
     pub cache_mb: usize,
 }
 
+/// A share of every batch: the images in slots `number`, `number + of`, and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Which share, from 0.
+    pub number: usize,
+    /// How many shares there are.
+    pub of: usize,
+}
+
+impl Share {
+    /// All of it.
+    pub const ALL: Share = Share { number: 0, of: 1 };
+}
+
 /// One training batch.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -125,11 +139,29 @@ impl Loader {
         config: LoaderConfig,
         first_step: usize,
     ) -> Result<Loader, DataError> {
+        Loader::start_share(dataset, config, Share::ALL, first_step)
+    }
+
+    /// As [`Loader::start`], for a share of every batch: only its images are read, and the shares
+    /// together are the batches of one loader alone.
+    ///
+    /// # Errors
+    /// As `start`, and if batches do not split into so many shares.
+    pub fn start_share(
+        dataset: Arc<Dataset>,
+        config: LoaderConfig,
+        share: Share,
+        first_step: usize,
+    ) -> Result<Loader, DataError> {
         check(&config, dataset.len())?;
+        if share.number >= share.of || !config.batch_size.is_multiple_of(share.of) {
+            let expected = "a multiple of the number of shares";
+            return Err(DataError::Setting { setting: "batch_size", expected });
+        }
         let (sender, deliveries) = sync_channel(config.prefetch);
         let stop = Arc::new(AtomicBool::new(false));
         let max_bad_share = config.max_bad_share;
-        let producer = Producer::new(Arc::clone(&dataset), config, Arc::clone(&stop));
+        let producer = Producer::new(Arc::clone(&dataset), config, share, Arc::clone(&stop));
         let steps_per_epoch = producer.steps_per_epoch();
         let (ends, ended) = channel();
         let producer = thread::Builder::new()
@@ -208,6 +240,14 @@ impl Loader {
     /// The unreadable images of the batches taken so far, sorted by name.
     pub fn bad_files(&self) -> Vec<BadFile> {
         bad_files(&self.dataset, self.bad.iter().map(|(&index, reason)| (index, reason.clone())))
+    }
+
+    /// Takes over which images others, with other shares of the same batches, could not read.
+    pub fn note_bad(&mut self, bad: impl IntoIterator<Item = BadFile>) {
+        for BadFile { index, reason, .. } in bad {
+            let is_new = self.bad.insert(index, reason).is_none();
+            self.damaged += usize::from(is_new && !self.dataset.is_gone(index));
+        }
     }
 
     fn check_bad_share(&self) -> Result<(), DataError> {

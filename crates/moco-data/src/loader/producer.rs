@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use super::order::{epoch_order, stand_ins};
 use super::pool::share_out;
-use super::{Batch, LoaderConfig, ViewBatch};
+use super::{Batch, LoaderConfig, Share, ViewBatch};
 use crate::augment::{Scratch, View};
 use crate::error::{DataError, ImageError};
 use crate::image::Image;
@@ -28,6 +28,7 @@ pub(super) struct Delivery {
 pub(super) struct Producer {
     dataset: Arc<Dataset>,
     config: LoaderConfig,
+    share: Share,
     cache: Cache,
     stop: Arc<AtomicBool>,
 }
@@ -44,10 +45,11 @@ impl Producer {
     pub(super) fn new(
         dataset: Arc<Dataset>,
         config: LoaderConfig,
+        share: Share,
         stop: Arc<AtomicBool>,
     ) -> Producer {
         let cache = Cache::new(dataset.len(), config.cache_mb.saturating_mul(1 << 20));
-        Producer { dataset, config, cache, stop }
+        Producer { dataset, config, share, cache, stop }
     }
 
     pub(super) fn steps_per_epoch(&self) -> usize {
@@ -74,9 +76,10 @@ impl Producer {
 
     /// Memory for the views of a batch.
     fn blank_views(&self) -> Vec<ViewBatch> {
+        let n = self.config.batch_size / self.share.of;
         let blank = |view: &View| {
             let [height, width] = view.size();
-            let pixels = vec![0.0; self.config.batch_size * view.value_count()];
+            let pixels = vec![0.0; n * view.value_count()];
             ViewBatch { count: view.count(), height, width, pixels }
         };
         self.config.views.iter().map(blank).collect()
@@ -87,7 +90,8 @@ impl Producer {
         let mut views = self.blank_views();
         let start = step % self.steps_per_epoch() * n;
         let empty = |&index: &u32| Slot { index: index as usize, bad: Vec::new(), error: None };
-        let mut slots: Vec<Slot> = order[start..start + n].iter().map(empty).collect();
+        let slots = order[start..start + n].iter().skip(self.share.number).step_by(self.share.of);
+        let mut slots: Vec<Slot> = slots.map(empty).collect();
         let mut images: Vec<_> = views
             .iter_mut()
             .zip(&self.config.views)

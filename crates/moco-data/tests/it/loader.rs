@@ -2,8 +2,8 @@
 
 use crate::support::{image, images, write_images};
 use moco_data::{
-    Batch, DataError, Dataset, EvalBatch, Image, Loader, LoaderConfig, View, ViewKey, epoch_order,
-    for_each_batch, for_each_batch_of_draws,
+    Batch, DataError, Dataset, EvalBatch, Image, Loader, LoaderConfig, Share, View, ViewKey,
+    epoch_order, for_each_batch, for_each_batch_of_draws,
 };
 use std::collections::BTreeSet;
 use std::fs;
@@ -333,4 +333,34 @@ fn evaluation_leaves_bad_files_out() {
         batches.into_iter().flat_map(|batch| batch.pixels).collect::<Vec<f32>>()
     };
     assert!(pixels(batches) == pixels(good));
+}
+
+/// The shares of a batch, by stride, are the batch, image by image and pixel by pixel.
+#[test]
+fn shares_together_are_the_whole_batches() {
+    let dataset = Arc::new(images(31));
+    let config = || LoaderConfig { batch_size: 6, ..config() };
+    let mut whole = start(&dataset, config(), 2);
+    let share = |number| Share { number, of: 3 };
+    let mut shares = [0, 1, 2]
+        .map(|number| Loader::start_share(dataset.clone(), config(), share(number), 2).unwrap());
+    for _ in 0..9 {
+        let batch = whole.next_batch().unwrap();
+        for (number, loader) in shares.iter_mut().enumerate() {
+            let part = loader.next_batch().unwrap();
+            assert_eq!((part.step, part.epoch, part.indices.len()), (batch.step, batch.epoch, 2));
+            for (j, index) in part.indices.iter().enumerate() {
+                let at = 3 * j + number;
+                assert_eq!(*index, batch.indices[at]);
+                for (part, whole) in part.views.iter().zip(&batch.views) {
+                    let size = part.height * part.width * 3 * part.count;
+                    let [own, all] =
+                        [(part, j), (whole, at)].map(|(view, i)| &view.pixels[i * size..][..size]);
+                    assert_eq!(own, all);
+                }
+            }
+        }
+    }
+    let uneven = Loader::start_share(dataset, config(), Share { number: 0, of: 4 }, 0);
+    assert!(matches!(uneven, Err(DataError::Setting { setting: "batch_size", .. })));
 }

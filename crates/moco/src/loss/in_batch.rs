@@ -1,7 +1,8 @@
 //! Contrast among the images of a batch.
 
 use super::{Contrast, NO_LOGIT, columns, cross_entropy_at};
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Tensor, TensorData};
+use moco_peers::Peers;
 
 /// InfoNCE where the negatives are the other keys of the batch: Chen, Xie & He 2021
 /// (arXiv 2104.02057), Eq. 1.
@@ -9,8 +10,17 @@ use burn::tensor::{Bool, Tensor};
 /// # Shapes
 /// `q` and `k` are `[N, D]`, rows of unit length; row n of both is of image n.
 pub fn info_nce_in_batch(q: Tensor<2>, k: Tensor<2>, temperature: f64) -> Contrast {
+    info_nce_among(q, k, temperature, Peers::SOLO)
+}
+
+/// As [`info_nce_in_batch`], for this rank's queries among the keys of all ranks.
+///
+/// # Shapes
+/// `q` is `[n, D]`, `k` `[n R, D]`, its rows by stride.
+pub fn info_nce_among(q: Tensor<2>, k: Tensor<2>, temperature: f64, peers: Peers) -> Contrast {
     let n = q.dims()[0];
-    contrast(q.matmul(k.transpose()) / temperature, 0..n) // [N, N]
+    let own = (0..n).map(|i| peers.global(i));
+    contrast(q.matmul(k.transpose()) / temperature, own) // [n, n R]
 }
 
 /// NT-Xent, the normalised temperature-scaled cross-entropy: Chen et al. 2020 (arXiv 2002.05709),
@@ -23,14 +33,50 @@ pub fn info_nce_in_batch(q: Tensor<2>, k: Tensor<2>, temperature: f64) -> Contra
 /// `z` is `[2N, D]`, rows of unit length; rows n and N+n are the two views of image n. `memory` is
 /// `[K, D]`, a constant.
 pub fn nt_xent(z: Tensor<2>, memory: Option<Tensor<2>>, temperature: f64) -> Contrast {
+    nt_xent_among(z.clone(), z, memory, temperature, Peers::SOLO)
+}
+
+/// As [`nt_xent`], for this rank's views among those of all ranks.
+///
+/// # Shapes
+/// `z` is `[2n, D]`, `all` `[2n R, D]`, the rows of the ranks by stride.
+pub fn nt_xent_among(
+    z: Tensor<2>,
+    all: Tensor<2>,
+    memory: Option<Tensor<2>>,
+    temperature: f64,
+    peers: Peers,
+) -> Contrast {
     let [views, _] = z.dims();
-    let others = Tensor::<2, Bool>::diag_mask([views; 2], 0, &z.device().without_autodiff());
-    let among = z.clone().matmul(z.clone().transpose()).mask_fill(others.bool_not(), NO_LOGIT);
+    let itself = own_columns([views, all.dims()[0]], 0, &z, peers);
+    let among = z.clone().matmul(all.transpose()).mask_fill(itself, NO_LOGIT);
     let similarity = match memory {
         Some(memory) => Tensor::cat(vec![among, z.matmul(memory.transpose())], 1), // [2N, 2N + K]
         None => among,
     };
-    contrast(similarity / temperature, (0..views).map(|i| (i + views / 2) % views))
+    let partner = (0..views).map(|i| peers.global((i + views / 2) % views));
+    contrast(similarity / temperature, partner)
+}
+
+/// Where row i meets the view that is `offset` rows after it on this rank, among those of all ranks.
+pub(super) fn own_columns(
+    [rows, columns]: [usize; 2],
+    offset: i64,
+    like: &Tensor<2>,
+    peers: Peers,
+) -> Tensor<2, Bool> {
+    let device = like.device().without_autodiff();
+    if peers.alone() {
+        return Tensor::<2, Bool>::diag_mask([rows, columns], offset, &device).bool_not();
+    }
+    let mut mask = vec![false; rows * columns];
+    for row in 0..rows {
+        let other = row as i64 + offset;
+        if (0..rows as i64).contains(&other) {
+            mask[row * columns + peers.global(other as usize)] = true;
+        }
+    }
+    Tensor::from_data(TensorData::new(mask, [rows, columns]), &device)
 }
 
 /// Cross-entropy with column `own` of each row, and how often that column scores highest.

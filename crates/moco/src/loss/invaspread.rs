@@ -1,8 +1,10 @@
 //! Invariant and spreading features: Ye et al. 2019 (arXiv 1904.03436), Sec. 3.2.
 
+use super::in_batch::own_columns;
 use super::{Contrast, NO_LOGIT};
+use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Bool, Tensor};
+use moco_peers::Peers;
 
 /// The largest probability of a negative whose complement has a logarithm worth taking in f32.
 /// The reference has no bound, and an infinite loss where two images coincide.
@@ -24,12 +26,27 @@ pub fn invaspread(
     row_gradient: bool,
     negative_weight: f64,
 ) -> Contrast {
-    let [views, _] = z.dims();
+    invaspread_among(z.clone(), z, temperature, row_gradient, negative_weight, Peers::SOLO)
+}
+
+/// As [`invaspread`], for this rank's views among those of all ranks.
+///
+/// # Shapes
+/// `z` is `[2n, D]`, `all` `[2n R, D]`, the rows of the ranks by stride.
+pub fn invaspread_among(
+    z: Tensor<2>,
+    all: Tensor<2>,
+    temperature: f64,
+    row_gradient: bool,
+    negative_weight: f64,
+    peers: Peers,
+) -> Contrast {
+    let ([views, _], [others, _]) = (z.dims(), all.dims());
     let device = z.device();
-    let other = if row_gradient { z.clone().detach() } else { z.clone() };
+    let other = if row_gradient { all.detach() } else { all };
     let n = (views / 2) as i64;
-    let [itself, after, before] = [0, n, -n]
-        .map(|offset| Tensor::<2, Bool>::diag_mask([views, views], offset, &device).bool_not());
+    let [itself, after, before] =
+        [0, n, -n].map(|offset| own_columns([views, others], offset, &z, peers));
     let partner = after.bool_or(before); // rows a and a + N
 
     let scores = z.matmul(other.transpose()).mask_fill(itself.clone(), NO_LOGIT); // [2N, 2N]
@@ -37,8 +54,8 @@ pub fn invaspread(
     let wins = scores.clone().without_autodiff().greater_equal(best).bool_and(partner.clone());
 
     // Rivals count in the sum as if they were w times as likely.
-    let weight =
-        Tensor::full([views, views], negative_weight.ln(), &device).mask_fill(partner.clone(), 0.0);
+    let weight = Tensor::full([views, others], negative_weight.ln(), &device)
+        .mask_fill(partner.clone(), 0.0);
     let log_p = log_softmax(scores / temperature + weight.clone(), 1) - weight; // ln P(j|a)
     let invariant = log_p.clone().mask_fill(partner.clone().bool_not(), 0.0).sum();
     let p = log_p.exp().mask_fill(partner.bool_or(itself), 0.0).clamp_max(LARGEST_P);

@@ -17,8 +17,9 @@ use crate::batch::Batch;
 use crate::config::{CpcConfig, FeatureKind};
 use crate::loss::{channel_std, cross_entropy_at, l2_normalize};
 use crate::models::{Backbone, Context, Encode, NetworkSpec};
-use crate::nn::{Linear, Mode, Module, Visitor};
+use crate::nn::{Linear, Mode, Module, Visitor, gather};
 use burn::tensor::{Device, Tensor, s};
+use moco_peers::Peers;
 
 /// State of CPC.
 pub struct Cpc {
@@ -26,6 +27,7 @@ pub struct Cpc {
     config: CpcConfig,
     /// Images whose patches are compared.
     batch: usize,
+    peers: Peers,
 }
 
 /// What is trained.
@@ -43,7 +45,7 @@ struct Direction {
     predict: Vec<Linear>,
 }
 
-crate::module!(Cpc { student });
+crate::module!(Cpc { student, peers });
 crate::module!(Student { encoder, target, directions });
 crate::module!(Direction { context, predict });
 
@@ -76,7 +78,8 @@ impl Cpc {
                 .collect(),
         });
         let directions = directions.collect();
-        Self { student: Student { encoder, target, directions }, config: config.clone(), batch }
+        let student = Student { encoder, target, directions };
+        Self { student, config: config.clone(), batch, peers: Peers::SOLO }
     }
 
     /// What the predictions are compared with, `[N, rows, columns, D]`.
@@ -87,17 +90,28 @@ impl Cpc {
         }
     }
 
+    /// `[n, rows, columns, D]` of this rank to `[N, rows, columns, D]` of all.
+    fn of_all_ranks(&self, targets: Tensor<4>) -> Tensor<4> {
+        if self.peers.alone() {
+            return targets;
+        }
+        let [n, rows, columns, dim] = targets.dims();
+        let flat = targets.reshape([n, rows * columns * dim]);
+        gather(flat, self.peers, "patches").reshape([n * self.peers.size(), rows, columns, dim])
+    }
+
     /// The sum over rows, predicting downwards (v1 Eq. 4).
     ///
     /// `z` is `[N, rows, columns, F]`.
     fn predict_down(&self, direction: &Direction, z: Tensor<4>) -> Tensor<1> {
-        let targets = self.targets(z.clone());
+        let targets = self.of_all_ranks(self.targets(z.clone()));
         let c = direction.context.forward(z.clone()); // [N, rows, columns, F]
         let mut loss = Tensor::zeros([1], &z.device());
         for (k, w) in direction.predict.iter().enumerate() {
             // ẑ_{i+k,j} = W_k c_{i,j}
             let predicted = w.forward(c.clone()) * self.config.prediction_scale;
-            loss = loss + cpc_loss(predicted, &targets, self.config.first_offset + k);
+            let offset = self.config.first_offset + k;
+            loss = loss + cpc_loss_among(predicted, &targets, offset, self.peers);
         }
         loss
     }
@@ -109,14 +123,20 @@ impl Cpc {
 /// # Shapes
 /// `predicted` and `z` are `[N, rows, columns, D]`, the result is `[1]`.
 pub fn cpc_loss(predicted: Tensor<4>, z: &Tensor<4>, offset: usize) -> Tensor<1> {
-    let [n, rows, columns, dim] = z.dims();
+    cpc_loss_among(predicted, z, offset, Peers::SOLO)
+}
+
+/// As [`cpc_loss`], for the images of one rank among those of all, by stride.
+fn cpc_loss_among(predicted: Tensor<4>, z: &Tensor<4>, offset: usize, peers: Peers) -> Tensor<1> {
+    let [all_images, rows, columns, dim] = z.dims();
+    let [n, ..] = predicted.dims();
     let (seen, places) = (rows - offset, rows * columns);
     let predicted = predicted.slice(s![.., 0..seen, .., ..]).reshape([n * seen * columns, dim]);
-    let all = z.clone().reshape([n * places, dim]);
-    let logits = predicted.matmul(all.transpose()); // [N seen columns, N rows columns]
+    let all = z.clone().reshape([all_images * places, dim]);
+    let logits = predicted.matmul(all.transpose()); // [n seen columns, N rows columns]
     let own = (0..n * seen * columns).map(|at| {
         let (image, place) = (at / (seen * columns), at % (seen * columns));
-        image * places + place + offset * columns
+        peers.global(image) * places + place + offset * columns
     });
     cross_entropy_at(logits, own)
 }

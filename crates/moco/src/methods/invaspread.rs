@@ -11,10 +11,11 @@
 use super::{Compare, Expectation, Method, Step, StepOutput, compared_at_once, outputs};
 use crate::batch::Batch;
 use crate::config::{InvaSpreadConfig, InvaSpreadGradient};
-use crate::loss::{Contrast, channel_std, invaspread, invaspread_collapse, l2_normalize};
+use crate::loss::{Contrast, channel_std, invaspread_among, invaspread_collapse, l2_normalize};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
-use crate::nn::{Mode, Module};
+use crate::nn::{Mode, Module, gather};
 use burn::tensor::{Device, Tensor};
+use moco_peers::Peers;
 
 /// State of InvaSpread.
 pub struct InvaSpread {
@@ -22,9 +23,10 @@ pub struct InvaSpread {
     config: InvaSpreadConfig,
     /// Images that are compared with one another.
     batch: usize,
+    peers: Peers,
 }
 
-crate::module!(InvaSpread { encoder });
+crate::module!(InvaSpread { encoder, peers });
 
 impl InvaSpread {
     /// For `batch` images at a time; everything is a function of the network's seed.
@@ -35,7 +37,7 @@ impl InvaSpread {
         device: &Device,
     ) -> Self {
         let encoder = Self::new_encoder(config, network, &device.clone().autodiff());
-        Self { encoder, config: config.clone(), batch }
+        Self { encoder, config: config.clone(), batch, peers: Peers::SOLO }
     }
 
     /// An encoder with one linear layer as its head.
@@ -64,8 +66,15 @@ impl Compare for InvaSpread {
         let [z1, z2] = outputs(embeddings);
         let z = l2_normalize(Tensor::cat(vec![z1, z2], 0)); // [2N, D]
         let row_gradient = gradient == InvaSpreadGradient::Row;
-        let Contrast { loss, accuracy } =
-            invaspread(z.clone(), temperature, row_gradient, negative_weight); // Eqs. 2-5
+        let all = gather(z.clone(), self.peers, "embeddings"); // [2N, D], of all ranks
+        let Contrast { loss, accuracy } = invaspread_among(
+            z.clone(),
+            all,
+            temperature,
+            row_gradient,
+            negative_weight,
+            self.peers,
+        ); // Eqs. 2-5
         StepOutput { loss, metrics: vec![("accuracy", accuracy), ("feature_std", channel_std(z))] }
     }
 }

@@ -16,6 +16,7 @@ use crate::models::{Encode, NetworkSpec, Vit};
 use crate::nn::{Mode, Module};
 use crate::rng::{self, Purpose};
 use burn::tensor::{Device, Tensor};
+use moco_peers::Peers;
 use rand::RngExt;
 
 /// State of MAE.
@@ -25,9 +26,10 @@ pub struct Mae {
     patch: usize,
     patches: usize,
     device: Device,
+    peers: Peers,
 }
 
-crate::module!(Mae { network });
+crate::module!(Mae { network, peers });
 
 impl Mae {
     /// Everything is a function of the network's seed.
@@ -48,6 +50,7 @@ impl Mae {
             patch: vit.patch,
             patches: vit.grid().into_iter().product(),
             device: device.clone(),
+            peers: Peers::SOLO,
         }
     }
 
@@ -79,11 +82,16 @@ impl Method for Mae {
     fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
         let mut rng = rng::stream(step.seed, Purpose::Mask, step.index as u64);
         let n = batch.indices.len();
-        // A part hides what it would hide within the whole batch.
-        for _ in 0..step.part * n * self.patches {
+        // A part, and a rank's share of it, hides what it would hide within the whole batch.
+        let all = n * self.peers.size();
+        for _ in 0..step.part * all * self.patches {
             rng.random::<f32>();
         }
-        let masking = Masking::random(n, self.patches, self.config.mask_ratio, &mut rng);
+        let draws = std::iter::repeat_with(|| rng.random());
+        let noise: Vec<f32> = draws.take(all * self.patches).collect();
+        let own = self.peers.share(all).map(|row| &noise[row * self.patches..][..self.patches]);
+        let noise = own.collect::<Vec<_>>().concat();
+        let masking = Masking::from_noise(&noise, self.patches, self.config.mask_ratio);
         self.loss_with(batch.single(), &masking)
     }
 

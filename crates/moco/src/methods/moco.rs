@@ -17,9 +17,10 @@ use crate::batch::Batch;
 use crate::config::{HeadKind, MocoConfig};
 use crate::loss::{Contrast, channel_std, info_nce, info_nce_chance, l2_normalize};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
-use crate::nn::{Mode, Module, copy_tensors};
-use crate::parts::{KeyShuffle, Queue, ema};
+use crate::nn::{Mode, Module, copy_tensors, gather};
+use crate::parts::{KeyShuffle, Queue, ema, gather_images, own_rows};
 use burn::tensor::{Bool, Device, Tensor, TensorData};
+use moco_peers::Peers;
 
 /// State of MoCo v1 and v2.
 pub struct Moco {
@@ -27,10 +28,13 @@ pub struct Moco {
     key: Encoder,
     queue: Queue,
     config: MocoConfig,
+    /// BatchNorm groups of a global batch.
+    groups: usize,
     device: Device,
+    peers: Peers,
 }
 
-crate::module!(Moco { query, key, queue });
+crate::module!(Moco { query, key, queue, peers });
 
 impl Moco {
     /// Both encoders start equal; everything is a function of the network's seed.
@@ -41,7 +45,8 @@ impl Moco {
         copy_tensors(&mut query, &mut key);
         let queue = Queue::new(config.queue, config.dim, network.seed, device);
         let (config, device) = (config.clone(), device.clone());
-        Self { query, key, queue, config, device }
+        let groups = network.bn_groups();
+        Self { query, key, queue, config, groups, device, peers: Peers::SOLO }
     }
 
     /// An encoder with the configured head, without BatchNorm and with biases throughout.
@@ -62,10 +67,10 @@ impl Moco {
         excluded: Option<Tensor<2, Bool>>,
     ) -> Direction {
         let q = l2_normalize(self.query.forward(x_q.clone(), Mode::Train)); // [N, D]
-        let k = l2_normalize(self.keys(x_k.clone(), shuffle)); // [N, D], no gradient
+        let [k, all_keys] = self.keys(x_k.clone(), shuffle); // [N, D], no gradient
         let (queue, t) = (self.queue.keys(), self.config.temperature);
-        let contrast = info_nce(q.clone(), k.clone(), queue, excluded, t);
-        Direction { contrast, q, k }
+        let contrast = info_nce(q.clone(), k, queue, excluded, t);
+        Direction { contrast, q, all_keys }
     }
 
     /// The given entries of `[N, K]`, if they are to be left out.
@@ -79,16 +84,22 @@ impl Moco {
         Some(Tensor::from_data(TensorData::new(mask, [n, k]), &self.device))
     }
 
-    /// Keys with train-mode BatchNorm, shuffled on the way in and back on the way out (Sec. 3.3).
-    fn keys(&mut self, x_k: Tensor<4>, shuffle: &KeyShuffle) -> Tensor<2> {
-        if !self.config.shuffle_keys {
-            return self.key.forward(x_k, Mode::Train);
+    /// This rank's keys, and those of all ranks, which are the same for one rank: with train-mode
+    /// BatchNorm, shuffled on the way in and back on the way out (Sec. 3.3).
+    fn keys(&mut self, x_k: Tensor<4>, shuffle: &KeyShuffle) -> [Tensor<2>; 2] {
+        let peers = self.peers;
+        // What one group for all ranks holds is the same in any order, and images are dear to send.
+        let shuffled = self.config.shuffle_keys && (peers.alone() || self.groups > 1);
+        if !shuffled {
+            let k = l2_normalize(self.key.forward(x_k, Mode::Train));
+            return [k.clone(), gather(k, peers, "keys")];
         }
-        let k = self.key.forward(shuffle.apply(x_k), Mode::Train);
-        shuffle.undo(k)
+        let k = self.key.forward(shuffle.exchange(x_k, peers), Mode::Train);
+        let all = l2_normalize(shuffle.undo(gather(k, peers, "keys")));
+        [own_rows(all.clone(), peers), all]
     }
 
-    /// The loss for given key permutations, one per direction.
+    /// The loss for given permutations of the keys of the global batch, one per direction.
     pub fn loss_with(
         &mut self,
         batch: &Batch,
@@ -110,11 +121,15 @@ impl Moco {
             // As in the reference demo: the losses are added, and both sets of keys are enqueued
             // after both losses, so that no image meets its own key in the queue.
             let back = self.contrast(x2, x1, &shuffles[1], excluded);
-            (forth.contrast.loss + back.contrast.loss, Tensor::cat(vec![back.k, forth.k], 0))
+            (
+                forth.contrast.loss + back.contrast.loss,
+                Tensor::cat(vec![back.all_keys, forth.all_keys], 0),
+            )
         } else {
-            (forth.contrast.loss, forth.k)
+            (forth.contrast.loss, forth.all_keys)
         };
-        let images = batch.indices.iter().copied().cycle().take(keys.dims()[0]).collect();
+        let images = gather_images(&batch.indices, self.peers);
+        let images = images.into_iter().cycle().take(keys.dims()[0]).collect();
         self.queue.hold(keys, images);
         let own_keys = Tensor::from_data([own.len() as f32 / n as f32], &self.device);
         StepOutput {
@@ -132,12 +147,12 @@ impl Moco {
 struct Direction {
     contrast: Contrast,
     q: Tensor<2>,
-    k: Tensor<2>,
+    all_keys: Tensor<2>,
 }
 
 impl Method for Moco {
     fn loss(&mut self, batch: &Batch, step: &Step) -> StepOutput {
-        let n = batch.indices.len();
+        let n = batch.indices.len() * self.peers.size();
         let shuffles = [0, 1].map(|direction| {
             let position = 2 * step.index as u64 + direction + ((step.part as u64) << 40);
             KeyShuffle::draw(n, step.seed, position, &self.device)

@@ -14,12 +14,13 @@
 use super::{Compare, Expectation, Method, Step, StepOutput, compared_at_once, outputs};
 use crate::batch::Batch;
 use crate::config::MocoV3Config;
-use crate::loss::{Contrast, channel_std, info_nce_chance, info_nce_in_batch, l2_normalize};
+use crate::loss::{Contrast, channel_std, info_nce_among, info_nce_chance, l2_normalize};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec, Online};
-use crate::nn::{Affine, Mode, Module, copy_tensors};
+use crate::nn::{Affine, Mode, Module, copy_tensors, gather};
 use crate::parts::ema;
 use crate::schedule::cosine;
 use burn::tensor::{Device, Tensor};
+use moco_peers::Peers;
 
 /// State of MoCo v3.
 pub struct MocoV3 {
@@ -28,9 +29,10 @@ pub struct MocoV3 {
     config: MocoV3Config,
     /// Images that are compared at a time.
     images: usize,
+    peers: Peers,
 }
 
-crate::module!(MocoV3 { query, key });
+crate::module!(MocoV3 { query, key, peers });
 
 impl MocoV3 {
     /// Both encoders start equal. `images` are compared at a time: the batch, or a part of it if it
@@ -47,7 +49,7 @@ impl MocoV3 {
         // On the plain device no gradient can reach the key encoder.
         let mut key = Self::new_encoder(config, &network.clone().without_drop_path(), device);
         copy_tensors(&mut query.encoder, &mut key);
-        Self { query, key, config: config.clone(), images }
+        Self { query, key, config: config.clone(), images, peers: Peers::SOLO }
     }
 
     /// An encoder with the projector of its kind of backbone.
@@ -63,7 +65,8 @@ impl MocoV3 {
 
     /// `ctr(q, k)` of Alg. 1, but for its factor of 2T.
     fn contrast(&self, q: Tensor<2>, k: Tensor<2>) -> Contrast {
-        info_nce_in_batch(l2_normalize(q), l2_normalize(k), self.config.temperature)
+        let k = gather(l2_normalize(k), self.peers, "keys"); // [N, D], of all ranks
+        info_nce_among(l2_normalize(q), k, self.config.temperature, self.peers)
     }
 }
 

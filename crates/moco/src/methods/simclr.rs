@@ -18,11 +18,12 @@
 use super::{Compare, Expectation, Method, Step, StepOutput, compared_at_once, outputs};
 use crate::batch::Batch;
 use crate::config::{Reduction, SimClrConfig};
-use crate::loss::{channel_std, info_nce_chance, l2_normalize, nt_xent};
+use crate::loss::{channel_std, info_nce_chance, l2_normalize, nt_xent_among};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
-use crate::nn::{Affine, Mode, Module, copy_tensors};
-use crate::parts::{Queue, ema};
+use crate::nn::{Affine, Mode, Module, copy_tensors, gather};
+use crate::parts::{Queue, ema, gather_images};
 use burn::tensor::{Device, Tensor};
+use moco_peers::Peers;
 
 /// State of SimCLR v1 and v2.
 pub struct SimClr {
@@ -31,9 +32,10 @@ pub struct SimClr {
     config: SimClrConfig,
     /// Images that are compared at a time.
     images: usize,
+    peers: Peers,
 }
 
-crate::module!(SimClr { encoder, memory });
+crate::module!(SimClr { encoder, memory, peers });
 
 /// What a slowly moving network made of past batches.
 struct Memory {
@@ -58,7 +60,7 @@ impl SimClr {
             let queue = Queue::new(config.memory, config.dim, network.seed, device);
             Memory { key, queue }
         });
-        Self { encoder, memory, config: config.clone(), images }
+        Self { encoder, memory, config: config.clone(), images, peers: Peers::SOLO }
     }
 
     /// An encoder with the reference code's projector, whose hidden layers are as wide as the
@@ -76,7 +78,8 @@ impl SimClr {
     /// The negatives of past batches, while this batch's keys, `[2N, D]`, are kept for later ones.
     fn remember(&mut self, keys: Vec<Tensor<2>>, images: &[usize]) -> Option<Tensor<2>> {
         let Memory { queue, .. } = self.memory.as_mut()?;
-        queue.hold(l2_normalize(Tensor::cat(keys, 0)), [images, images].concat());
+        let keys = gather(l2_normalize(Tensor::cat(keys, 0)), self.peers, "keys");
+        queue.hold(keys, gather_images(&[images, images].concat(), self.peers));
         Some(queue.keys())
     }
 
@@ -119,7 +122,9 @@ impl Compare for SimClr {
         let memory = self.remember(keys, images);
         let [z1, z2] = outputs(embeddings);
         let z = l2_normalize(Tensor::cat(vec![z1, z2], 0)); // [2N, D]
-        let contrast = nt_xent(z.clone(), memory, self.config.temperature);
+        let all = gather(z.clone(), self.peers, "embeddings"); // [2N, D], of all ranks
+        let t = self.config.temperature;
+        let contrast = nt_xent_among(z.clone(), all, memory, t, self.peers);
         StepOutput {
             loss: contrast.loss * self.scale(),
             metrics: vec![("accuracy", contrast.accuracy), ("feature_std", channel_std(z))],

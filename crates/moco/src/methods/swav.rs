@@ -12,10 +12,11 @@ use crate::batch::Batch;
 use crate::config::SwAvConfig;
 use crate::loss::{channel_std, cross_entropy_of_views, l2_normalize};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
-use crate::nn::{Mode, Module};
-use crate::parts::{Prototypes, RecentFeatures, sinkhorn};
+use crate::nn::{Mode, Module, gather};
+use crate::parts::{Prototypes, RecentFeatures, own_rows, sinkhorn_among};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, s};
+use moco_peers::Peers;
 
 /// Views that are assigned; the others only predict.
 const ASSIGNED: usize = 2;
@@ -28,6 +29,7 @@ pub struct SwAv {
     config: SwAvConfig,
     /// Features of the assigned views of the current step, part by part.
     fresh: [Vec<Tensor<2>>; ASSIGNED],
+    peers: Peers,
 }
 
 /// What is trained.
@@ -37,7 +39,7 @@ struct Student {
 }
 
 crate::module!(Student { encoder, prototypes });
-crate::module!(SwAv { student, queues });
+crate::module!(SwAv { student, queues, peers });
 
 impl SwAv {
     /// Everything is a function of the network's seed.
@@ -52,6 +54,7 @@ impl SwAv {
             queues: (0..ASSIGNED).map(queue).collect(),
             config: config.clone(),
             fresh: Default::default(),
+            peers: Peers::SOLO,
         }
     }
 
@@ -88,12 +91,18 @@ impl SwAv {
     /// `z` is `[N, D]`, rows of unit length, the result `[N, K]`; both outside autodiff.
     pub fn assign(&self, view: usize, z: Tensor<2>) -> Tensor<2> {
         let [n, _] = z.dims();
+        let mut samples = n * self.peers.size();
         let z = match self.queues[view].full() {
-            Some(queue) => Tensor::cat(vec![queue, z], 0), // [L + N, D], the batch last
+            Some(queue) => {
+                samples += queue.dims()[0];
+                // Each rank scores its share of the queue. [L + N, D], the batch last
+                Tensor::cat(vec![own_rows(queue, self.peers), z], 0)
+            }
             None => z,
         };
         let scores = self.student.prototypes.scores_without_gradient(z);
-        let q = sinkhorn(scores, self.config.epsilon, self.config.sinkhorn_iterations);
+        let SwAvConfig { epsilon, sinkhorn_iterations, .. } = self.config;
+        let q = sinkhorn_among(scores, samples, epsilon, sinkhorn_iterations, self.peers);
         let [rows, _] = q.dims();
         q.slice(s![rows - n..rows, ..]) // [N, K]
     }
@@ -123,7 +132,7 @@ impl Method for SwAv {
         for (queue, fresh) in self.queues.iter_mut().zip(&mut self.fresh) {
             let fresh = std::mem::take(fresh);
             if self.config.queue > 0 && step.epoch() >= self.config.queue_from_epoch {
-                queue.push(Tensor::cat(fresh, 0));
+                queue.push(gather(Tensor::cat(fresh, 0), self.peers, "features for the queue"));
             }
         }
     }

@@ -35,10 +35,11 @@ pub fn residual(
     }
 }
 
-/// The BatchNorm groups of all layers, if all have BatchNorm, in as many.
+/// The BatchNorm groups of all layers, if all have BatchNorm, in as many, and none is shared with
+/// other ranks.
 fn common_groups<'a>(layers: impl Iterator<Item = &'a NormedConv<'a>>) -> Option<usize> {
     let mut groups = layers.map(|(_, norm)| match norm {
-        ConvNorm::Batch(norm) => Some(norm.groups()),
+        ConvNorm::Batch(norm) if !norm.is_shared() => Some(norm.groups()),
         _ => None,
     });
     let first = groups.next()??;

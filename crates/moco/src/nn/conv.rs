@@ -88,6 +88,10 @@ pub fn conv_bn_act(
     then: Then,
     mode: Mode,
 ) -> Tensor<4> {
+    if mode == Mode::Train && norm.is_shared() {
+        let y = norm.forward_shared(conv_act(x, conv, None, Then::Nothing));
+        return activate(y, then);
+    }
     match fused::isa(&conv.weight.val().device()) {
         Some(isa) => run_fused(x, conv, norm, then, mode, isa),
         None => compose(x, conv, norm, then, mode),
@@ -143,6 +147,7 @@ pub fn conv_norm_act(
     }
 }
 
+/// What [`Then`] says.
 fn activate(y: Tensor<4>, then: Then) -> Tensor<4> {
     match then {
         Then::Nothing => y,

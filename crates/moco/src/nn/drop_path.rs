@@ -4,6 +4,7 @@
 
 use crate::rng::{self, Purpose};
 use burn::tensor::{Tensor, TensorData};
+use moco_peers::Peers;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -15,21 +16,29 @@ use rand_chacha::ChaCha8Rng;
 pub struct DropPath {
     seed: u64,
     passes: u64,
+    peers: Peers,
 }
 
-crate::module!(DropPath { passes });
+crate::module!(DropPath { passes, peers });
+
+/// The decisions of one training pass, in turn: the same for a sample of the global batch whatever
+/// rank it is on.
+pub struct Pass {
+    rng: ChaCha8Rng,
+    peers: Peers,
+}
 
 impl DropPath {
     /// Before the first training pass.
     pub fn new(seed: u64) -> Self {
-        Self { seed, passes: 0 }
+        Self { seed, passes: 0, peers: Peers::SOLO }
     }
 
-    /// The stream of the next training pass.
-    pub fn next_pass(&mut self) -> ChaCha8Rng {
+    /// The decisions of the next training pass.
+    pub fn next_pass(&mut self) -> Pass {
         let stream = rng::stream(self.seed, Purpose::DropPath, self.passes);
         self.passes += 1;
-        stream
+        Pass { rng: stream, peers: self.peers }
     }
 }
 
@@ -38,14 +47,16 @@ impl DropPath {
 ///
 /// # Shapes
 /// `[N, T, C]` to the same.
-pub fn drop_path(branch: Tensor<3>, rate: f64, rng: &mut ChaCha8Rng) -> Tensor<3> {
+pub fn drop_path(branch: Tensor<3>, rate: f64, pass: &mut Pass) -> Tensor<3> {
     if rate == 0.0 {
         return branch;
     }
     let n = branch.dims()[0];
     let kept = (1.0 - rate).recip() as f32;
+    let Pass { rng, peers } = pass;
     let mask = std::iter::repeat_with(|| if rng.random::<f64>() < rate { 0.0 } else { kept });
-    let mask: Vec<f32> = mask.take(n).collect();
+    let global: Vec<f32> = mask.take(n * peers.size()).collect();
+    let mask: Vec<f32> = peers.share(global.len()).map(|row| global[row]).collect();
     let device = branch.device().without_autodiff();
     branch * Tensor::<3>::from_data(TensorData::new(mask, [n, 1, 1]), &device)
 }

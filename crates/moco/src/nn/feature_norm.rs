@@ -65,5 +65,6 @@ impl Module for FeatureNorm {
         }
         visitor.child("running_mean", &mut self.norm.running_mean);
         visitor.child("running_var", &mut self.norm.running_var);
+        self.norm.visit_peers(visitor);
     }
 }

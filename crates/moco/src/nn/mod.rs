@@ -24,6 +24,7 @@ mod map_norm;
 mod module;
 mod norm;
 mod param;
+mod ranks;
 pub mod update;
 
 pub use attention::{Attention, attention};
@@ -41,7 +42,8 @@ pub use linear::{Linear, linear};
 pub use map_norm::MapNorm;
 pub use module::{
     Leaf, Module, TensorLeaf, Visitor, copy_tensors, count_params, for_each_leaf, for_each_param,
-    tensors,
+    share, tensors,
 };
 pub use norm::{BatchNorm, EPSILON, Mode};
 pub use param::{Buffer, Param};
+pub use ranks::gather;

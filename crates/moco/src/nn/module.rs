@@ -8,6 +8,7 @@
 //! walk that a `dyn Method` can offer.
 
 use burn::tensor::{Gradients, Tensor};
+use moco_peers::Peers;
 use std::collections::BTreeMap;
 
 /// A part that owns named state.
@@ -59,6 +60,8 @@ pub trait TensorLeaf {
 pub struct Visitor<'a> {
     name: String,
     see: &'a mut dyn FnMut(&str, Leaf<'_>),
+    /// Given to every handle to the other ranks on the way.
+    peers: Option<Peers>,
 }
 
 impl Visitor<'_> {
@@ -82,7 +85,8 @@ impl Visitor<'_> {
             Leaf::Param(tensor) => see(name, Leaf::Buffer(tensor)),
             leaf => see(name, leaf),
         };
-        let mut inner = Visitor { name: std::mem::take(&mut self.name), see: &mut as_buffer };
+        let held = std::mem::take(&mut self.name);
+        let mut inner = Visitor { name: held, see: &mut as_buffer, peers: self.peers };
         inner.child(name, module);
         self.name = inner.name;
     }
@@ -109,6 +113,22 @@ impl<M: Module> Module for Option<M> {
     }
 }
 
+/// What needs the other ranks holds a handle to them, which is no state and has no name.
+impl Module for Peers {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        if let Some(peers) = visitor.peers {
+            *self = peers;
+        }
+    }
+}
+
+/// Tells all of `module` who the other ranks of its run are; a new module is alone. From then on a
+/// forward pass in training is a collective call: each rank has a share of one global batch.
+pub fn share(module: &mut dyn Module, peers: Peers) {
+    let see = &mut |_: &str, _: Leaf<'_>| {};
+    module.visit(&mut Visitor { name: String::new(), see, peers: Some(peers) });
+}
+
 impl Module for u64 {
     fn visit(&mut self, visitor: &mut Visitor<'_>) {
         visitor.leaf(Leaf::Counter(self));
@@ -117,7 +137,7 @@ impl Module for u64 {
 
 /// Shows every leaf of `module` to `see`, in order.
 pub fn for_each_leaf(module: &mut dyn Module, mut see: impl FnMut(&str, Leaf<'_>)) {
-    module.visit(&mut Visitor { name: String::new(), see: &mut see });
+    module.visit(&mut Visitor { name: String::new(), see: &mut see, peers: None });
 }
 
 /// Shows every parameter of `module` to `see`, in order.

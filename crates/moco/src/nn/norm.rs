@@ -4,8 +4,11 @@
 //! argument, never inferred from the device; the running variance is unbiased, as in PyTorch; and
 //! a batch can be normalised in groups, as if it were spread over several devices.
 
+use super::module::{Module, Visitor};
 use super::param::{Buffer, Param};
+use super::ranks;
 use burn::tensor::{Device, Tensor, module};
+use moco_peers::Peers;
 
 /// How a forward pass treats batch statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +32,20 @@ pub struct BatchNorm {
     pub running_var: Buffer<1>,
     /// Added to variances.
     pub(super) epsilon: f64,
+    /// Of the global batch.
     groups: usize,
+    peers: Peers,
 }
 
-crate::module!(BatchNorm { weight, bias, running_mean, running_var });
+impl Module for BatchNorm {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        visitor.child("weight", &mut self.weight);
+        visitor.child("bias", &mut self.bias);
+        visitor.child("running_mean", &mut self.running_mean);
+        visitor.child("running_var", &mut self.running_var);
+        self.peers.visit(visitor);
+    }
+}
 
 /// Added to variances, torch's default.
 pub const EPSILON: f64 = 1e-5;
@@ -52,6 +65,7 @@ impl BatchNorm {
             running_var: Buffer::new(Tensor::ones([channels], device)),
             epsilon: EPSILON,
             groups,
+            peers: Peers::SOLO,
         }
     }
 
@@ -61,14 +75,27 @@ impl BatchNorm {
         self.weight = Param::new(zeros);
     }
 
-    /// Groups that a training batch is split into.
+    /// Groups that this rank's training batch is split into: all of them, if there is one rank.
+    ///
+    /// Sample j of rank r is sample `j R + r` of the global batch. If R divides the groups, each lies
+    /// on one rank; if the groups divide R, a rank has a part of one.
     pub fn groups(&self) -> usize {
-        self.groups
+        (self.groups / self.peers.size()).max(1)
+    }
+
+    /// Whether a group lies on several ranks.
+    pub(super) fn is_shared(&self) -> bool {
+        !self.groups.is_multiple_of(self.peers.size())
+    }
+
+    /// Tells the layer of the other ranks, where no walk reaches it.
+    pub(super) fn visit_peers(&mut self, visitor: &mut Visitor<'_>) {
+        self.peers.visit(visitor);
     }
 
     /// Panics unless a training batch of `n` splits into whole groups.
     pub(super) fn check_batch(&self, n: usize) {
-        let g = self.groups;
+        let g = self.groups();
         assert!(n.is_multiple_of(g), "a batch of {n} does not split into {g} BatchNorm groups");
     }
 
@@ -89,13 +116,31 @@ impl BatchNorm {
                 self.running_var.val(),
                 self.epsilon,
             ),
+            Mode::Train if self.is_shared() => {
+                self.forward_shared(x.permute([0, 2, 3, 1])).permute([0, 3, 1, 2])
+            }
             Mode::Train => self.forward_batch_statistics(x),
         }
     }
 
+    /// Normalises this rank's part of a group that lies on several ranks, in training.
+    ///
+    /// # Shapes
+    /// `[N, H, W, C]` to the same.
+    pub(super) fn forward_shared(&mut self, x: Tensor<4>) -> Tensor<4> {
+        let [n, h, w, c] = x.dims();
+        let parts = self.peers.size() / self.groups;
+        let group =
+            ranks::Group { number: self.peers.rank() % self.groups, of: self.groups, parts };
+        let (y, [mean, variance]) = ranks::normalize(x, group, self.epsilon, self.peers);
+        self.track(mean, variance, parts * n * h * w);
+        let row = |v: Tensor<1>| v.reshape([1, 1, 1, c]);
+        y * row(self.weight.val()) + row(self.bias.val())
+    }
+
     fn forward_batch_statistics(&mut self, x: Tensor<4>) -> Tensor<4> {
         let [n, c, h, w] = x.dims();
-        let g = self.groups;
+        let g = self.groups();
         self.check_batch(n);
 
         // Row-major, [N, C, ...] read as [N/g, g*C, ...] puts sample n into group n mod g.
@@ -114,7 +159,7 @@ impl BatchNorm {
     /// # Shapes
     /// `mean` and the biased `variance` are `[groups * C]`; `count` values went into each.
     pub fn track(&mut self, mean: Tensor<1>, variance: Tensor<1>, count: usize) {
-        let g = self.groups;
+        let g = self.groups();
         let unbiased = count as f64 / (count as f64 - 1.0).max(1.0);
         let over_groups = |v: Tensor<1>| {
             let c = v.dims()[0] / g;

@@ -9,6 +9,7 @@ mod lars;
 mod sgd;
 
 pub use gradients::NamedGradients;
+pub(crate) use gradients::average;
 
 use crate::config::{DecayScope, OptimConfig, RuleConfig};
 use crate::nn::{Buffer, Module, TensorLeaf, Visitor, for_each_param};

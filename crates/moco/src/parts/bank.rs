@@ -3,10 +3,12 @@
 //! Wu et al. 2018 (arXiv 1805.01978), Sec. 3.1: what the network made of an image when it last saw
 //! it stands for the image until it is seen again, so that all of them can be compared with.
 
+use super::gather_images;
 use crate::loss::l2_normalize;
-use crate::nn::{Buffer, init};
+use crate::nn::{Buffer, gather, init};
 use crate::rng::{self, Purpose};
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use moco_peers::Peers;
 use rand::RngExt;
 use std::collections::HashMap;
 
@@ -19,9 +21,10 @@ pub struct Bank {
     /// Share of the old row that stays.
     momentum: f64,
     fresh: Vec<(Vec<usize>, Tensor<2>)>,
+    peers: Peers,
 }
 
-crate::module!(Bank { rows });
+crate::module!(Bank { rows, peers });
 
 impl Bank {
     /// Random rows of width `dim`, uniform in `±sqrt(3 / dim)`: of expected length 1, but not
@@ -36,7 +39,7 @@ impl Bank {
     ) -> Self {
         let mut rng = rng::stream(seed, Purpose::Bank, part);
         let rows = init::uniform([images, dim], (3.0 / dim as f64).sqrt(), &mut rng, device);
-        Self { rows: Buffer::new(rows), momentum, fresh: Vec::new() }
+        Self { rows: Buffer::new(rows), momentum, fresh: Vec::new(), peers: Peers::SOLO }
     }
 
     /// All rows, `[N, D]`, in the order of the data set, outside autodiff.
@@ -70,13 +73,15 @@ impl Bank {
         Tensor::from_data(TensorData::new(drawn.collect::<Vec<i32>>(), shape), &rows.device())
     }
 
-    /// Keeps the features `[n, D]` of some images of this step for [`Bank::update`].
+    /// Keeps the features `[n, D]` of some images of this step, and those of the other ranks, for
+    /// [`Bank::update`].
     ///
     /// # Panics
     /// If the images are not as many as the features.
     pub fn collect(&mut self, images: &[usize], v: Tensor<2>) {
         assert_eq!(v.dims()[0], images.len(), "one image for each feature");
-        self.fresh.push((images.to_vec(), v.without_autodiff()));
+        let v = gather(v.without_autodiff(), self.peers, "features for the bank");
+        self.fresh.push((gather_images(images, self.peers), v));
     }
 
     /// Moves the rows of the collected images towards their features:

@@ -3,17 +3,20 @@
 //! Wu et al. 2018 (arXiv 1805.01978), Sec. 3.2, Eq. 6: Z is estimated once, from the first batch,
 //! and treated as a constant from then on.
 
+use super::mean_over_ranks;
 use crate::batch::to_host;
 use crate::nn::Buffer;
 use burn::tensor::{Device, Tensor};
+use moco_peers::Peers;
 
 /// Z, once it is known.
 #[derive(Debug)]
 pub struct Partition {
     z: Buffer<1>,
+    peers: Peers,
 }
 
-crate::module!(Partition { z });
+crate::module!(Partition { z, peers });
 
 /// No sum of exponentials is 0.
 const UNKNOWN: f32 = 0.0;
@@ -21,7 +24,7 @@ const UNKNOWN: f32 = 0.0;
 impl Partition {
     /// Not known yet.
     pub fn new(device: &Device) -> Self {
-        Self { z: Buffer::new(Tensor::full([1], UNKNOWN, device)) }
+        Self { z: Buffer::new(Tensor::full([1], UNKNOWN, device)), peers: Peers::SOLO }
     }
 
     /// Z, `[1]`: at the first call the mean of `exp(score / temperature)` times the number of
@@ -32,7 +35,9 @@ impl Partition {
     pub fn z(&mut self, scores: &Tensor<2>, temperature: f64, images: usize) -> Tensor<1> {
         if to_host(self.z.val()) == [UNKNOWN] {
             let scores = scores.clone().without_autodiff();
-            self.z = Buffer::new((scores / temperature).exp().mean() * images as f64);
+            let mean = (scores / temperature).exp().mean();
+            let mean = mean_over_ranks(mean, self.peers, "partition function");
+            self.z = Buffer::new(mean * images as f64);
         }
         self.z.val()
     }

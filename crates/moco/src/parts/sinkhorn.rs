@@ -2,7 +2,9 @@
 //!
 //! Caron et al. 2020 (arXiv 2006.09882), Sec. 3.1 and App. A.
 
+use super::{max_over_ranks, sum_over_ranks};
 use burn::tensor::Tensor;
+use moco_peers::Peers;
 
 /// The soft assignment of B samples to K prototypes in which every prototype gets an equal share.
 ///
@@ -12,13 +14,27 @@ use burn::tensor::Tensor;
 /// # Shapes
 /// `[B, K]` to `[B, K]`, outside autodiff.
 pub fn sinkhorn(scores: Tensor<2>, epsilon: f64, iterations: usize) -> Tensor<2> {
-    let [b, k] = scores.dims();
+    let [b, _] = scores.dims();
+    sinkhorn_among(scores, b, epsilon, iterations, Peers::SOLO)
+}
+
+/// As [`sinkhorn`], of B = `samples` samples that are spread over the ranks, of which this rank has
+/// and gets its own.
+pub fn sinkhorn_among(
+    scores: Tensor<2>,
+    samples: usize,
+    epsilon: f64,
+    iterations: usize,
+    peers: Peers,
+) -> Tensor<2> {
+    let (b, [_, k]) = (samples, scores.dims());
     // Subtracting the largest score changes no ratio, and no exponential overflows.
-    let largest = scores.clone().max().reshape([1, 1]);
+    let largest = max_over_ranks(scores.clone().max(), peers, "largest score").reshape([1, 1]);
     let mut q = ((scores - largest) / epsilon).exp();
-    q = q.clone() / q.sum().reshape([1, 1]);
+    q = q.clone() / sum_over_ranks(q.sum(), peers, "sum of scores").reshape([1, 1]);
     for _ in 0..iterations {
-        q = q.clone() / q.sum_dim(0).clamp_min(TINY) / k as f64;
+        let used = sum_over_ranks(q.clone().sum_dim(0), peers, "use of prototypes");
+        q = q / used.clamp_min(TINY) / k as f64;
         q = q.clone() / q.sum_dim(1).clamp_min(TINY) / b as f64;
     }
     q * b as f64

@@ -15,6 +15,7 @@ use crate::methods::{Compare, Method, Step};
 use crate::nn::{Leaf, Module, for_each_leaf};
 use crate::optim::NamedGradients;
 use burn::tensor::{Tensor, s};
+use moco_peers::Peers;
 use std::collections::BTreeMap;
 
 /// The loss of `batch`, computed in `parts`, and its gradients.
@@ -33,7 +34,8 @@ pub(super) fn gradients(
     let output = comparing(method).compare(&images, leaves.clone(), constants);
     let loss = output.loss.clone();
     let mut learnt = Learnt::default();
-    learnt.add(output, 1.0)?;
+    // Several ranks are refused before a run begins.
+    learnt.add(output, 1.0, Peers::SOLO)?;
     let at_outputs = loss.backward();
     let cotangents: Vec<_> = leaves.iter().map(|leaf| leaf.grad(&at_outputs)).collect();
 

@@ -11,6 +11,7 @@ mod monitor;
 mod open;
 mod outputs;
 mod own;
+mod ranks;
 mod resume;
 mod room;
 mod run_dir;
@@ -20,9 +21,10 @@ mod trained;
 pub use event::{EpochReport, Event, Observer, Start, StepReport};
 pub use open::open_encoder;
 pub use own::{MakeEncoder, OwnMethod};
+pub use ranks::{agree as agree_among_ranks, check as check_ranks};
 pub use resume::{Changed, Resume};
 pub use run_dir::{LatestError, RunDir, RunDirError};
-pub use step::{Learnt, NotFinite, Parts, Rates, learn};
+pub use step::{Learnt, NotFinite, Parts, Rates, learn, learn_among};
 pub use trained::{EncoderError, TrainedEncoder, load_encoder};
 
 use crate::batch::Batch;
@@ -31,12 +33,13 @@ use crate::config::{ConfigError, RunConfig};
 use crate::eval::{EvalError, FrozenEncoder};
 use crate::files::NoRoom;
 use crate::methods::{self, Method, Step};
-use crate::nn::count_params;
+use crate::nn::{count_params, share};
 use crate::optim::Optimizer;
 use crate::schedule;
 use burn::tensor::Device;
 use collapse::CollapseWatch;
-use moco_data::{DataError, Dataset, Loader, LoaderConfig};
+use moco_data::{DataError, Dataset, Loader, LoaderConfig, Share};
+use moco_peers::Peers;
 use monitor::{Measured, Monitor};
 use outputs::last_good;
 use own::steps_per_epoch;
@@ -120,6 +123,19 @@ pub enum TrainError {
         /// Where the last good state is.
         mend: String,
     },
+    /// More ranks than can share what is to be done.
+    #[error("{0}")]
+    Ranks(String),
+    /// Another rank cannot go on.
+    #[error("rank {rank} on {host}: {reason}")]
+    Peer {
+        /// Its number.
+        rank: usize,
+        /// Its machine.
+        host: String,
+        /// What it says.
+        reason: String,
+    },
     /// Labelled test images that the training images cannot classify.
     #[error(
         "the class folders of monitor.knn_test differ from those of the training images: give test images of the same classes, or leave it out"
@@ -189,6 +205,12 @@ pub struct Trainer {
     images_changed: bool,
     /// What there is to say about how the run goes on.
     notes: Vec<String>,
+    peers: Peers,
+    /// Unreadable images that all ranks know of.
+    bad_known: usize,
+    /// Seconds of the last step without its exchanges, of this rank and of the step before of all.
+    own_busy: f64,
+    busy: Vec<f64>,
 }
 
 impl Trainer {
@@ -208,6 +230,22 @@ impl Trainer {
         Self::with_method(config, own, dataset, device, options)
     }
 
+    /// The same run as one rank of several, all of which must call it; rank 0 alone writes files.
+    ///
+    /// # Errors
+    /// [`TrainError::Ranks`] for what does not split over so many, and for a method of one's own.
+    pub fn among(mut self, peers: Peers) -> Result<Self, TrainError> {
+        check_ranks(&self.config, &self.device, peers.size())?;
+        if !peers.alone() && self.name != self.config.method.name() {
+            // Nothing says that it compares its images with those of the other ranks.
+            let why = format!("{} is no method of this library, and runs as one rank", self.name);
+            return Err(TrainError::Ranks(why));
+        }
+        share(self.method.as_mut(), peers);
+        self.peers = peers;
+        Ok(self)
+    }
+
     /// A run as its newest checkpoint left it.
     ///
     /// # Errors
@@ -224,6 +262,11 @@ impl Trainer {
     /// The configuration of the run.
     pub fn config(&self) -> &RunConfig {
         &self.config
+    }
+
+    /// The images.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
     }
 
     /// The method and its state.
@@ -283,8 +326,15 @@ impl Trainer {
         let mut clock = EpochClock::default();
         let mut bad_files = BTreeSet::new();
         let (mut collapse, expectation) = (CollapseWatch::default(), self.method.expectation());
-        while self.step < self.total_steps() && !stop.load(Ordering::Relaxed) {
+        // Several ranks stop together, as they agree before each step.
+        let alone = self.peers.alone();
+        while self.step < self.total_steps() && !(alone && stop.load(Ordering::Relaxed)) {
             let report = match self.train_step(&mut loader, run, stop) {
+                // What another rank failed at is told by that rank; what was learnt is saved here too.
+                Err(error @ TrainError::Peer { .. }) => {
+                    self.save(run, observer)?;
+                    return Err(error);
+                }
                 Err(TrainError::Data(error)) => {
                     report_bad_files(&loader, &mut bad_files, observer);
                     return Err(self.saved_after(error, first, run, observer));
@@ -362,7 +412,8 @@ impl Trainer {
             cache_mb: self.options.cache_mb,
             prefetch: PREFETCH,
         };
-        Ok(Loader::start(self.dataset.clone(), config, self.step)?)
+        let share = Share { number: self.peers.rank(), of: self.peers.size() };
+        Ok(Loader::start_share(self.dataset.clone(), config, share, self.step)?)
     }
 
     /// One step: batch, loss, gradients, update, and what the method does after it. None if `stop`
@@ -374,14 +425,24 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<Option<StepReport>, TrainError> {
         let begin = Instant::now();
-        let Some(loaded) = loader.next_batch_until(stop)? else { return Ok(None) };
+        let (begin_exchanges, own) = (self.peers.waited(), loader.next_batch_until(stop));
+        let loaded = self.all_have(own, stop)?;
+        ranks::share_bad_files(loader, &mut self.bad_known, self.peers);
+        let Some(loaded) = loaded else { return Ok(None) };
         let (epoch, waited) = (loaded.epoch, loaded.waited);
         let batch = Batch::new(loaded, &self.device);
         let (rates, at) = (self.rates(), self.position());
         let (method, parts) = (self.method.as_mut(), Parts::of(&self.config.optim));
-        let learnt = learn(method, &mut self.optimizer, batch, at, &rates, parts);
-        let Learnt { loss, metrics } =
+        let optimizer = &mut self.optimizer;
+        let learnt = learn_among(method, optimizer, batch, at, &rates, parts, self.peers);
+        let Learnt { loss, mut metrics } =
             learnt.map_err(|NotFinite(loss)| self.non_finite(loss, run))?;
+        if !self.peers.alone() {
+            metrics.extend(ranks::load(&self.busy));
+            let exchanges = self.peers.waited() - begin_exchanges;
+            metrics.push(("exchange_seconds", exchanges.as_secs_f64()));
+            self.own_busy = begin.elapsed().saturating_sub(exchanges).as_secs_f64();
+        }
 
         self.step += 1;
         self.epoch_loss += loss;
@@ -395,6 +456,29 @@ impl Trainer {
             seconds: begin.elapsed().as_secs_f64(),
             data_wait: waited.as_secs_f64(),
         }))
+    }
+
+    /// A loaded batch, if all ranks have theirs and none was asked to stop.
+    fn all_have(
+        &mut self,
+        loaded: Result<Option<moco_data::Batch>, DataError>,
+        stop: &AtomicBool,
+    ) -> Result<Option<moco_data::Batch>, TrainError> {
+        if self.peers.alone() {
+            return Ok(loaded?);
+        }
+        let loaded = loaded.map(|batch| batch.filter(|_| !stop.load(Ordering::Relaxed)));
+        let (status, busy) = ranks::status(&loaded, self.own_busy, self.peers);
+        self.busy = busy;
+        match status {
+            ranks::Status::Ready => Ok(loaded?),
+            ranks::Status::Stop => Ok(None),
+            ranks::Status::Failed(rank, _) if rank == self.peers.rank() => Ok(loaded?),
+            ranks::Status::Failed(rank, reason) => {
+                let host = self.peers.hosts()[rank].clone();
+                Err(TrainError::Peer { rank, host, reason })
+            }
+        }
     }
 
     fn position(&self) -> Step {

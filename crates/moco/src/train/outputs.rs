@@ -1,7 +1,7 @@
 //! What a run leaves in its folder: checkpoints, and the encoder, always of the newest checkpoint.
 
 use super::event::{Event, Observer};
-use super::{RunDir, TrainError, Trainer, room};
+use super::{RunDir, TrainError, Trainer, ranks, room};
 use crate::checkpoint::{self, CheckpointError, Meta};
 use crate::export::{Origin, read_origin, save_encoder_of};
 use crate::files::shell_word;
@@ -11,6 +11,33 @@ impl Trainer {
     /// Prepares the folder: no leftovers, the list of images, and for a run that goes on whatever a
     /// kill between two files has left behind its checkpoint.
     pub(super) fn prepare(
+        &mut self,
+        run: &RunDir,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        self.first_rank_does(|trainer| trainer.prepare_alone(run, observer))
+    }
+
+    /// Lets the rank that writes do something while the others wait for how it ends.
+    fn first_rank_does(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        let peers = self.peers;
+        let done = if peers.speaks() { work(self).map(Some) } else { Ok(Some(())) };
+        if peers.alone() {
+            return done.map(|_| ());
+        }
+        match ranks::status(&done, 0.0, peers).0 {
+            ranks::Status::Failed(rank, reason) if rank != peers.rank() => {
+                let host = peers.hosts()[rank].clone();
+                Err(TrainError::Peer { rank, host, reason })
+            }
+            _ => done.map(|_| ()),
+        }
+    }
+
+    fn prepare_alone(
         &mut self,
         run: &RunDir,
         observer: &mut dyn Observer,
@@ -25,16 +52,26 @@ impl Trainer {
         }
         match self.step {
             0 => Ok(()),
-            _ => self.save(run, observer),
+            _ => self.save_alone(run, observer),
         }
     }
 
-    /// Writes the full state and the encoder, as far as those of this step are not on disk.
+    /// Writes the full state and the encoder, as far as those of this step are not on disk. The state
+    /// is global, so one rank writes it; that all have the same is looked up first.
     pub(super) fn save(
         &mut self,
         run: &RunDir,
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
+        if !self.peers.alone() {
+            let sum = ranks::checksum(self.method.as_mut());
+            let what = format!("state after step {}", self.step);
+            ranks::agree(&[(what.as_str(), format!("{sum:08x}"))], self.peers)?;
+        }
+        self.first_rank_does(|trainer| trainer.save_alone(run, observer))
+    }
+
+    fn save_alone(&mut self, run: &RunDir, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let path = run.checkpoint(self.step);
         let is_new = !path.exists();
         let size = self.state_size();

@@ -7,6 +7,7 @@ use crate::models::Encode;
 use crate::optim::Optimizer;
 use burn::tensor::Device;
 use moco_data::{DataError, Dataset};
+use moco_peers::Peers;
 use std::sync::Arc;
 
 /// Makes an encoder on a device.
@@ -70,6 +71,10 @@ impl Trainer {
             steps_per_epoch,
             images_changed: true,
             notes: Vec::new(),
+            peers: Peers::SOLO,
+            bad_known: 0,
+            own_busy: 0.0,
+            busy: Vec::new(),
         })
     }
 }

@@ -1,11 +1,12 @@
 //! One step: loss, gradients, update, and what the method does after it.
 
-use super::exact;
+use super::{exact, ranks};
 use crate::batch::Batch;
 use crate::config::OptimConfig;
 use crate::methods::{Method, Step, StepOutput};
 use crate::optim::{NamedGradients, Optimizer};
 use burn::tensor::Tensor;
+use moco_peers::Peers;
 
 /// The numbers that schedules give for a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,8 +30,14 @@ pub struct Learnt {
 
 impl Learnt {
     /// Adds a part of the batch, whose share of it is `share`.
-    pub(super) fn add(&mut self, output: StepOutput, share: f64) -> Result<(), NotFinite> {
-        let loss = scalar(output.loss);
+    /// The loss is the mean over the ranks, before any backward pass, so that all stop where one must.
+    pub(super) fn add(
+        &mut self,
+        output: StepOutput,
+        share: f64,
+        peers: Peers,
+    ) -> Result<(), NotFinite> {
+        let loss = ranks::mean(scalar(output.loss), peers, "loss");
         if !loss.is_finite() {
             return Err(NotFinite(loss));
         }
@@ -83,16 +90,34 @@ pub fn learn(
     method: &mut dyn Method,
     optimizer: &mut Optimizer,
     batch: Batch,
-    mut step: Step,
+    step: Step,
     rates: &Rates,
     parts: impl Into<Parts>,
 ) -> Result<Learnt, NotFinite> {
+    learn_among(method, optimizer, batch, step, rates, parts, Peers::SOLO)
+}
+
+/// As [`learn`], of this rank's share of a global batch. `method` must have been told of the other
+/// ranks by [`crate::nn::share`]; after the step its state is the same on all of them.
+///
+/// # Errors
+/// [`NotFinite`], on all ranks, if the loss of any is not finite.
+pub fn learn_among(
+    method: &mut dyn Method,
+    optimizer: &mut Optimizer,
+    batch: Batch,
+    mut step: Step,
+    rates: &Rates,
+    parts: impl Into<Parts>,
+    peers: Peers,
+) -> Result<Learnt, NotFinite> {
     let Parts { count, exact } = parts.into();
-    let (learnt, gradients) = match exact && method.as_compare().is_some() {
+    let (mut learnt, mut gradients) = match exact && method.as_compare().is_some() {
         true => exact::gradients(method, batch, step, count)?,
-        false => gradients(method, batch, step, count)?,
+        false => gradients(method, batch, step, count, peers)?,
     };
     step.part = count - 1;
+    ranks::average(method, &mut gradients, &mut learnt.metrics, peers);
     let treatment = method.treatment(&step);
     optimizer.step(method.student(), gradients, rates.weight_decay, |name| {
         treatment.rate(name, rates.lr, rates.fixed_lr)
@@ -107,6 +132,7 @@ fn gradients(
     batch: Batch,
     mut step: Step,
     parts: usize,
+    peers: Peers,
 ) -> Result<(Learnt, NamedGradients), NotFinite> {
     let share = 1.0 / parts as f64;
     let mut gradients = NamedGradients::default();
@@ -115,7 +141,7 @@ fn gradients(
         step.part = part;
         let output = method.loss(&batch, &step);
         let loss = output.loss.clone();
-        learnt.add(output, share)?;
+        learnt.add(output, share, peers)?;
         gradients.add(method.student(), &loss.backward(), share);
     }
     Ok((learnt, gradients))

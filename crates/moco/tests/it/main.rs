@@ -26,6 +26,7 @@ mod optim;
 mod own_method;
 mod probes;
 mod recipes;
+mod ranks;
 mod resnet;
 mod resume_methods;
 mod runs;

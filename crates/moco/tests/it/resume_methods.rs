@@ -7,9 +7,9 @@ use moco::train::{RunDir, Trainer};
 use moco_data::Dataset;
 
 /// A recipe and what makes it small.
-type Case = (&'static str, &'static [&'static str]);
+pub type Case = (&'static str, &'static [&'static str]);
 
-const CASES: &[Case] = &[
+pub const CASES: &[Case] = &[
     ("moco-v1-small", &[NARROW, "model.bn_groups=2", "method.dim=16", "method.queue=40"]),
     ("moco-v2-small", &[NARROW, "method.dim=16", "method.queue=40", "method.symmetric=true"]),
     ("instdisc-small", &[NARROW, "method.dim=16", "method.loss=nce", "method.negatives=20", ONE]),
@@ -70,7 +70,12 @@ const ONE: &str = "data.views=['crop(16, 0.2..1) flip']";
 const MULTI_CROP: &str = "data.views=['2x crop(16, 0.3..1) flip', '2x crop(8, 0.1..0.3)']";
 
 /// Four steps of 16 images in each of two epochs, on a network of width 4.
-fn config((recipe, overrides): &Case, dataset: &Dataset) -> RunConfig {
+fn config(case: &Case, dataset: &Dataset) -> RunConfig {
+    config_with(case, &[], dataset)
+}
+
+/// As [`config`], with further settings.
+pub fn config_with((recipe, overrides): &Case, more: &[&str], dataset: &Dataset) -> RunConfig {
     let mut tree = load_recipe(recipe).expect("an embedded recipe");
     config::set(&mut tree, "data.path", "in-memory".into()).unwrap();
     let small = [
@@ -81,7 +86,7 @@ fn config((recipe, overrides): &Case, dataset: &Dataset) -> RunConfig {
         "data.views=['crop(16, 0.2..1) flip', 'crop(16, 0.2..1) gray(p=0.2)']",
         "data.eval_view='resize(16) center(16)'",
     ];
-    for assignment in small.iter().chain(*overrides) {
+    for assignment in small.iter().chain(*overrides).chain(more) {
         set_value(&mut tree, assignment).unwrap();
     }
     let facts = DataFacts::of(dataset).unwrap();

@@ -1,6 +1,6 @@
 //! DINO against facebookresearch/dino.
 
-use super::{Official, at};
+use super::{Official, at, on_two_ranks};
 use crate::device::device;
 use moco::batch::Batch;
 use moco::config::{DecayScope, DinoConfig, RuleConfig};
@@ -8,14 +8,20 @@ use moco::layout::Layout;
 use moco::methods::{Dino, Method};
 use moco::models::vit::VitConfig;
 use moco::models::{Architecture, NetworkSpec};
+use moco::nn::share;
 use moco::optim::Optimizer;
+use moco_peers::Peers;
 
 const ADAMW: RuleConfig = RuleConfig::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 const SGD: RuleConfig = RuleConfig::Sgd { momentum: 0.9 };
 
 /// The centre starts at 0, the teacher as the student.
 fn check(name: &str, rule: RuleConfig, head_norm: bool) {
-    let official = Official::open(name);
+    check_among(name, rule, head_norm, Peers::SOLO);
+}
+
+fn check_among(name: &str, rule: RuleConfig, head_norm: bool, peers: Peers) {
+    let official = Official::open(name).among(peers);
     let layout = Layout::Dino { head_norm };
     let norm_last_layer = official.facts["hyper_parameters"]["norm_last_layer"] == true;
     let config = DinoConfig {
@@ -38,6 +44,7 @@ fn check(name: &str, rule: RuleConfig, head_norm: bool) {
     let network = NetworkSpec { architecture: Architecture::Vit(vit), seed: 0 };
     let mut method = Dino::new(&config, &network, &device());
     official.start(&mut method, layout);
+    share(&mut method, peers);
     let clip = Some(official.setting("clip_grad"));
     let mut optimizer = Optimizer::of_rule(rule, DecayScope::Matrices, clip, method.student());
     let decay = official.tensors.values("wd");
@@ -75,4 +82,9 @@ fn dino_with_batch_norm_in_its_head_is_the_published_code() {
 #[test]
 fn two_ranks_are_one_batch() {
     check("dino_two_ranks", SGD, false);
+}
+
+#[test]
+fn two_ranks_are_two_ranks() {
+    on_two_ranks(|peers| check_among("dino_two_ranks", SGD, false, peers));
 }

@@ -1,6 +1,6 @@
 //! MoCo v1 and v2 against facebookresearch/moco.
 
-use super::{Official, STEPS, at};
+use super::{Official, STEPS, at, on_two_ranks};
 use crate::device::device;
 use crate::golden::{difference, resnet, resnet18_w4};
 use moco::batch::{Batch, to_host};
@@ -8,9 +8,10 @@ use moco::config::{DecayScope, HeadKind, MocoConfig, RuleConfig, StemKind};
 use moco::layout::Layout;
 use moco::methods::{Method, Moco};
 use moco::models::NetworkSpec;
-use moco::nn::{Module, tensors};
+use moco::nn::{Module, share, tensors};
 use moco::optim::Optimizer;
 use moco::parts::KeyShuffle;
+use moco_peers::Peers;
 
 fn method(official: &Official, network: &NetworkSpec, groups: usize) -> Moco {
     let mlp = official.facts["hyper_parameters"]["mlp"] == true;
@@ -33,7 +34,8 @@ fn sgd(student: &mut dyn Module) -> Optimizer {
 
 fn batch(official: &Official, step: usize) -> Batch {
     let views: Vec<_> = ["view_q", "view_k"].map(|name| official.view(name, step)).into();
-    Batch { indices: (0..views[0].dims()[0]).collect(), views }
+    let n = views[0].dims()[0];
+    Batch { indices: official.peers.share(n * official.peers.size()).collect(), views }
 }
 
 fn check(name: &str, network: &NetworkSpec) {
@@ -71,10 +73,21 @@ fn v2_with_resnet50_is_the_published_code() {
 /// the gathered batch and our groups take turns: row i of rank r is our row i R + r.
 #[test]
 fn two_ranks_are_two_groups() {
-    let official = Official::open("moco_v2_two_ranks").beside_a_kink(2e-3);
+    two_ranks(Peers::SOLO);
+}
+
+/// The same with two ranks: images go to where their place is, and all keys into every queue.
+#[test]
+fn two_ranks_are_two_ranks() {
+    on_two_ranks(two_ranks);
+}
+
+fn two_ranks(peers: Peers) {
+    let official = Official::open("moco_v2_two_ranks").beside_a_kink(2e-3).among(peers);
     let layout = Layout::Moco { mlp: true };
     let mut method = method(&official, &resnet18_w4(2), 2);
     official.start(&mut method, layout);
+    share(&mut method, peers);
     let mut sgd = sgd(method.student());
     let decay = official.setting("weight_decay");
     let permutations = official.tensors.indices("permutation");

@@ -1,16 +1,17 @@
 //! MoCo v3 against facebookresearch/moco-v3.
 
-use super::{Official, at};
+use super::{Official, at, on_two_ranks};
 use crate::device::device;
-use crate::golden::{assert_close, resnet18_w4, tensor};
+use crate::golden::{assert_close, difference, resnet18_w4, tensor};
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
 use moco::config::{DecayScope, LarsFlavor, MocoV3Config, RuleConfig};
 use moco::layout::Layout;
-use moco::loss::{info_nce_in_batch, l2_normalize};
+use moco::loss::{info_nce_among, info_nce_in_batch, l2_normalize};
 use moco::methods::{Method, MocoV3};
 use moco::models::vit::{PatchStem, Positions};
 use moco::models::{Architecture, NetworkSpec, VitConfig};
+use moco::nn::gather;
 use moco::optim::Optimizer;
 
 fn method(official: &Official, network: &NetworkSpec) -> MocoV3 {
@@ -94,4 +95,30 @@ fn the_loss_of_two_ranks_is_that_of_the_whole_batch() {
             5e-6,
         );
     }
+}
+
+/// The same on two ranks: each has its own loss and, with the other's keys, its own gradient.
+#[test]
+fn each_rank_has_its_published_loss_and_gradient() {
+    on_two_ranks(|peers| {
+        let official = Official::open("moco_v3_loss_two_ranks");
+        for (case, temperature) in [(0, 0.2), (1, 1.0)] {
+            let own = |name: &str| -> Tensor<2> {
+                let all = official.tensors.tensor::<3>(&format!("{case}.{name}"));
+                let [_, n, dim] = all.dims();
+                all.narrow(0, peers.rank(), 1).reshape([n, dim])
+            };
+            let q = own("q").autodiff().require_grad();
+            let keys = gather(l2_normalize(own("k")), peers, "keys");
+            let contrast = info_nce_among(l2_normalize(q.clone()), keys, temperature, peers);
+            let loss = contrast.loss * (2.0 * temperature);
+            let expected = official.tensors.values(&format!("loss.{case}"))[peers.rank()];
+            let found = f64::from(to_host(loss.clone())[0]);
+            assert!((found - expected).abs() / expected < 2e-6, "{found} is not {expected}");
+            let gradient = to_host(q.grad(&loss.backward()).unwrap());
+            let expected: Vec<f64> = to_host(own("grad_q")).into_iter().map(f64::from).collect();
+            let off = difference(&gradient, &expected);
+            assert!(off < 5e-6, "case {case}: the gradient is off by {off:.1e}");
+        }
+    });
 }

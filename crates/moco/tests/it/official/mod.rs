@@ -22,9 +22,11 @@ use moco::layout::Layout;
 use moco::methods::{Method, Step, StepOutput};
 use moco::nn::{Leaf, Module, for_each_leaf};
 use moco::optim::{NamedGradients, Optimizer};
+use moco_peers::{Peers, Threads};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// Steps of every trajectory, two epochs of two.
 const STEPS: usize = 4;
@@ -35,6 +37,18 @@ struct Official {
     facts: Value,
     /// What a state may differ by where a ReLU changes sides, see [`Official::beside_a_kink`].
     kink: f64,
+    /// The ranks that share the published batches.
+    peers: Peers,
+}
+
+/// Does the same on two ranks, each a thread.
+fn on_two_ranks(work: impl Fn(Peers) + Sync) {
+    thread::scope(|scope| {
+        for rank in Threads::all(2) {
+            let (work, peers) = (&work, Peers::new(rank));
+            scope.spawn(move || work(peers));
+        }
+    });
 }
 
 fn folder() -> PathBuf {
@@ -55,7 +69,13 @@ impl Official {
             tensors: Golden::at(&path.with_extension("safetensors")),
             facts: serde_json::from_str(&facts).expect("valid JSON"),
             kink: 0.0,
+            peers: Peers::SOLO,
         }
+    }
+
+    /// As one of several ranks, which has its share of the images.
+    fn among(self, peers: Peers) -> Self {
+        Self { peers, ..self }
     }
 
     /// For a file in which the input of a ReLU is so near 0 that the roundings of Winograd's
@@ -84,7 +104,9 @@ impl Official {
         let count = ranks * n * c * h * w;
         let values = &self.tensors.f32(name)[step * count..][..count];
         let images: Tensor<5> = tensor(values.to_vec(), [ranks, n, c, h, w]);
-        images.swap_dims(0, 1).reshape([n * ranks, c, h, w]).permute([0, 2, 3, 1])
+        let images = images.swap_dims(0, 1).reshape([n * ranks, c, h, w]).permute([0, 2, 3, 1]);
+        let own = self.peers.share(n * ranks).map(|row| images.clone().narrow(0, row, 1));
+        Tensor::cat(own.collect(), 0)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -203,10 +225,13 @@ impl Official {
         let (columns, tolerance) = (rates.len() / STEPS, self.loss_tolerance());
         for step in 0..STEPS {
             let output = loss(method, step);
-            let found = f64::from(to_host(output.loss.clone())[0]);
+            let mut found = [f64::from(to_host(output.loss.clone())[0])];
+            self.peers.sum_f64(&mut found, "loss");
+            let found = found[0] / self.peers.size() as f64;
             let off = (found - losses[step]).abs() / losses[step].abs();
             assert!(off < tolerance, "step {step}: loss {found}, off by {off:.1e}");
-            let gradients = NamedGradients::of(method.student(), &output.loss.backward());
+            let mut gradients = NamedGradients::of(method.student(), &output.loss.backward());
+            gradients.average(self.peers);
             let (lr, fixed) = (rates[step * columns], rates[step * columns + columns - 1]);
             let treatment = method.treatment(&at(step));
             optimizer.step(method.student(), gradients, weight_decay(step), |name| {

@@ -1,6 +1,6 @@
 //! SwAV against facebookresearch/swav with NVIDIA's LARC.
 
-use super::{Official, at};
+use super::{Official, at, on_two_ranks};
 use crate::device::device;
 use crate::golden::{assert_close, difference, resnet};
 use burn::tensor::Tensor;
@@ -10,7 +10,7 @@ use moco::layout::Layout;
 use moco::methods::{Method, SwAv};
 use moco::nn::tensors;
 use moco::optim::Optimizer;
-use moco::parts::sinkhorn;
+use moco::parts::{own_rows, sinkhorn, sinkhorn_among};
 
 fn check(name: &str, queue: usize) -> (Official, SwAv) {
     let official = Official::open(name);
@@ -80,4 +80,23 @@ fn codes_of_two_ranks_are_those_of_the_whole_batch() {
         let codes = sinkhorn(scores.flatten::<2>(0, 1), 0.05, 3);
         assert_close(codes, &official.tensors, &format!("{case}.codes"), 5e-6);
     }
+}
+
+/// The same where two ranks have half of the samples each.
+#[test]
+fn codes_on_two_ranks_are_the_published_ones() {
+    on_two_ranks(|peers| {
+        let official = Official::open("swav_sinkhorn_two_ranks");
+        for case in 0..2 {
+            let of = |name: &str| -> Tensor<2> {
+                official.tensors.tensor::<3>(&format!("{case}.{name}")).flatten(0, 1)
+            };
+            let (scores, expected) = (of("scores"), own_rows(of("codes"), peers));
+            let samples = scores.dims()[0];
+            let codes = sinkhorn_among(own_rows(scores, peers), samples, 0.05, 3, peers);
+            let expected: Vec<f64> = to_host(expected).into_iter().map(f64::from).collect();
+            let off = difference(&to_host(codes), &expected);
+            assert!(off < 5e-6, "case {case}: off by {off:.1e}");
+        }
+    });
 }

@@ -1,0 +1,194 @@
+//! Runs of several ranks, as processes under `mpirun`.
+
+use crate::{Outcome, moco_line, outcome};
+use moco_data::synthetic::{shapes, write_folder};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A run of five steps on a tiny network.
+const SMALL: &str = "--recipe moco-v1-small --batch-size 24 --epochs 1 --threads 1 --seed 3 \
+                     --set model.width=4 --set model.bn_groups=4 --set method.queue=48 \
+                     --set method.dim=16 --set train.log_steps=1";
+
+fn place() -> (TempDir, PathBuf) {
+    let place = tempfile::tempdir().unwrap();
+    write_folder(&shapes(120, 32, 0), &place.path().join("train")).unwrap();
+    let path = place.path().to_path_buf();
+    (place, path)
+}
+
+/// `mpirun` of so many ranks; `None`, which is said, where there is no `mpirun`.
+fn mpirun(ranks: &str) -> Option<Command> {
+    if Command::new("mpirun").arg("--version").output().is_err() {
+        println!("skipped: there is no mpirun here (openmpi-bin has one)");
+        return None;
+    }
+    let mut command = Command::new("mpirun");
+    command
+        .args(["--oversubscribe", "--bind-to", "none", "-n", ranks])
+        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+        .stdin(Stdio::null());
+    Some(command)
+}
+
+fn words(line: &str, path: &Path) -> Vec<String> {
+    line.split_whitespace().map(|word| word.replace("{}", path.to_str().unwrap())).collect()
+}
+
+/// `moco` with the words of `line`, as so many ranks.
+fn ranks(count: &str, line: &str, path: &Path) -> Option<Outcome> {
+    let mut command = mpirun(count)?;
+    Some(outcome(command.arg(env!("CARGO_BIN_EXE_moco")).args(words(line, path))))
+}
+
+/// Losses of the steps of a run.
+fn losses(run: &Path) -> Vec<f64> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["kind"] == "step").map(|line| line["loss"].as_f64().unwrap()).collect()
+}
+
+#[track_caller]
+fn assert_close(found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (a, b) in found.iter().zip(expected) {
+        // Sums in another order, of f32, after a few steps.
+        assert!((a - b).abs() < 2e-3 * b.abs(), "{found:?}, not {expected:?}");
+    }
+}
+
+#[test]
+fn two_and_four_ranks_train_as_one() {
+    let (_place, path) = place();
+    let alone = moco_line(&format!("pretrain --data {{}}/train --out {{}}/one {SMALL}"), &path);
+    assert_eq!(alone.code, Some(0), "{}", alone.stderr);
+    let expected = losses(&path.join("one"));
+    for count in ["2", "4"] {
+        let line = format!("pretrain --data {{}}/train --out {{}}/r{count} {SMALL}");
+        let Some(many) = ranks(count, &line, &path) else { return };
+        assert_eq!(many.code, Some(0), "{}", many.stderr);
+        assert_eq!(many.stdout.matches("finished 5 steps").count(), 1, "rank 0 alone prints");
+        let said = format!("{count} ranks by Open MPI");
+        assert_eq!(many.stderr.matches(&said).count(), 1, "{}", many.stderr);
+        assert_close(&losses(&path.join(format!("r{count}"))), &expected);
+    }
+}
+
+/// A checkpoint of two ranks goes on alone, and then as four.
+#[test]
+fn a_run_goes_on_with_any_number_of_ranks() {
+    let (_place, path) = place();
+    let line = format!("pretrain --data {{}}/train --out {{}}/run {SMALL} --max-steps 2");
+    let Some(two) = ranks("2", &line, &path) else { return };
+    assert_eq!(two.code, Some(0), "{}", two.stderr);
+    let one = moco_line("pretrain --resume {}/run --threads 1 --set train.max_steps=3", &path);
+    assert_eq!(one.code, Some(0), "{}", one.stderr);
+    let line = "pretrain --resume {}/run --threads 1 --set train.max_steps=5";
+    let four = ranks("4", line, &path).unwrap();
+    assert_eq!(four.code, Some(0), "{}", four.stderr);
+    let alone = moco_line(&format!("pretrain --data {{}}/train --out {{}}/one {SMALL}"), &path);
+    assert_eq!(alone.code, Some(0), "{}", alone.stderr);
+    assert_close(&losses(&path.join("run")), &losses(&path.join("one")));
+}
+
+#[test]
+fn what_cannot_be_is_one_sentence() {
+    let (_place, path) = place();
+    let line = format!("pretrain --data {{}}/train --out {{}}/run {SMALL} --batch-size 20");
+    let line = line.replace("--batch-size 24", "");
+    let Some(uneven) = ranks("3", &line, &path) else { return };
+    assert_eq!(uneven.code, Some(1), "{}", uneven.stderr);
+    let sentence = "does not split over 3 of them: set it to 18 or 21";
+    assert_eq!(uneven.stderr.matches(sentence).count(), 1, "{}", uneven.stderr);
+    assert!(!path.join("run").exists(), "refused before anything is written");
+
+    let line = "eval knn --run {}/run --train {}/train --test {}/train";
+    let eval = ranks("2", line, &path).unwrap();
+    assert_eq!(eval.code, Some(1));
+    assert!(eval.stderr.contains("this command runs as one process, not as 2 ranks"));
+
+    // Two programs of one job, on other images.
+    write_folder(&shapes(121, 32, 5), &path.join("other")).unwrap();
+    let mut command = mpirun("1").unwrap();
+    let line = |data: &str| format!("pretrain --data {{}}/{data} --out {{}}/run {SMALL}");
+    command.arg(env!("CARGO_BIN_EXE_moco")).args(words(&line("train"), &path));
+    command.args([":", "-n", "1", env!("CARGO_BIN_EXE_moco")]).args(words(&line("other"), &path));
+    let differ = outcome(&mut command);
+    assert_eq!(differ.code, Some(1), "{}", differ.stderr);
+    assert!(
+        differ.stderr.contains("has another number of images than rank 0"),
+        "{}",
+        differ.stderr
+    );
+}
+
+/// A long run of two ranks that has done its first step.
+fn begun(path: &Path) -> Option<Child> {
+    let line = format!("pretrain --data {{}}/train --out {{}}/run {SMALL}")
+        .replace("--epochs 1", "--epochs 2000 --set train.checkpoint_steps=1");
+    let mut command = mpirun("2")?;
+    command.arg(env!("CARGO_BIN_EXE_moco")).args(words(&line, path));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (begin, metrics) = (Instant::now(), path.join("run/metrics.jsonl"));
+    while fs::read_to_string(&metrics).map_or(0, |text| text.lines().count()) < 2 {
+        assert!(begin.elapsed() < Duration::from_secs(120), "the run begins");
+        sleep(Duration::from_millis(50));
+    }
+    Some(child)
+}
+
+fn signal(name: &str, pid: u32) {
+    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+}
+
+#[track_caller]
+fn stopped_and_saved(child: Child, path: &Path) {
+    let begin = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(60));
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("everything is saved"), "{out}{err}");
+    let line = "pretrain --resume {}/run --threads 1 --set train.max_steps=1";
+    assert_eq!(moco_line(line, path).code, Some(0), "the run can go on");
+}
+
+#[test]
+fn a_stop_file_saves_and_stops_all_ranks() {
+    let (_place, path) = place();
+    let Some(child) = begun(&path) else { return };
+    fs::write(path.join("run/stop"), "").unwrap();
+    stopped_and_saved(child, &path);
+    assert!(!path.join("run/stop").exists(), "so that the run can go on");
+}
+
+#[test]
+fn a_signal_to_the_launcher_saves_and_stops_all_ranks() {
+    let (_place, path) = place();
+    let Some(child) = begun(&path) else { return };
+    signal("-USR1", child.id());
+    stopped_and_saved(child, &path);
+}
+
+#[test]
+fn a_killed_rank_ends_the_run_which_then_goes_on() {
+    let (_place, path) = place();
+    let Some(child) = begun(&path) else { return };
+    let children = Command::new("pgrep").args(["-P", &child.id().to_string()]).output().unwrap();
+    let children = String::from_utf8(children.stdout).unwrap();
+    let pids: Vec<u32> = children.lines().map(|pid| pid.parse().unwrap()).collect();
+    assert_eq!(pids.len(), 2, "two ranks");
+    signal("-KILL", pids[1]);
+    let begin = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert!(!output.status.success() && begin.elapsed() < Duration::from_secs(60));
+    let line = "pretrain --resume {}/run --threads 1 --set train.max_steps=1";
+    let resumed = moco_line(line, &path);
+    assert_eq!(resumed.code, Some(0), "{}", resumed.stderr);
+}
