@@ -44,7 +44,7 @@ pub use loader::{
     scan_headers,
 };
 pub use random::{Random, ViewKey};
-pub use sheet::{PictureFormat, contact_sheet, save_png};
+pub use sheet::{PictureFormat, contact_sheet, jpeg, save_png, thumbnail};
 pub use source::{
     Changes, Dataset, FileList, Holdings, Notice, OpenOptions, Patience, Skipped, absolute_path,
     cache_dir, without_secrets,

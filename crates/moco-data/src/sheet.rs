@@ -1,6 +1,8 @@
 //! Looking at images: a sheet of many, and PNG files.
 
 use crate::image::Image;
+use fast_image_resize::images::{Image as Picture, ImageRef};
+use fast_image_resize::{PixelType, ResizeOptions, Resizer};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
@@ -79,6 +81,37 @@ impl PictureFormat {
     }
 }
 
+/// The middle square of an image at `side` pixels a side, made larger or smaller.
+///
+/// # Panics
+/// If the image has no pixels, `side` is 0, or either has more than 2^32 pixels a side.
+pub fn thumbnail(image: &Image, side: usize) -> Image {
+    let pixels = |value: usize| u32::try_from(value).expect("a side of an image");
+    let (width, height) = (pixels(image.width), pixels(image.height));
+    let source = ImageRef::new(width, height, &image.pixels, PixelType::U8x3);
+    let source = source.expect("as many bytes as pixels take");
+    let mut small = Picture::new(pixels(side), pixels(side), PixelType::U8x3);
+    let square = f64::from(width.min(height));
+    let [left, top] = [width, height].map(|length| (f64::from(length) - square) / 2.0);
+    let options = ResizeOptions::new().crop(left, top, square, square);
+    Resizer::new().resize(&source, &mut small, &options).expect("two images of one kind");
+    Image::new(side, side, small.into_vec())
+}
+
+/// An image as JPEG of a quality of 1 to 100.
+///
+/// # Errors
+/// If it has more pixels a side than the format has room for.
+pub fn jpeg(image: &Image, quality: u8) -> io::Result<Vec<u8>> {
+    let side = |pixels: usize| u32::try_from(pixels).map_err(io::Error::other);
+    let (width, height) = (side(image.width)?, side(image.height)?);
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, quality)
+        .write_image(&image.pixels, width, height, ExtendedColorType::Rgb8)
+        .map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
 /// Writes an image as PNG.
 ///
 /// # Errors
@@ -87,4 +120,30 @@ pub fn save_png(image: &Image, path: &Path) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     PictureFormat::Png.write(image, &mut file)?;
     file.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thumbnail_is_the_middle_square() {
+        // Red at the left and right ends, of which nothing is left.
+        let row: Vec<u8> =
+            (0..12).flat_map(|x| [if (4..8).contains(&x) { 9 } else { 200 }; 3]).collect();
+        let small = thumbnail(&Image::new(12, 4, row.repeat(4)), 2);
+        assert_eq!((small.width, small.height), (2, 2));
+        assert_eq!(small.pixels, [9; 12]);
+        let large = thumbnail(&Image::filled(1, 3, [5, 6, 7]), 8);
+        assert_eq!(large, Image::filled(8, 8, [5, 6, 7]));
+    }
+
+    #[test]
+    fn a_jpeg_is_read_back() {
+        let image = Image::filled(16, 8, [90, 120, 40]);
+        let bytes = jpeg(&image, 75).unwrap();
+        let read = Image::decode(&bytes, &crate::DecodeOptions::default()).unwrap();
+        assert_eq!((read.width, read.height), (16, 8));
+        assert!(read.pixels.iter().zip(&image.pixels).all(|(a, b)| a.abs_diff(*b) < 4));
+    }
 }

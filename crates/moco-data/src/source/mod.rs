@@ -237,7 +237,7 @@ impl Dataset {
     }
 
     /// This data set, its files decoded as `decoding` says.
-    fn with_decoding(self, decoding: DecodeOptions) -> Dataset {
+    pub fn with_decoding(self, decoding: DecodeOptions) -> Dataset {
         Dataset { decoding, ..self }
     }
 

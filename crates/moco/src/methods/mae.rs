@@ -11,7 +11,10 @@ use super::{Expectation, Method, Step, StepOutput};
 use crate::batch::Batch;
 use crate::config::MaeConfig;
 use crate::loss::{channel_std, hidden_error, l2_normalize};
-use crate::models::mae::{DecoderConfig, MaskedAutoencoder, Masking, pixel_targets};
+use crate::models::mae::{
+    DecoderConfig, MaskedAutoencoder, Masking, pixel_targets, pixels_of_targets,
+};
+use crate::models::vit::{patchify, unpatchify};
 use crate::models::{Encode, NetworkSpec, Vit};
 use crate::nn::{Mode, Module};
 use crate::rng::{self, Purpose};
@@ -75,6 +78,32 @@ impl Mae {
         let [n, tokens, width] = latent.dims();
         let mean = latent.without_autodiff().sum_dim(1).reshape([n, width]) / tokens as f64;
         StepOutput { loss, metrics: vec![("feature_std", channel_std(l2_normalize(mean)))] }
+    }
+
+    /// What the network paints on hidden patches, to look at: the images with the painting on every
+    /// hidden patch and as they are elsewhere, in evaluation mode. Where patches are normalised by
+    /// their own mean and deviation, the painting is given those of the patch.
+    ///
+    /// # Shapes
+    /// `[N, H, W, 3]` to the same, in the views' units.
+    pub fn paint(&mut self, x: Tensor<4>, masking: &Masking) -> Tensor<4> {
+        let painted = self.network.forward(x.clone(), masking, Mode::Eval).without_autodiff();
+        let [_, height, width, _] = x.dims();
+        let pixels = patchify(x, self.patch); // [N, L, p p 3]
+        let painted = match self.config.norm_pixels {
+            false => painted,
+            true => pixels_of_targets(painted, pixels.clone()),
+        };
+        let [n, l, _] = pixels.dims();
+        let hidden = masking.hidden(&self.device).reshape([n, l, 1]);
+        let shown = pixels.clone() + (painted - pixels) * hidden;
+        unpatchify(shown, [height / self.patch, width / self.patch], self.patch)
+    }
+
+    /// The masking that training would draw for `images` images from a stream of its own.
+    pub fn masking(&self, images: usize, seed: u64) -> Masking {
+        let mut rng = rng::stream(seed, Purpose::Mask, u64::MAX);
+        Masking::random(images, self.patches, self.config.mask_ratio, &mut rng)
     }
 }
 

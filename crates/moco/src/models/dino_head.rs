@@ -3,7 +3,7 @@
 //! Three linear layers with GELU, a bottleneck of unit length, and a last layer whose rows have
 //! their length apart from their direction (weight normalisation).
 
-use super::{Backbone, Encode, NetworkSpec, Vit};
+use super::{Backbone, Encode, Look, NetworkSpec, Vit};
 use crate::config::{DinoConfig, FeatureKind};
 use crate::loss::l2_normalize;
 use crate::nn::{Affine, FeatureNorm, Gelu, Linear, Mode, Module, Param, Visitor, gelu, init};
@@ -159,5 +159,9 @@ impl Encode for DinoEncoder {
 
     fn vit(&mut self) -> Option<&mut Vit> {
         self.backbone.vit()
+    }
+
+    fn look(&mut self, x: Tensor<4>) -> Option<Look> {
+        self.backbone.look(x)
     }
 }

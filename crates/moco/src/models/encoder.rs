@@ -1,6 +1,6 @@
 //! Backbone and projection head, and what evaluation asks of any encoder.
 
-use super::{Backbone, Mlp, MlpSpec, NetworkSpec, Vit};
+use super::{Backbone, Look, Mlp, MlpSpec, NetworkSpec, Vit, look};
 use crate::config::FeatureKind;
 use crate::nn::{Mode, Module};
 use burn::tensor::{Device, Tensor};
@@ -31,6 +31,14 @@ pub trait Encode: Module {
 
     /// The projection head, if it is a perceptron.
     fn projector(&mut self) -> Option<&mut Mlp> {
+        None
+    }
+
+    /// Where it looks in each of a batch of images, in evaluation mode, if there is a way to tell.
+    ///
+    /// # Shapes
+    /// `[N, H, W, 3]` to maps, as [`Look`] says.
+    fn look(&mut self, _: Tensor<4>) -> Option<Look> {
         None
     }
 }
@@ -105,6 +113,10 @@ impl Encode for Encoder {
     fn projector(&mut self) -> Option<&mut Mlp> {
         Some(&mut self.head)
     }
+
+    fn look(&mut self, x: Tensor<4>) -> Option<Look> {
+        self.backbone.look(x)
+    }
 }
 
 /// Blocks of [`FeatureKind::LastBlocks`]: DINO's for ViT-S (arXiv 2104.14294, App. F.2).
@@ -138,5 +150,9 @@ impl Encode for Vit {
 
     fn vit(&mut self) -> Option<&mut Vit> {
         Some(self)
+    }
+
+    fn look(&mut self, x: Tensor<4>) -> Option<Look> {
+        look::attention(self, x)
     }
 }

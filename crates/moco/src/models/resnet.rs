@@ -172,6 +172,19 @@ impl ResNet {
     /// The forward pass, its first stages on so many images at a time: in evaluation nothing ties
     /// images to each other, and these stages have large maps and few weights.
     fn forward_in_parts(&mut self, x: Tensor<4>, mode: Mode, together: usize) -> Tensor<2> {
+        global_average_pool(self.maps_in_parts(x, mode, together))
+    }
+
+    /// The maps that are pooled to the features, in evaluation mode.
+    ///
+    /// # Shapes
+    /// `[N, H, W, channels]` to `[N, h, w, features]`.
+    pub fn last_maps(&mut self, x: Tensor<4>) -> Tensor<4> {
+        let together = self.images_in_cache(&x);
+        self.maps_in_parts(x, Mode::Eval, together)
+    }
+
+    fn maps_in_parts(&mut self, x: Tensor<4>, mode: Mode, together: usize) -> Tensor<4> {
         let x = if together < x.dims()[0] {
             let parts = x.split(together, 0);
             Tensor::cat(parts.into_iter().map(|x| self.early_stages(x, mode)).collect(), 0)
@@ -179,7 +192,7 @@ impl ResNet {
             self.early_stages(x, mode)
         };
         let late = self.layer3.iter_mut().chain(&mut self.layer4);
-        global_average_pool(late.fold(x, |x, block| block.forward(x, mode)))
+        late.fold(x, |x, block| block.forward(x, mode))
     }
 
     fn early_stages(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
@@ -421,6 +434,32 @@ mod tests {
                 let parts = network.forward_in_parts(x.clone(), Mode::Eval, together);
                 assert!(to_host(parts) == whole, "{name}, {together} at a time");
             }
+        }
+    }
+
+    #[test]
+    fn features_are_the_means_of_the_last_maps() {
+        let config = ResNetConfig {
+            width: 4,
+            stem: StemKind::Cifar,
+            stages: 4,
+            norm: NormKind::Batch,
+            zero_init_residual: false,
+            bn_groups: 1,
+            stem_width: None,
+            blocks: None,
+            first_projection: None,
+        };
+        let (rng, device) = (&mut stream(3, Purpose::Weights, 0), Device::flex());
+        let shape = ResNetShape::named("resnet18", &config).expect("a known name");
+        let mut network = ResNet::new(&shape, 3, rng, &device);
+        let x = init::normal([3, 16, 24, 3], 1.0, rng, &device);
+        let maps = network.last_maps(x.clone());
+        assert_eq!(maps.dims(), [3, 2, 3, network.features()]);
+        let means = to_host(maps.mean_dim(1).mean_dim(2));
+        for (mean, feature) in means.iter().zip(to_host(network.forward(x, Mode::Eval))) {
+            // Sums of six values in two orders.
+            assert!((mean - feature).abs() < 1e-5, "{mean} {feature}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Tian et al. 2020 (arXiv 1906.05849), Sec. 3: each view has a network of its own, and what is
 //! evaluated is the concatenation of both features.
 
-use super::{Backbone, Encode, Mlp, MlpSpec, NetworkSpec};
+use super::{Backbone, Encode, Look, Mlp, MlpSpec, NetworkSpec};
 use crate::config::FeatureKind;
 use crate::nn::{Mode, Module};
 use burn::tensor::{Device, Tensor, s};
@@ -88,5 +88,16 @@ impl Encode for SplitEncoder {
 
     fn backbone(&mut self) -> &mut dyn Module {
         &mut self.backbone
+    }
+
+    /// One map of luminance and one of colour.
+    fn look(&mut self, x: Tensor<4>) -> Option<Look> {
+        let [luma, chroma] = [s![0..1], s![1..3]].map(|channels| x.clone().slice_dim(3, channels));
+        match (self.backbone.luma.look(luma)?, self.backbone.chroma.look(chroma)?) {
+            (Look::Energy(luma), Look::Energy(chroma)) => {
+                Some(Look::Energy(Tensor::cat(vec![luma, chroma], 1)))
+            }
+            _ => None,
+        }
     }
 }

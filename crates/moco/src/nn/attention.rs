@@ -28,6 +28,16 @@ impl Attention {
     pub fn forward(&self, x: Tensor<3>, queries: usize) -> Tensor<3> {
         self.proj.forward(attention(self.qkv.forward(x), self.heads, queries))
     }
+
+    /// How much each of the first `queries` tokens takes of every token, head by head: the weights
+    /// of Eq. 1, to look at.
+    ///
+    /// # Shapes
+    /// `[N, T, D]` to `[N, H, queries, T]`; the last dimension sums to 1.
+    pub fn weights(&self, x: Tensor<3>, queries: usize) -> Tensor<4> {
+        let [q, k, _] = parts(self.qkv.forward(x), self.heads);
+        weights(q, k, queries)
+    }
 }
 
 /// `softmax(q kᵀ / sqrt(d)) v` (Eq. 1) for every head, of width d, and the first `queries` tokens.
@@ -42,17 +52,27 @@ pub fn attention(qkv: Tensor<3>, heads: usize, queries: usize) -> Tensor<3> {
 }
 
 pub(super) fn compose(qkv: Tensor<3>, heads: usize, queries: usize) -> Tensor<3> {
+    let [n, _, packed] = qkv.dims();
+    let [q, k, v] = parts(qkv, heads);
+    weights(q, k, queries).matmul(v).swap_dims(1, 2).reshape([n, queries, packed / 3])
+}
+
+/// Queries, keys and values of every head, each `[N, H, T, d]`.
+fn parts(qkv: Tensor<3>, heads: usize) -> [Tensor<4>; 3] {
     let [n, t, packed] = qkv.dims();
     let width = packed / 3;
-    let d = width / heads;
-    let [q, k, v] = std::array::from_fn(|i| {
+    std::array::from_fn(|i| {
         let part = qkv.clone().narrow(2, i * width, width);
-        part.reshape([n, t, heads, d]).swap_dims(1, 2) // [N, H, T, d]
-    });
+        part.reshape([n, t, heads, width / heads]).swap_dims(1, 2)
+    })
+}
+
+/// `softmax(q kᵀ / sqrt(d))` of the first `queries` tokens, `[N, H, queries, T]`.
+fn weights(q: Tensor<4>, k: Tensor<4>, queries: usize) -> Tensor<4> {
+    let [_, _, t, d] = q.dims();
     let q = if queries < t { q.narrow(2, 0, queries) } else { q };
     let q = q * (d as f64).powf(-0.5); // cheaper than to scale the scores
-    let weights = softmax(q.matmul(k.transpose()), 3); // [N, H, queries, T]
-    weights.matmul(v).swap_dims(1, 2).reshape([n, queries, width])
+    softmax(q.matmul(k.transpose()), 3)
 }
 
 #[cfg(test)]
@@ -94,6 +114,26 @@ mod tests {
                 // A mean of normal values: the error of an f32 exponent, 1e-7 of a score near 10.
                 assert!((f64::from(*found) - expected).abs() < 5e-6, "{found} {expected}");
             }
+        }
+    }
+
+    /// A token's values weighted by what is looked at are what it gathers.
+    #[test]
+    fn weights_are_those_that_values_are_gathered_with() {
+        let (n, t, heads, d) = (2, 6, 3, 4);
+        let rng = &mut stream(6, Purpose::Weights, 0);
+        let device = &Device::flex();
+        let mut linear = |outputs| Linear::new(heads * d, outputs, rng, device);
+        let layer = Attention::new(linear(3 * heads * d), linear(heads * d), heads);
+        let x = init::normal([n, t, heads * d], 1.0, rng, device);
+        let [_, _, v] = parts(layer.qkv.forward(x.clone()), heads);
+        let found = layer.weights(x.clone(), 2);
+        assert_eq!(found.dims(), [n, heads, 2, t]);
+        let gathered = found.matmul(v).swap_dims(1, 2).reshape([n, 2, heads * d]);
+        let gathered = to_host(layer.proj.forward(gathered));
+        for (found, expected) in gathered.iter().zip(to_host(layer.forward(x, 2))) {
+            // Sums of a dozen products in two orders.
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         }
     }
 }

@@ -10,7 +10,9 @@ use moco::batch::to_host;
 use moco::config::{DecayScope, MaeConfig, RuleConfig, kept_patches};
 use moco::loss::hidden_error;
 use moco::methods::{Mae, Method};
-use moco::models::mae::{DecoderConfig, MaskedAutoencoder, Masking, pixel_targets};
+use moco::models::mae::{
+    DecoderConfig, MaskedAutoencoder, Masking, pixel_targets, pixels_of_targets,
+};
 use moco::models::vit::{Positions, VitConfig, VitError, VitInit, patchify};
 use moco::models::{Architecture, NetworkSpec};
 use moco::nn::{Leaf, Mode, for_each_leaf, for_each_param};
@@ -206,4 +208,44 @@ fn what_cannot_be_built_is_named() {
     assert_eq!(new(&no_token, &DECODER), VitError::NoClassToken { who: "a masked autoencoder" });
     let odd = DecoderConfig { heads: 3, ..DECODER };
     assert_eq!(new(&encoder(), &odd), VitError::Heads { heads: 3, width: 16 });
+}
+
+/// Normalised targets and the patch's own statistics give the pixels back.
+#[test]
+fn targets_can_be_turned_back_into_pixels() {
+    let values: Vec<f32> = (0..2 * 16 * 16 * 3).map(|i| ((i * 37) % 101) as f32 / 25.0).collect();
+    let x: Tensor<4> = tensor(values, [2, 16, 16, 3]);
+    let pixels = patchify(x.clone(), 4);
+    let back = to_host(pixels_of_targets(pixel_targets(x, 4, true), pixels.clone()));
+    for (back, pixel) in back.iter().zip(to_host(pixels)) {
+        // Values up to 4, through a division and a product.
+        assert!((back - pixel).abs() < 2e-6, "{back} {pixel}");
+    }
+}
+
+/// What is visible stays; what is hidden is what the decoder says, in the units of the patch.
+#[test]
+fn a_painting_replaces_hidden_patches_alone() {
+    let network = NetworkSpec { architecture: Architecture::Vit(encoder()), seed: 4 };
+    let config = MaeConfig {
+        mask_ratio: 0.75,
+        norm_pixels: true,
+        decoder_width: 16,
+        decoder_depth: 2,
+        decoder_heads: 2,
+    };
+    let mut mae = Mae::new(&config, &network, &device());
+    let values: Vec<f32> = (0..2 * 16 * 16 * 3).map(|i| ((i * 53) % 97) as f32 / 30.0).collect();
+    let x: Tensor<4> = tensor(values, [2, 16, 16, 3]);
+    let masking = mae.masking(2, 7);
+    assert_eq!(masking, mae.masking(2, 7));
+    let painted = patchify(mae.paint(x.clone(), &masking), 4);
+    let (painted, original) = (to_host(painted), to_host(patchify(x, 4)));
+    let hidden = to_host(masking.hidden(&device()));
+    assert_eq!(hidden.iter().sum::<f32>(), 24.0);
+    for (patch, hidden) in hidden.iter().enumerate() {
+        let range = patch * 48..(patch + 1) * 48;
+        let same = painted[range.clone()] == original[range];
+        assert_eq!(same, *hidden == 0.0, "patch {patch}");
+    }
 }

@@ -442,3 +442,27 @@ fn drop_path_goes_on_where_a_checkpoint_was_written() {
     checkpoint::load(&path, &mut [("net", &mut resumed)], &device()).unwrap();
     assert_eq!(to_host(resumed.forward(x, Mode::Train)), expected);
 }
+
+/// What the class token takes of the patches, of itself and of nothing else, is 1.
+#[test]
+fn the_class_token_looks_at_patches_head_by_head() {
+    let x: Tensor<4> = Golden::open("vit_tiny_expected").tensor("x");
+    let [n, height, width, _] = x.dims();
+    let mut net = network(&tiny(), &device());
+    let maps = net.class_attention(x.clone()).expect("a class token");
+    let VitConfig { heads, patch, .. } = tiny();
+    assert_eq!(maps.dims(), [n, heads, height / patch, width / patch]);
+    let maps = to_host(maps);
+    assert!(maps.iter().all(|share| *share > 0.0));
+    let cells = height / patch * (width / patch);
+    for map in maps.chunks(cells) {
+        let sum: f32 = map.iter().sum();
+        assert!(sum < 1.0, "{sum}");
+    }
+    // Other patches, other shares; the same ones, the same.
+    assert_eq!(maps, to_host(net.class_attention(x.clone()).unwrap()));
+    assert_ne!(maps, to_host(net.class_attention(x.neg()).unwrap()));
+    let mut without =
+        network(&VitConfig { class_token: false, pool: Pool::Mean, ..tiny() }, &device());
+    assert!(without.class_attention(Tensor::zeros([1, height, width, 3], &device())).is_none());
+}

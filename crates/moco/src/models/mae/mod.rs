@@ -88,8 +88,24 @@ pub fn pixel_targets(images: Tensor<4>, patch: usize, normalised: bool) -> Tenso
     if !normalised {
         return pixels;
     }
+    let (mean, deviation) = statistics(&pixels);
+    (pixels - mean) / deviation
+}
+
+/// The pixels that normalised targets stand for in patches with the statistics of `pixels`: the
+/// inverse of [`pixel_targets`], for pictures.
+///
+/// # Shapes
+/// Both `[N, L, p p C]`, and the result.
+pub fn pixels_of_targets(targets: Tensor<3>, pixels: Tensor<3>) -> Tensor<3> {
+    let (mean, deviation) = statistics(&pixels);
+    targets * deviation + mean
+}
+
+/// Mean and unbiased standard deviation of each patch, `[N, L, 1]`.
+fn statistics(pixels: &Tensor<3>) -> (Tensor<3>, Tensor<3>) {
     let count = pixels.dims()[2] as f64;
-    let centred = pixels.clone() - pixels.mean_dim(2);
-    let variance = centred.clone().square().sum_dim(2) / (count - 1.0);
-    centred / (variance + EPSILON).sqrt()
+    let mean = pixels.clone().mean_dim(2);
+    let variance = (pixels.clone() - mean.clone()).square().sum_dim(2) / (count - 1.0);
+    (mean, (variance + EPSILON).sqrt())
 }

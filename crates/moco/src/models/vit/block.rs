@@ -129,6 +129,14 @@ impl Block {
         let mixed = self.mlp.forward(self.norm2.forward(x.clone()));
         x + branch(scaled(self.ls2.as_ref(), mixed)) // Eq. 3
     }
+
+    /// How much the first token takes of every token, head by head, of the block's input.
+    ///
+    /// # Shapes
+    /// `[N, T, D]` to `[N, H, 1, T]`.
+    pub(super) fn first_token_weights(&self, x: Tensor<3>) -> Tensor<4> {
+        self.attn.weights(self.norm1.forward(x), 1)
+    }
 }
 
 impl Mlp {

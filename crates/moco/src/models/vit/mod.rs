@@ -8,6 +8,7 @@
 mod block;
 mod config;
 mod init;
+mod look;
 mod patch;
 mod position;
 
