@@ -1,7 +1,8 @@
 //! `moco demo`: the whole way on a small generated data set.
 
 use crate::args::DemoArgs;
-use crate::pretrain::train;
+use crate::pretrain::Prepared;
+use crate::report;
 use crate::score::{Accuracies, backbone_features};
 use crate::session::{Machine, load_encoder, untrained};
 use anyhow::Context;
@@ -10,6 +11,7 @@ use moco::eval::{Features, FrozenEncoder, pixel_features};
 use moco::report::{duration, percent};
 use moco::train::{RunDir, Trainer};
 use moco_data::{Dataset, synthetic};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,22 +38,39 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let config = configure(&train_path, &images)?;
     let run = RunDir::create(&place.path.join("run"))?;
     run.write_config(&config)?;
-    let mut trainer = Trainer::new(&config, images.clone(), &machine.device, machine.options)?;
-    let finished = train(&run, &mut trainer, &[])?;
+    let trainer = Trainer::new(&config, images.clone(), &machine.device, machine.options)?;
+    let mut run = Prepared { dir: run, trainer, images, machine, notes: Vec::new() };
+    let finished = run.train(args.page)?;
     if finished.stopped {
         println!("stopped before there was anything to measure");
         return Ok(());
     }
 
+    let report = (!args.page.no_report).then(|| keep_page(&run, &place)).transpose()?;
+    let Prepared { dir, machine, images, .. } = run;
     let mut bench = Bench { config, machine, train: images, test: Dataset::open(&test_path)? };
-    let trained = load_encoder(run.path(), &bench.machine.device)?.0;
+    let trained = load_encoder(dir.path(), &bench.machine.device)?.0;
     bench.print_table(trained)?;
     println!("\ntook {}", duration(begin.elapsed().as_secs_f64()));
-    println!("next: moco pretrain --data YOUR_IMAGES --out runs/first");
+    if let Some(report) = report {
+        println!("look:  {} in a browser, for what it has learnt", report.display());
+    }
+    println!("next:  moco pretrain --data YOUR_IMAGES --out runs/first");
     if place.temporary.is_none() {
-        println!("the run: {}", run.path().display());
+        println!("run:   {}", dir.path().display());
     }
     Ok(())
+}
+
+/// Writes the page on the run. That of a temporary folder is put beside it, where it stays.
+fn keep_page(run: &Prepared, place: &Place) -> anyhow::Result<PathBuf> {
+    let page = report::leave(&run.dir, &run.images, &run.machine, None, report::MOST)?;
+    if place.temporary.is_none() {
+        return Ok(page);
+    }
+    let kept = tempfile::Builder::new().prefix("moco-demo-").suffix(".html").tempfile()?;
+    fs::copy(&page, kept.path())?;
+    Ok(kept.keep()?.1)
 }
 
 /// Where the demo works; a temporary folder is gone at the end.

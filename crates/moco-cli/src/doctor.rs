@@ -3,16 +3,14 @@
 use crate::args::DoctorArgs;
 use crate::console::Stage;
 use crate::data;
-use crate::output::{Output, extension};
-use anyhow::ensure;
+use crate::output::Output;
 use moco_data::doctor::{self, DoctorConfig};
 use moco_data::without_secrets;
 use std::io::Write;
-use std::path::Path;
 
 /// Examines the data set and prints the report; with `--out`, writes it as a page too.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
-    let page = args.out.as_deref().map(page).transpose()?;
+    let page = args.out.as_deref().map(Output::page).transpose()?;
     let dataset = data::open_unsaid(&args.data)?;
     let mut config = DoctorConfig {
         tiny_below: args.tiny_below as usize,
@@ -39,14 +37,4 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         print!("{}", report.to_text());
     }
     Ok(())
-}
-
-/// The file of the page.
-fn page(path: &Path) -> anyhow::Result<Output> {
-    ensure!(
-        ["html", "htm"].contains(&extension(path).as_str()),
-        "{} does not end in .html: the report with thumbnails is a page, so rename --out",
-        path.display()
-    );
-    Output::at(path)
 }

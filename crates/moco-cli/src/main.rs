@@ -29,6 +29,7 @@ mod methods;
 mod output;
 mod pretrain;
 mod ranks;
+mod report;
 mod score;
 mod search;
 mod select;
@@ -89,6 +90,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Devices => devices::run(),
         Command::Bench(args) => bench::run(&args),
     }

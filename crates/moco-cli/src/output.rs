@@ -40,6 +40,16 @@ impl Output {
         Ok(Output { path: path.to_owned(), target })
     }
 
+    /// Looks whether a page can be written at `path`, which must be named as one.
+    pub fn page(path: &Path) -> anyhow::Result<Output> {
+        ensure!(
+            ["html", "htm"].contains(&extension(path).as_str()),
+            "{} does not end in .html: the report is a page, so rename --out",
+            path.display()
+        );
+        Output::at(path)
+    }
+
     /// Refuses to write over a file that the command reads.
     pub fn spares(self, input: &Path) -> anyhow::Result<Output> {
         ensure!(

@@ -1,12 +1,13 @@
 //! `moco pretrain`: start a run, or go on with one.
 
-use crate::args::{MachineArgs, PretrainArgs};
+use crate::args::{MachineArgs, PageArgs, PretrainArgs};
 use crate::console::Console;
 use crate::data;
 use crate::failure::RunFailed;
 use crate::memory::with_peak_memory;
 use crate::output::check_folder;
 use crate::ranks::{self, peers};
+use crate::report::{self, Follow};
 use crate::session::{Machine, Session, lasting_path, new_trainer};
 use crate::stop;
 use crate::summary::Gather;
@@ -24,18 +25,53 @@ use std::sync::Arc;
 
 /// Starts or resumes, trains, and says what came of it and what to do next.
 pub fn run(args: &PretrainArgs) -> anyhow::Result<()> {
-    let (dir, mut trainer, notes) = match (&args.resume, &args.out) {
+    let mut run = match (&args.resume, &args.out) {
         (Some(dir), _) => resume(dir, args)?,
         (None, Some(dir)) => begin(dir, args)?,
         (None, None) => anyhow::bail!("no folder for the run given: pass --out DIR"),
     };
-    let finished = train(&dir, &mut trainer, &notes)?;
+    let finished = run.train(args.page)?;
+    let Prepared { dir, trainer, .. } = &run;
     let total = trainer.total_steps();
-    print_result(&dir, trainer.config(), &finished, total);
+    print_result(dir, trainer.config(), &finished, total);
+    // A page that followed the run says that it stopped.
+    let wanted = !args.page.no_report && (!finished.stopped || args.page.report);
+    if wanted && peers().speaks() {
+        run.leave_page();
+    }
     Ok(())
 }
 
-fn begin(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, Vec<String>)> {
+/// A run that can go on, in its folder.
+pub struct Prepared {
+    pub dir: RunDir,
+    pub trainer: Trainer,
+    pub images: Arc<Dataset>,
+    pub machine: Machine,
+    pub notes: Vec<String>,
+}
+
+impl Prepared {
+    /// Trains with all reports, until the end or until Ctrl-C.
+    pub fn train(&mut self, page: PageArgs) -> anyhow::Result<Finished> {
+        let (config, images) = (self.trainer.config(), self.images.clone());
+        let follow = || Follow::new(self.dir.path(), config, images, &self.machine);
+        let mut follow = page.report.then(follow);
+        train(&self.dir, &mut self.trainer, &self.machine, &self.notes, follow.as_mut())
+    }
+
+    /// Writes the page of the finished run and says where it is; that it cannot be written is no
+    /// failure of the run.
+    pub fn leave_page(&self) {
+        let count = report::share_of(self.trainer.config(), self.images.len());
+        match report::leave(&self.dir, &self.images, &self.machine, None, count) {
+            Ok(path) => println!("report:  {}", path.display()),
+            Err(error) => eprintln!("warning: there is no report: {error:#}"),
+        }
+    }
+}
+
+fn begin(dir: &Path, args: &PretrainArgs) -> anyhow::Result<Prepared> {
     let first = peers().speaks();
     if first {
         RunDir::check_new(dir)?;
@@ -47,13 +83,13 @@ fn begin(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, Ve
     let dir = if first { claimed(RunDir::create(dir)?) } else { RunDir::at(dir) };
     peers().barrier("the run's folder");
     let trainer = session.trainer()?;
-    let Session { config, mut notes, machine, .. } = session;
+    let Session { config, mut notes, dataset: images, machine, .. } = session;
     notes.insert(0, frame(&config, &args.run.machine, &machine));
     let trainer = joined(trainer, &mut notes, &machine)?;
     if first {
         dir.write_config(&config)?;
     }
-    Ok((dir, trainer, notes))
+    Ok(Prepared { dir, trainer, images, machine, notes })
 }
 
 /// Finds that all ranks are about to do the same, and can.
@@ -77,7 +113,7 @@ fn joined(trainer: Trainer, notes: &mut Vec<String>, machine: &Machine) -> anyho
     Ok(trainer)
 }
 
-fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, Vec<String>)> {
+fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<Prepared> {
     let first = peers().speaks();
     let dir = if first { claimed(RunDir::resume(dir)?) } else { RunDir::at(dir) };
     let machine = Machine::open(&args.run.machine)?;
@@ -88,13 +124,14 @@ fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, V
     let changed = changed(&dir, args)?;
     let open = |config: &RunConfig| data::open(&config.data.path).map(Arc::new);
     // A run that was killed before its first checkpoint starts over.
-    let trainer = if !dir.has_checkpoint()? {
+    let (trainer, images) = if !dir.has_checkpoint()? {
         let config = first_config(&dir)?.with_changes(&changed.settings)?;
-        new_trainer(&config, None, &open(&config)?, &machine)?
+        let images = open(&config)?;
+        (new_trainer(&config, None, &images, &machine)?, images)
     } else {
         let resume = Resume::open(&dir, changed)?;
         let images = open(resume.config())?;
-        resume.trainer(&dir, images, &machine.device, machine.options)?
+        (resume.trainer(&dir, images.clone(), &machine.device, machine.options)?, images)
     };
     if first {
         dir.write_config(trainer.config())?;
@@ -103,7 +140,7 @@ fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<(RunDir, Trainer, V
     agree(trainer.config(), trainer.dataset(), &machine)?;
     let mut notes = vec![frame(trainer.config(), &args.run.machine, &machine)];
     let trainer = joined(trainer, &mut notes, &machine)?;
-    Ok((dir, trainer, notes))
+    Ok(Prepared { dir, trainer, images, machine, notes })
 }
 
 /// A folder that this process writes, and on which file system it must take care by itself.
@@ -151,7 +188,13 @@ fn changed(dir: &RunDir, args: &PretrainArgs) -> anyhow::Result<Changed> {
 }
 
 /// Trains with all reports, until the end or until Ctrl-C.
-pub fn train(dir: &RunDir, trainer: &mut Trainer, notes: &[String]) -> anyhow::Result<Finished> {
+fn train(
+    dir: &RunDir,
+    trainer: &mut Trainer,
+    machine: &Machine,
+    notes: &[String],
+    follow: Option<&mut Follow>,
+) -> anyhow::Result<Finished> {
     if !peers().speaks() {
         return train_along(dir, trainer);
     }
@@ -161,8 +204,10 @@ pub fn train(dir: &RunDir, trainer: &mut Trainer, notes: &[String]) -> anyhow::R
     let stop = stop::on_interrupt()?;
     stop::on_file(dir.path().join("stop"));
     let mut gather = Gather::of(dir, first_step);
+    gather.summary.machine = Some(machine.in_words());
     let (finished, peak) = with_peak_memory(|| {
         let mut observers = Tee(vec![&mut files, &mut console, &mut gather]);
+        observers.0.extend(follow.map(|follow| follow as &mut dyn Observer));
         for note in notes {
             observers.event(&Event::Note(note.clone()));
         }

@@ -9,12 +9,14 @@ use anyhow::{anyhow, bail};
 use moco::config::{self, DataFacts, InitConfig, RunConfig, load_recipe, resolve, set_value};
 use moco::device::Device;
 use moco::eval::FrozenEncoder;
+use moco::files::Size;
 use moco::methods;
 use moco::models::NetworkSpec;
 use moco::pretrained::{self, model_settings, start_from};
 use moco::train::{self, TrainedEncoder, Trainer, TrainerOptions};
 use moco_data::Dataset;
 use moco_weights::{Licence, Weights};
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use toml::{Table, Value};
@@ -34,6 +36,27 @@ pub struct Session {
 pub struct Machine {
     pub device: Device,
     pub options: TrainerOptions,
+}
+
+impl Machine {
+    /// What it is, in words: processor, kernels, threads, memory.
+    pub fn in_words(&self) -> String {
+        let facts = [
+            processor(),
+            moco::device::cpu_kernel_name().ok().map(|name| format!("{name} kernels")),
+            Some(format!("threads: {}", self.options.threads)),
+            moco::machine::memory().map(|bytes| format!("{} of memory", Size(bytes))),
+            Some(format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
+        ];
+        facts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The processor's name, where the system tells.
+fn processor() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let name = text.lines().find_map(|line| line.strip_prefix("model name"))?;
+    Some(name.trim_start_matches([' ', '\t', ':']).to_owned())
 }
 
 impl Session {

@@ -28,6 +28,9 @@ pub struct Summary {
     pub knn: Option<f64>,
     /// What was warned of, e.g. a collapse.
     pub warnings: Vec<String>,
+    /// The machine of the last process, in words.
+    #[serde(default)]
+    pub machine: Option<String>,
 }
 
 impl Summary {

@@ -58,6 +58,8 @@ pub enum Command {
     Methods,
     /// Train several methods on the same images and measure them side by side
     Compare(CompareArgs),
+    /// Write a page on one or more runs: curves, a map of the images, neighbours, health, settings
+    Report(ReportArgs),
     /// List the devices of this build, and the kernels that the CPU runs with
     Devices,
     /// Time training steps, encoders and the data pipeline on this machine
@@ -188,6 +190,8 @@ pub struct PretrainArgs {
     #[arg(long)]
     pub verbose_ranks: bool,
     #[command(flatten)]
+    pub page: PageArgs,
+    #[command(flatten)]
     pub run: RunArgs,
 }
 
@@ -312,10 +316,42 @@ pub struct DoctorArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folders of the runs; the first one's images are shown
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Images to show [default: those that the first run was trained on]
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// File to write, .html [default: report.html in the first run's folder]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Images on the map at most, spread evenly over all; 2000 make a page of under 5 MB
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub images: u32,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// Whether a run leaves a page on itself.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct PageArgs {
+    /// Write report.html anew after every epoch; an open page follows
+    #[arg(long)]
+    pub report: bool,
+    /// Leave out report.html, which is otherwise written at the end
+    #[arg(long, conflicts_with = "report")]
+    pub no_report: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Keep images and run in this folder, new or empty [default: a temporary folder]
+    /// Keep images and run in this folder, new or empty [default: a temporary folder, of which the
+    /// report is kept]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub page: PageArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
 }
@@ -343,6 +379,9 @@ pub struct CompareArgs {
     /// Any setting that all methods share, e.g. --set model.width=16; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Leave out report.html, the page on all runs
+    #[arg(long)]
+    pub no_report: bool,
     #[command(flatten)]
     pub machine: MachineArgs,
 }

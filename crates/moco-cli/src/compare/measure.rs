@@ -49,6 +49,11 @@ impl Judge {
         Ok(Judge { train, test, images, machine })
     }
 
+    /// Where features are computed.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
     /// Number of classes.
     pub fn classes(&self) -> usize {
         self.train.class_names().len()

@@ -9,6 +9,7 @@ mod measure;
 mod table;
 
 use crate::args::{CompareArgs, RecipeKind};
+use crate::report;
 use crate::session::Machine;
 use crate::stop::ENDS_WITH_PARENT;
 use crate::summary::Summary;
@@ -47,7 +48,19 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     }
     println!("{}", table.text());
     println!("written to {}", args.out.join(table::MARKDOWN).display());
+    if !args.no_report {
+        leave_page(args, &methods, judge.machine());
+    }
     Ok(())
+}
+
+/// Writes the page of all runs; that it cannot be written is no failure of the comparison.
+fn leave_page(args: &CompareArgs, methods: &[String], machine: &Machine) {
+    let runs: Vec<_> = methods.iter().map(|method| args.out.join(method)).collect();
+    match report::leave_for_all(&runs, &args.data, machine, &args.out.join(report::NAME)) {
+        Ok(path) => println!("report: {}", path.display()),
+        Err(error) => eprintln!("warning: there is no report: {error:#}"),
+    }
 }
 
 /// The methods asked for, all of them without a list.
@@ -84,7 +97,8 @@ fn trained(args: &CompareArgs, method: &str, run: &RunDir) -> anyhow::Result<Sum
 
 /// The command line of one method's run.
 fn arguments(args: &CompareArgs, method: &str, run: &RunDir) -> anyhow::Result<Vec<OsString>> {
-    let mut words: Vec<OsString> = vec!["pretrain".into()];
+    // All runs are on one page at the end.
+    let mut words: Vec<OsString> = vec!["pretrain".into(), "--no-report".into()];
     let mut say = |name: &str, value: OsString| words.extend([name.into(), value]);
     if run.config().exists() {
         say("--resume", run.path().into());

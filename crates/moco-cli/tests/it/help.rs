@@ -6,7 +6,7 @@ fn without_arguments_there_is_help() {
     assert_eq!(outcome.code, Some(0));
     for command in [
         "pretrain", "check", "eval", "embed", "export", "views", "doctor", "demo", "methods",
-        "compare",
+        "compare", "report",
     ] {
         assert!(outcome.stdout.contains(command), "{command}");
     }

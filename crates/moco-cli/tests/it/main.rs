@@ -18,6 +18,7 @@ mod outputs;
 mod pipe;
 mod ranks;
 mod repeat;
+mod report;
 mod runs;
 mod signals;
 mod sources;

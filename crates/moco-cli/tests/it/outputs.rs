@@ -32,6 +32,9 @@ fn an_output_is_looked_at_before_anything_else() {
     let doctor = "doctor {}/none --out {}";
     refused(&format!("{doctor}/page.pdf"), path, &["does not end in .html"]);
     refused(&format!("{doctor}/nowhere/page.html"), path, &["there is no folder"]);
+    let report = "report {}/none --out {}";
+    refused(&format!("{report}/page.pdf"), path, &["does not end in .html"]);
+    refused(&format!("{report}/nowhere/page.html"), path, &["there is no folder"]);
     let views = "views {}/none --out {}";
     refused(&format!("{views}/sheet.tga"), path, &["let --out end in .png, .jpg or .webp"]);
     refused(&format!("{views}/nowhere/sheet.png"), path, &["there is no folder"]);

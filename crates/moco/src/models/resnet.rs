@@ -444,6 +444,7 @@ mod tests {
             stem: StemKind::Cifar,
             stages: 4,
             norm: NormKind::Batch,
+            init: Default::default(),
             zero_init_residual: false,
             bn_groups: 1,
             stem_width: None,
