@@ -1,6 +1,6 @@
 //! `moco demo`: the whole way on a small generated data set.
 
-use crate::args::DemoArgs;
+use crate::args::{DemoArgs, WatchArgs};
 use crate::pretrain::Prepared;
 use crate::report;
 use crate::score::{Accuracies, backbone_features};
@@ -40,7 +40,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     run.write_config(&config)?;
     let trainer = Trainer::new(&config, images.clone(), &machine.device, machine.options)?;
     let mut run = Prepared { dir: run, trainer, images, machine, notes: Vec::new() };
-    let finished = run.train(args.page)?;
+    let finished = run.train(args.page, &WatchArgs::default())?;
     if finished.stopped {
         println!("stopped before there was anything to measure");
         return Ok(());

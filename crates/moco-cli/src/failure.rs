@@ -78,6 +78,7 @@ fn end_soon(panic: &PanicHookInfo<'_>) {
     if moco_data::panic_is_caught() || PANICKED.swap(true, Ordering::Relaxed) {
         return;
     }
+    crate::dashboard::give_back();
     eprintln!("error: {}", told(panic));
     let end = || process::exit(i32::from(RUN_FAILED));
     let watchdog = thread::Builder::new().name("watchdog".into()).spawn(move || {

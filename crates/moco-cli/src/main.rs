@@ -13,7 +13,9 @@ mod args;
 mod bench;
 mod check;
 mod compare;
+mod completions;
 mod console;
+mod dashboard;
 mod data;
 mod dedup;
 mod demo;
@@ -21,6 +23,7 @@ mod devices;
 mod doctor;
 mod embed;
 mod eval;
+mod events;
 mod export;
 mod failure;
 mod import;
@@ -38,8 +41,11 @@ mod split_check;
 mod stop;
 mod summary;
 mod tables;
+#[cfg(feature = "remote")]
+mod track;
 mod vectors;
 mod views;
+mod watch;
 mod weights;
 
 use args::{Cli, Command};
@@ -91,6 +97,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Completions(args) => {
+            completions::completions(&args);
+            Ok(())
+        }
+        Command::Man(args) => completions::man(&args),
         Command::Devices => devices::run(),
         Command::Bench(args) => bench::run(&args),
     }

@@ -1,6 +1,6 @@
 //! `moco pretrain`: start a run, or go on with one.
 
-use crate::args::{MachineArgs, PageArgs, PretrainArgs};
+use crate::args::{MachineArgs, PageArgs, PretrainArgs, WatchArgs};
 use crate::console::Console;
 use crate::data;
 use crate::failure::RunFailed;
@@ -12,6 +12,7 @@ use crate::session::{Machine, Session, lasting_path, new_trainer};
 use crate::stop;
 use crate::summary::Gather;
 use crate::terminal;
+use crate::watch::Watch;
 use anyhow::Context;
 use moco::config::RunConfig;
 use moco::files::shell_word;
@@ -20,7 +21,7 @@ use moco::train::{
     Changed, Event, Finished, Observer, Resume, RunDir, Trainer, agree_among_ranks, check_ranks,
 };
 use moco_data::{Dataset, without_secrets};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Starts or resumes, trains, and says what came of it and what to do next.
@@ -30,14 +31,23 @@ pub fn run(args: &PretrainArgs) -> anyhow::Result<()> {
         (None, Some(dir)) => begin(dir, args)?,
         (None, None) => anyhow::bail!("no folder for the run given: pass --out DIR"),
     };
-    let finished = run.train(args.page)?;
+    let finished = run.train(args.page, &args.watch)?;
     let Prepared { dir, trainer, .. } = &run;
     let total = trainer.total_steps();
-    print_result(dir, trainer.config(), &finished, total);
+    let result = result(dir, trainer.config(), &finished, total);
+    // Events have stdout to themselves.
+    let say = |text: String| match args.watch.events {
+        Some(_) => eprintln!("{text}"),
+        None => println!("{text}"),
+    };
+    say(result);
     // A page that followed the run says that it stopped.
     let wanted = !args.page.no_report && (!finished.stopped || args.page.report);
     if wanted && peers().speaks() {
-        run.leave_page();
+        match run.leave_page() {
+            Ok(path) => say(format!("report:  {}", path.display())),
+            Err(error) => eprintln!("warning: there is no report: {error:#}"),
+        }
     }
     Ok(())
 }
@@ -53,21 +63,18 @@ pub struct Prepared {
 
 impl Prepared {
     /// Trains with all reports, until the end or until Ctrl-C.
-    pub fn train(&mut self, page: PageArgs) -> anyhow::Result<Finished> {
+    pub fn train(&mut self, page: PageArgs, watch: &WatchArgs) -> anyhow::Result<Finished> {
         let (config, images) = (self.trainer.config(), self.images.clone());
         let follow = || Follow::new(self.dir.path(), config, images, &self.machine);
         let mut follow = page.report.then(follow);
-        train(&self.dir, &mut self.trainer, &self.machine, &self.notes, follow.as_mut())
+        train(&self.dir, &mut self.trainer, &self.machine, &self.notes, watch, follow.as_mut())
     }
 
-    /// Writes the page of the finished run and says where it is; that it cannot be written is no
+    /// Writes the page of the finished run and returns where it is. That it cannot be written is no
     /// failure of the run.
-    pub fn leave_page(&self) {
+    fn leave_page(&self) -> anyhow::Result<PathBuf> {
         let count = report::share_of(self.trainer.config(), self.images.len());
-        match report::leave(&self.dir, &self.images, &self.machine, None, count) {
-            Ok(path) => println!("report:  {}", path.display()),
-            Err(error) => eprintln!("warning: there is no report: {error:#}"),
-        }
+        report::leave(&self.dir, &self.images, &self.machine, None, count)
     }
 }
 
@@ -193,6 +200,7 @@ fn train(
     trainer: &mut Trainer,
     machine: &Machine,
     notes: &[String],
+    watch: &WatchArgs,
     follow: Option<&mut Follow>,
 ) -> anyhow::Result<Finished> {
     if !peers().speaks() {
@@ -200,20 +208,20 @@ fn train(
     }
     let (first_step, log_steps) = (trainer.facts().first_step, trainer.config().train.log_steps);
     let mut files = RunFiles::open(dir.path(), first_step, log_steps).map_err(RunFailed::from)?;
-    let mut console = Console::new();
     let stop = stop::on_interrupt()?;
     stop::on_file(dir.path().join("stop"));
+    let mut watch = Watch::begin(watch, dir, trainer.config(), first_step, stop)?;
     let mut gather = Gather::of(dir, first_step);
     gather.summary.machine = Some(machine.in_words());
     let (finished, peak) = with_peak_memory(|| {
-        let mut observers = Tee(vec![&mut files, &mut console, &mut gather]);
+        let mut observers = Tee(vec![&mut files, &mut watch, &mut gather]);
         observers.0.extend(follow.map(|follow| follow as &mut dyn Observer));
         for note in notes {
             observers.event(&Event::Note(note.clone()));
         }
         trainer.run(dir, &mut observers, stop).map_err(RunFailed::from)
     });
-    drop(console);
+    watch.end(finished.as_ref());
     for failed in files.failed() {
         eprintln!("warning: {failed}; that file ends early, the run does not");
     }
@@ -247,21 +255,23 @@ fn frame(config: &RunConfig, args: &MachineArgs, machine: &Machine) -> String {
     )
 }
 
-fn print_result(dir: &RunDir, config: &RunConfig, finished: &Finished, total: usize) {
+/// What came of a run, and what to do next.
+fn result(dir: &RunDir, config: &RunConfig, finished: &Finished, total: usize) -> String {
     let folder = shell_word(dir.path());
     if finished.stopped {
-        println!("stopped after {} of {total} steps; everything is saved", finished.steps);
-        println!("go on:   moco pretrain --resume {folder}");
-        return;
+        return format!(
+            "stopped after {} of {total} steps; everything is saved\n\
+             go on:   moco pretrain --resume {folder}",
+            finished.steps
+        );
     }
-    println!("finished {} steps", finished.steps);
-    if let Some(knn) = finished.last_knn {
-        println!("kNN top-1 {}", percent(knn, 2));
-    }
-    println!("encoder: {}", dir.encoder().display());
-    println!("measure: moco eval knn --run {folder} --train LABELLED --test LABELLED");
-    println!(
+    let mut lines = vec![format!("finished {} steps", finished.steps)];
+    lines.extend(finished.last_knn.map(|knn| format!("kNN top-1 {}", percent(knn, 2))));
+    lines.push(format!("encoder: {}", dir.encoder().display()));
+    lines.push(format!("measure: moco eval knn --run {folder} --train LABELLED --test LABELLED"));
+    lines.push(format!(
         "use:     moco embed --run {folder} --data {} --out features.npy",
         shell_word(&config.data.path)
-    );
+    ));
+    lines.join("\n")
 }

@@ -4,6 +4,7 @@
 //! The second signal is answered in the signal's own handler: it works whatever the program's
 //! threads are doing.
 
+use crate::terminal;
 use anyhow::Context;
 #[cfg(unix)]
 use signal_hook::consts::SIGUSR1;
@@ -63,6 +64,10 @@ fn answer(stop: &AtomicBool) {
         if parent.is_some() && self::parent() != parent {
             stop.store(true, Ordering::Relaxed);
         }
+    }
+    // Where the whole terminal is drawn on, it is given back first.
+    while terminal::is_diverted() {
+        thread::sleep(ANSWER);
     }
     eprintln!("\nfinishing the step and saving; press Ctrl-C again to stop at once");
 }

@@ -9,7 +9,8 @@ use crate::failure::BAD_INPUT;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What a shell reports for a program whose reader has left (SIGPIPE). The signal itself stays
 /// ignored, as Rust has it: it would end a run whose server closes a connection.
@@ -66,7 +67,35 @@ pub fn result(text: Arguments<'_>) {
     or_end(stdout().write_fmt(text));
 }
 
+type Sink = Box<dyn Fn(&str) + Send>;
+
+/// Who shows remarks while the whole terminal is drawn on.
+static SINK: Mutex<Option<Sink>> = Mutex::new(None);
+static DIVERTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on remarks go to `sink`.
+pub fn divert(sink: impl Fn(&str) + Send + 'static) {
+    *SINK.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(sink));
+    DIVERTED.store(true, Ordering::SeqCst);
+}
+
+/// From now on remarks go to stderr again. It waits for nobody, so that a panic may call it.
+pub fn no_longer_diverted() {
+    DIVERTED.store(false, Ordering::SeqCst);
+}
+
+/// Whether remarks go elsewhere now.
+pub fn is_diverted() -> bool {
+    DIVERTED.load(Ordering::SeqCst)
+}
+
 pub fn remark(text: Arguments<'_>) {
+    if is_diverted()
+        && let Ok(sink) = SINK.try_lock()
+        && let Some(sink) = &*sink
+    {
+        return sink(&text.to_string());
+    }
     // In one piece, so that lines of several threads or processes do not mix.
     let mut line = format!("{text}\n");
     if let Some(Speaker { rank, verbose }) = other_rank() {

@@ -49,5 +49,6 @@ pub use source::{
     Changes, Dataset, FileList, Holdings, Notice, OpenOptions, Patience, Skipped, absolute_path,
     cache_dir, without_secrets,
 };
+pub use source::{Service, ServiceError, basic_authorization};
 #[cfg(feature = "remote")]
 pub use source::{answer, download};

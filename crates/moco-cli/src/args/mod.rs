@@ -3,6 +3,7 @@
 mod eval;
 mod export;
 mod features;
+mod watch;
 mod weights;
 
 pub use eval::{
@@ -11,6 +12,7 @@ pub use eval::{
 };
 pub use export::{ExportArgs, Format};
 pub use features::{DedupArgs, SearchArgs, SelectArgs, SelectRule, SplitCheckArgs, VectorArgs};
+pub use watch::{EventFormat, WatchArgs};
 pub use weights::{EncoderArgs, ImportArgs, ReadingArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -62,6 +64,10 @@ pub enum Command {
     Report(ReportArgs),
     /// List the devices of this build, and the kernels that the CPU runs with
     Devices,
+    /// Print completions for a shell: source <(moco completions bash)
+    Completions(CompletionsArgs),
+    /// Write manual pages, one for each command
+    Man(ManArgs),
     /// Time training steps, encoders and the data pipeline on this machine
     Bench(BenchArgs),
 }
@@ -192,7 +198,23 @@ pub struct PretrainArgs {
     #[command(flatten)]
     pub page: PageArgs,
     #[command(flatten)]
+    pub watch: WatchArgs,
+    #[command(flatten)]
     pub run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 /// What determines a run, shared by `pretrain` and `check`.

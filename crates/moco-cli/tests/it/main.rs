@@ -24,6 +24,7 @@ mod signals;
 mod sources;
 mod training;
 mod views;
+mod watching;
 
 use moco_data::{Image, save_png};
 use std::ffi::OsStr;

@@ -58,6 +58,7 @@ pub use open::{Notice, OpenOptions, absolute_path, without_secrets};
 pub use patience::Patience;
 pub(crate) use patience::someone_waits;
 pub use remembered::{Changes, FileList};
+pub use remote::{Service, ServiceError, basic_authorization};
 #[cfg(feature = "remote")]
 pub use remote::{answer, download};
 pub(crate) use shown::is_encoded;

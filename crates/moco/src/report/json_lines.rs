@@ -1,10 +1,10 @@
 //! `metrics.jsonl`: one JSON object per line, for programs.
 
 use super::whole::{self, Records};
-use super::{Report, ReportError, is_logged};
+use super::{Report, ReportError, is_logged, object};
 use crate::files::write_whole;
-use crate::train::event::{EpochReport, Event, StepReport};
-use serde_json::{Map, Value, json};
+use crate::train::event::Event;
+use serde_json::{Map, Value};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -34,64 +34,17 @@ impl JsonLines {
 
 impl Report for JsonLines {
     fn record(&mut self, event: &Event) -> Result<(), ReportError> {
-        let object = match event {
-            Event::Step(step) if is_logged(step.step, self.log_steps) => step_object(step),
-            Event::Epoch(epoch) => epoch_object(epoch),
-            _ => return Ok(()),
+        let is_kept = match event {
+            Event::Step(step) => is_logged(step.step, self.log_steps),
+            Event::Epoch(_) => true,
+            _ => false,
         };
-        let line = format!("{object}\n");
+        if !is_kept {
+            return Ok(());
+        }
+        let line = format!("{}\n", object(event));
         self.file.append(line.as_bytes()).map_err(ReportError::at(&self.path))
     }
-}
-
-fn step_object(report: &StepReport) -> Value {
-    let mut object = json!({
-        "kind": "step",
-        "step": report.step,
-        "epoch": report.epoch,
-        "loss": report.loss,
-        "lr": report.lr,
-        "seconds": report.seconds,
-        "data_wait": report.data_wait,
-    });
-    for (name, value) in &report.metrics {
-        object[*name] = json!(value);
-    }
-    object
-}
-
-fn epoch_object(report: &EpochReport) -> Value {
-    let (feature_std, feature_std_healthy) = report.feature_std.unzip();
-    let mut object = json!({
-        "kind": "epoch",
-        "step": report.step,
-        "epoch": report.epoch,
-        "loss": report.loss,
-        "lr": report.lr,
-        "images_per_second": report.images_per_second,
-        "data_wait_share": report.data_wait_share,
-        "seconds": report.seconds,
-    });
-    let quality = report.quality.as_ref();
-    let measured = [
-        ("knn", report.knn.map(Value::from)),
-        ("knn_protocol", report.knn_protocol.clone().map(Value::from)),
-        ("feature_std", feature_std.map(Value::from)),
-        ("feature_std_healthy", feature_std_healthy.map(Value::from)),
-        ("probe", report.probe.map(Value::from)),
-        ("rank_me", quality.map(|quality| quality.rank_me.into())),
-        ("lidar", quality.map(|quality| quality.lidar.into())),
-        ("alignment", quality.map(|quality| quality.alignment.into())),
-        ("uniformity", quality.map(|quality| quality.uniformity.into())),
-        ("quality_dim", quality.map(|quality| quality.dim.into())),
-        ("quality_images", quality.map(|quality| quality.images.into())),
-    ];
-    for (name, value) in measured {
-        if let Some(value) = value {
-            object[name] = value;
-        }
-    }
-    object
 }
 
 /// The file, ready to append to, with only whole lines of steps up to `first_step`.

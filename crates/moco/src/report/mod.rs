@@ -12,6 +12,7 @@
 
 mod bad_files;
 mod json_lines;
+mod objects;
 mod run_log;
 mod story;
 mod tensorboard;
@@ -19,6 +20,7 @@ mod whole;
 
 pub use bad_files::{BadFiles, bad_file_names};
 pub use json_lines::{JsonLines, last_epoch};
+pub use objects::object;
 pub use run_log::RunLog;
 pub use story::{Story, duration, percent};
 pub use tensorboard::TensorBoard;
@@ -96,6 +98,12 @@ pub struct Tee<'a>(pub Vec<&'a mut dyn Observer>);
 impl Observer for Tee<'_> {
     fn event(&mut self, event: &Event) {
         self.0.iter_mut().for_each(|observer| observer.event(event));
+    }
+
+    fn asks_to_save(&mut self) -> bool {
+        // Each is asked, so that no wish waits for another one.
+        let wishes = self.0.iter_mut().map(|observer| observer.asks_to_save());
+        wishes.filter(|wish| *wish).count() > 0
     }
 }
 

@@ -10,6 +10,11 @@ use std::path::PathBuf;
 pub trait Observer {
     /// Called once per event. Must not block for long.
     fn event(&mut self, event: &Event);
+
+    /// Whether a checkpoint is wanted now, besides those that are due; asked after every step.
+    fn asks_to_save(&mut self) -> bool {
+        false
+    }
 }
 
 /// Everything a run reports.

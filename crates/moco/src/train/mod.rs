@@ -357,7 +357,8 @@ impl Trainer {
                 observer.event(&Event::Epoch(epoch));
             }
             let every = self.config.train.checkpoint_steps;
-            if epoch_ends || (every > 0 && self.step.is_multiple_of(every)) {
+            let is_due = every > 0 && self.step.is_multiple_of(every);
+            if observer.asks_to_save() || epoch_ends || is_due {
                 self.save(run, observer)?;
             }
         }

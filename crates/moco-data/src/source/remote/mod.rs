@@ -9,6 +9,7 @@ mod copy;
 mod fault;
 mod line;
 mod naming;
+mod service;
 mod web;
 mod whole;
 
@@ -16,6 +17,8 @@ pub use whole::{answer, download};
 
 use super::blob::Blob;
 use super::{OpenOptions, address, unpack};
+pub use service::{Service, ServiceError, basic_authorization};
+
 use crate::error::{DataError, Unreachable};
 use bucket::Key;
 use bytes::Bytes;

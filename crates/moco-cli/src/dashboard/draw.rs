@@ -1,0 +1,206 @@
+//! The dashboard's picture of a state.
+
+use super::state::{Curve, State};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::symbols::Marker;
+use ratatui::text::Line;
+use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph};
+
+const KEYS: &str = " f full or recent  p pause  s save  q stop ";
+
+/// Draws all of it.
+pub fn draw(frame: &mut Frame, state: &State) {
+    let areas = Layout::vertical([
+        Constraint::Length(3),
+        Constraint::Min(6),
+        Constraint::Length(8),
+        Constraint::Length(1),
+    ]);
+    let [top, middle, messages, keys] = areas.areas(frame.area());
+    progress(frame, state, top);
+    let columns = [Constraint::Percentage(70), Constraint::Percentage(30)];
+    let [curves, health] = Layout::horizontal(columns).areas(middle);
+    self::curves(frame, state, curves);
+    let lines: Vec<Line> = state.health().into_iter().map(Line::from).collect();
+    frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" health ")), health);
+    let room = usize::from(messages.height.saturating_sub(2));
+    let skipped = state.messages.len().saturating_sub(room);
+    let lines: Vec<Line> =
+        state.messages.iter().skip(skipped).map(|text| Line::from(text.as_str())).collect();
+    frame.render_widget(
+        Paragraph::new(lines).block(Block::bordered().title(" messages ")),
+        messages,
+    );
+    let reversed = Style::default().add_modifier(Modifier::REVERSED);
+    frame.render_widget(Paragraph::new(KEYS).style(reversed), keys);
+}
+
+fn progress(frame: &mut Frame, state: &State, area: Rect) {
+    let title = match &state.start {
+        _ if state.paused => " paused: p goes on ".to_owned(),
+        Some(start) => format!(" {} on {} images ", start.method, start.images),
+        None => " moco ".to_owned(),
+    };
+    let label = match state.stage {
+        Some((stage, done, total)) => format!("{stage}: {done} of {total}"),
+        None => state.progress(),
+    };
+    let gauge = Gauge::default()
+        .block(Block::bordered().title(title))
+        .gauge_style(Style::default().fg(Color::Blue))
+        .ratio(state.share())
+        .label(label);
+    frame.render_widget(gauge, area);
+}
+
+fn curves(frame: &mut Frame, state: &State, area: Rect) {
+    let has = |curve: &Curve| !curve.since(0.0).is_empty();
+    let mut shown: Vec<(&str, &Curve, Color)> = vec![("loss", &state.loss, Color::Cyan)];
+    if has(&state.knn) {
+        shown.push(("kNN, %", &state.knn, Color::Green));
+    }
+    if has(&state.rank) {
+        shown.push(("RankMe", &state.rank, Color::Yellow));
+    }
+    let parts: Vec<Constraint> = shown.iter().map(|_| Constraint::Fill(1)).collect();
+    let areas = Layout::vertical(parts).split(area);
+    for ((name, curve, color), area) in shown.into_iter().zip(areas.iter()) {
+        let kind = if state.recent { "recent" } else { "full" };
+        chart(frame, *area, &format!(" {name} ({kind}) "), curve.since(state.first_shown()), color);
+    }
+}
+
+fn chart(frame: &mut Frame, area: Rect, title: &str, points: &[(f64, f64)], color: Color) {
+    let block = Block::bordered().title(title);
+    let (Some(first), Some(last)) = (points.first(), points.last()) else {
+        return frame.render_widget(block, area);
+    };
+    let fold = |start, pick: fn(f64, f64) -> f64| points.iter().fold(start, |m, p| pick(m, p.1));
+    let (low, high) = (fold(f64::INFINITY, f64::min), fold(f64::NEG_INFINITY, f64::max));
+    // A flat curve lies in the middle.
+    let margin = if high > low { 0.05 * (high - low) } else { 0.5 * high.abs().max(1.0) };
+    let style = Style::default().add_modifier(Modifier::DIM);
+    let x = Axis::default()
+        .style(style)
+        .bounds([first.0, last.0.max(first.0 + 1.0)])
+        .labels([format!("{}", first.0), format!("{}", last.0)]);
+    let y = Axis::default()
+        .style(style)
+        .bounds([low - margin, high + margin])
+        .labels([format!("{low:.3}"), format!("{high:.3}")]);
+    let data = Dataset::default()
+        .marker(Marker::Braille)
+        .graph_type(GraphType::Line)
+        .style(Style::default().fg(color))
+        .data(points);
+    frame.render_widget(Chart::new(vec![data]).block(block).x_axis(x).y_axis(y), area);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moco::eval::Quality;
+    use moco::train::{EpochReport, Event, Start, StepReport};
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    fn screen(state: &State, width: u16, height: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| draw(frame, state)).unwrap();
+        let buffer = terminal.backend().buffer();
+        let row = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+        (0..height).map(row).collect::<Vec<_>>().join("\n")
+    }
+
+    fn trained() -> State {
+        let mut state = State::default();
+        state.see(&Event::Start(Start {
+            method: "moco-v2".to_owned(),
+            images: 2000,
+            steps_per_epoch: 10,
+            total_steps: 40,
+            first_step: 0,
+            batch_size: 64,
+            parameters: 700_000,
+            chance_loss: 5.56,
+        }));
+        for step in 1..=10 {
+            state.see(&Event::Step(StepReport {
+                step,
+                epoch: 0,
+                loss: 5.5 - 0.1 * step as f64,
+                lr: 0.03,
+                metrics: vec![("accuracy", 0.25)],
+                seconds: 0.5,
+                data_wait: 0.05,
+            }));
+        }
+        state.see(&Event::Epoch(EpochReport {
+            epoch: 1,
+            step: 10,
+            loss: 5.0,
+            lr: 0.03,
+            images_per_second: 128.0,
+            data_wait_share: 0.1,
+            seconds: 5.0,
+            knn: Some(0.41),
+            knn_protocol: None,
+            probe: Some(0.52),
+            quality: Some(Quality {
+                rank_me: 31.2,
+                lidar: 12.5,
+                alignment: 0.4,
+                uniformity: -2.1,
+                images: 500,
+                dim: 128,
+            }),
+            feature_std: Some((0.08, 0.0884)),
+        }));
+        state
+    }
+
+    #[test]
+    fn the_screen_shows_progress_curves_health_messages_and_keys() {
+        let text = screen(&trained(), 120, 36);
+        for words in [
+            "moco-v2 on 2000 images",
+            "step 10 of 40",
+            "128 images/s",
+            "data wait 10 %",
+            "loss (full)",
+            "kNN, % (full)",
+            "RankMe (full)",
+            "loss 4.5000 (chance 5.56)",
+            "accuracy 0.2500",
+            "RankMe 31.2, LiDAR 12.5 of 128",
+            "linear probe 52.00 %",
+            "epoch 1/4",
+            "f full or recent  p pause  s save  q stop",
+        ] {
+            assert!(text.contains(words), "no `{words}` in\n{text}");
+        }
+        assert!(text.chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c)), "a curve:\n{text}");
+    }
+
+    #[test]
+    fn what_was_asked_for_shows() {
+        let mut state = trained();
+        state.recent = true;
+        state.paused = true;
+        assert!(screen(&state, 120, 36).contains("paused: p goes on"));
+        assert!(screen(&state, 120, 36).contains("loss (recent)"));
+        state.see(&Event::Progress { stage: "kNN", done: 3, total: 9 });
+        assert!(screen(&state, 120, 36).contains("kNN: 3 of 9"));
+    }
+
+    /// Whatever the window's size, and before anything has happened.
+    #[test]
+    fn a_tiny_window_is_no_fault() {
+        for (width, height) in [(1, 1), (20, 5), (3, 40), (200, 2)] {
+            screen(&trained(), width, height);
+            screen(&State::default(), width, height);
+        }
+    }
+}
