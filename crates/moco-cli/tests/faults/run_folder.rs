@@ -125,6 +125,7 @@ fn nothing_left_over(run: &Path) -> Result<(), String> {
         "encoder.safetensors",
         "bad_files.csv",
         "summary.json",
+        "report.html",
         "checkpoints",
         "images.txt.gz",
         ".lock",

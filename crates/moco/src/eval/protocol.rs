@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn drops_fall_where_a_share_of_the_run_is_over() {
-        let rates = Protocol { epochs: 2, ..moco() }.schedule(256);
+        let rates = moco().over(2).schedule(256);
         let factor = |step: usize| match step {
             0..6 => 1.0,
             6..8 => 0.1,

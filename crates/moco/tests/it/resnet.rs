@@ -122,6 +122,8 @@ fn parameter_counts_are_the_published_ones() {
         ("resnet34", 21_797_672, 512),
         ("resnet50", 25_557_032, 2048),
         ("resnet101", 44_549_160, 2048),
+        ("resnet152", 60_192_808, 2048),
+        ("resnet200", 64_673_832, 2048),
     ] {
         let mut net = encoder(name, 64, StemKind::Imagenet);
         let fc = features * 1000 + 1000;
@@ -130,7 +132,7 @@ fn parameter_counts_are_the_published_ones() {
         assert!(moco::config::BACKBONES.contains(&name));
     }
     let known = moco::config::BACKBONES.iter().filter(|name| name.starts_with("resnet"));
-    assert_eq!(known.count(), 4, "a new backbone needs its count here");
+    assert_eq!(known.count(), 6, "a new backbone needs its count here");
 }
 
 #[test]

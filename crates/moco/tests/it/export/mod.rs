@@ -153,7 +153,12 @@ fn graphs_of_transformers() {
     assert_computes_the_same(&settings("moco-v3-vit-small", &SMALL_VIEWS), both);
     let learned = settings("", &["method.name=dino", "data.eval_view=\"resize(16) center(16)\""]);
     assert_computes_the_same(&learned, both);
-    let stem = ["model.backbone=vit-tiny", "model.patch=16", "model.patch_stem=convolutions"];
+    let stem = [
+        "model.backbone=vit-tiny",
+        "model.patch=16",
+        "model.patch_stem=convolutions",
+        "model.freeze_patch=false",
+    ];
     assert_computes_the_same(&settings("moco-v3-vit-small", &stem), PLAIN);
 }
 
@@ -415,7 +420,7 @@ fn torchvision_names_are_complete() {
     let reference = Golden::open("resnet18_w4_state");
     let mut expected: Vec<String> =
         reference.names().into_iter().filter(|name| !name.starts_with("fc.")).collect();
-    let config = settings("moco-v2-small", &["model.width=4", "model.stem=imagenet"]);
+    let config = settings("moco-v2-small", &["model.width=4", "model.stem=cifar"]);
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("encoder.safetensors");
     with_source(&mut encoder(&config), &config, |source| {
