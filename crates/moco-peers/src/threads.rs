@@ -28,6 +28,8 @@ struct State {
     /// Everybody's values, until all have taken them.
     shown: Option<Arc<Vec<Vec<u8>>>>,
     taken: usize,
+    /// The calls that differed, for every rank to end with.
+    differing: Option<Vec<&'static str>>,
 }
 
 impl Threads {
@@ -61,13 +63,19 @@ impl Threads {
         state.brought[self.rank] = Some((x, what));
         if state.brought.iter().all(Option::is_some) {
             let brought: Vec<_> = state.brought.iter_mut().filter_map(Option::take).collect();
-            let same = brought.iter().all(|(_, other)| *other == what);
-            assert!(same, "the ranks call for different exchanges: {:?}", calls(&brought));
-            state.shown = Some(Arc::new(brought.into_iter().map(|(x, _)| x).collect()));
+            match brought.iter().all(|(_, other)| *other == what) {
+                true => state.shown = Some(Arc::new(brought.into_iter().map(|(x, _)| x).collect())),
+                false => state.differing = Some(calls(&brought)),
+            }
             state.taken = 0;
             changed.notify_all();
         }
-        let mut state = wait(state, &|s| s.shown.is_some());
+        let mut state = wait(state, &|s| s.shown.is_some() || s.differing.is_some());
+        if let Some(calls) = state.differing.clone() {
+            // Without the lock, so that the others end with the same words.
+            drop(state);
+            panic!("the ranks call for different exchanges: {calls:?}");
+        }
         let shown = state.shown.clone().expect("waited for");
         state.taken += 1;
         if state.taken == self.size {
