@@ -36,8 +36,8 @@ import safetensors.numpy
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 5e-5
 IMAGES = 12
-STEPS = "--max-steps 3 --batch-size 8 --epochs 4 --set monitor.knn_epochs=0 --threads 2".split()
-RESNET = ["--recipe", "moco-v2-imagenet", "--set", "method.queue=64"]
+STEPS = "--max-steps 3 --batch-size 8 --epochs 4 --set monitor.knn_epochs=0 --set optim.warmup_epochs=0 --threads 2".split()
+RESNET = "--recipe moco-v2-imagenet --set method.queue=64 --set model.bn_groups=1".split()
 VIT = ["--recipe", "moco-v3-vit-imagenet", "--backbone", "vit-tiny"]
 
 
@@ -78,7 +78,7 @@ CASES = {
                         96, ["onnx", "huggingface"]),
     "vit-tiny-moco-v3": ([*VIT, *sized(112)], 112,
                          ["onnx", "head", "torchvision", "timm-file", "timm", "huggingface"]),
-    "vit-tiny-conv-stem": ([*VIT, *sized(96), "--set", "model.patch_stem=convolutions"], 96,
+    "vit-tiny-conv-stem": ([*VIT, *sized(96), "--set", "model.patch_stem=convolutions", "--set", "model.freeze_patch=false"], 96,
                            ["onnx", "head", "torchvision"]),
     "vit-dino": (["--method", "dino"], 32, ["onnx", "head", "timm-file", "timm", "huggingface"]),
     "vit-dinov2-parts": (["--method", "dino", *SETS], 32, ["onnx", "head", "timm-file", "timm"]),
@@ -221,7 +221,7 @@ def timm_settings(path: Path, run: Run) -> None:
     net = timm.create_model(f"local-dir:{path}", pretrained=True)
     config = timm.data.resolve_model_data_config(net)
     assert np.allclose(config["mean"], run.mean) and np.allclose(config["std"], run.std), config
-    assert config["input_size"] == (3, run.size, run.size), config
+    assert tuple(config["input_size"]) == (3, run.size, run.size), config
     # timm's own preprocessing of the files gives what our view gives.
     transform = timm.data.create_transform(**config, is_training=False)
     files = sorted((run.place / "images").iterdir())
