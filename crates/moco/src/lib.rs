@@ -76,6 +76,7 @@ pub mod machine;
 pub mod methods;
 pub mod models;
 pub mod nn;
+pub mod ops;
 pub mod optim;
 pub mod parts;
 pub mod pretrained;

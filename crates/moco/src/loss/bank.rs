@@ -1,7 +1,7 @@
 //! Losses against a memory bank: Wu et al. 2018 (arXiv 1805.01978), Sec. 3.
 
-use super::{Contrast, columns, cross_entropy_at, fused, info_nce_chance};
-use crate::nn::fused::isa;
+use super::{Contrast, info_nce_chance};
+use crate::ops::cross_entropy::columns;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, s};
 
@@ -28,38 +28,6 @@ pub fn bank_scores(v: Tensor<2>, bank: Tensor<2>, samples: Tensor<2, Int>) -> Te
     }
     let rows = bank.select(0, samples.flatten(0, 1)).reshape([n, per_feature, dim]);
     rows.matmul(v.reshape([n, dim, 1])).reshape([n, per_feature])
-}
-
-/// Softmax over all images, each a class of its own: Eq. 2, averaged over the batch.
-///
-/// # Shapes
-/// `v` is `[N, D]`, `bank` `[images, D]`, a constant; `own` names the N rows of the features'
-/// images.
-pub fn softmax_over_bank(
-    v: Tensor<2>,
-    bank: Tensor<2>,
-    own: &[usize],
-    temperature: f64,
-) -> Contrast {
-    match isa(&v.device()) {
-        Some(isa) => fused::over_bank(v, bank, own.to_vec(), temperature, isa),
-        None => compose_softmax(v, bank, own, temperature),
-    }
-}
-
-pub(super) fn compose_softmax(
-    v: Tensor<2>,
-    bank: Tensor<2>,
-    own: &[usize],
-    temperature: f64,
-) -> Contrast {
-    let scores = v.matmul(bank.transpose()); // v·M_j  [N, images]
-    // As in `info_nce`, a tie is a miss: the own row alone scores as high as it does.
-    let plain = scores.clone().without_autodiff();
-    let columns = columns(own.iter().copied(), &plain.device());
-    let rivals = plain.clone().greater_equal(plain.gather(1, columns)).int().sum_dim(1);
-    let accuracy = rivals.equal_elem(1).float().mean();
-    Contrast { loss: cross_entropy_at(scores / temperature, own.iter().copied()), accuracy }
 }
 
 /// Softmax over the sampled rows: cross-entropy to the first, averaged over the batch.

@@ -1,6 +1,7 @@
 //! Contrast among the images of a batch.
 
-use super::{Contrast, NO_LOGIT, columns, cross_entropy_at};
+use super::{Contrast, cross_entropy_at};
+use crate::ops::cross_entropy::{NO_LOGIT, columns};
 use burn::tensor::{Bool, Tensor, TensorData};
 use moco_peers::Peers;
 

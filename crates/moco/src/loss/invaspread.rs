@@ -1,7 +1,8 @@
 //! Invariant and spreading features: Ye et al. 2019 (arXiv 1904.03436), Sec. 3.2.
 
+use super::Contrast;
 use super::in_batch::own_columns;
-use super::{Contrast, NO_LOGIT};
+use crate::ops::cross_entropy::NO_LOGIT;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 use moco_peers::Peers;

@@ -106,7 +106,7 @@ impl Taps {
         });
         let x = Tensor::cat(shifted.collect(), 3); // taps side by side  [N, rows, columns, taps C]
         let weight = weight.permute([0, 2, 3, 1]).reshape([out, h * w * channels]);
-        crate::nn::linear(x, weight, Some(self.bias.val()))
+        crate::ops::linear::linear(x, weight, Some(self.bias.val()))
     }
 }
 

@@ -6,7 +6,8 @@
 use super::{Backbone, Encode, Look, NetworkSpec, Vit};
 use crate::config::{DinoConfig, FeatureKind};
 use crate::loss::l2_normalize;
-use crate::nn::{Affine, FeatureNorm, Gelu, Linear, Mode, Module, Param, Visitor, gelu, init};
+use crate::nn::{Affine, FeatureNorm, Linear, Mode, Module, Param, Visitor, init};
+use crate::ops::gelu::{Gelu, gelu};
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 

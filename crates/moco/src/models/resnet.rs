@@ -7,9 +7,11 @@
 
 use crate::config::{ConvInit, NormKind, ResNetConfig, StemKind};
 use crate::nn::{
-    BatchNorm, Conv, ConvNorm, LayerNorm, MapNorm, Mode, Module, NormedConv, Then, Visitor,
-    conv_norm_act, conv_norm_relu_pool, for_each_param, fused, global_average_pool, init, residual,
+    BatchNorm, Conv, ConvNorm, LayerNorm, MapNorm, Mode, Module, NormedConv, Visitor,
+    conv_norm_act, for_each_param, init, residual,
 };
+use crate::ops::pool::global_average_pool;
+use crate::ops::{Engine, Epilogue};
 use burn::tensor::{Device, Tensor, s};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -199,8 +201,8 @@ impl ResNet {
         let (conv, norm) = (&self.conv1, &mut self.bn1);
         let x = with_border(x, self.shape.stem_padding);
         let x = match self.shape.stem {
-            StemKind::Imagenet => conv_norm_relu_pool(x, conv, norm, mode),
-            StemKind::Cifar => conv_norm_act(x, conv, norm, Then::Relu, mode),
+            StemKind::Imagenet => conv_norm_act(x, conv, norm, Epilogue::ReluMaxPool, mode),
+            StemKind::Cifar => conv_norm_act(x, conv, norm, Epilogue::Relu, mode),
         };
         let early = self.layer1.iter_mut().chain(&mut self.layer2);
         early.fold(x, |x, block| block.forward(x, mode))
@@ -208,7 +210,7 @@ impl ResNet {
 
     /// Images whose largest maps stay in a CPU's cache until they are read; all on other devices.
     fn images_in_cache(&self, x: &Tensor<4>) -> usize {
-        if fused::isa(&x.device()).is_none() {
+        if Engine::of(&x.device()) == Engine::Stock {
             return usize::MAX;
         }
         let [_, h, w, _] = x.dims();

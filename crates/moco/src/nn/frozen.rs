@@ -2,8 +2,6 @@
 //! prepare of their values.
 
 use super::module::{Leaf, Module, for_each_leaf};
-use std::any::Any;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Lets kernels keep weights in their own order (packed, transformed), for each parameter of `module`
 /// until its values are set, or until [`thaw`].
@@ -27,34 +25,12 @@ fn keep_prepared(module: &mut dyn Module, keep: bool) {
     });
 }
 
-/// What was prepared of one parameter's values. Copies share it: it belongs to the values.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Frozen(Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>);
-
-impl Frozen {
-    /// What was made before, if it suits; else it is made, and kept.
-    pub(super) fn prepared<T: Send + Sync + 'static>(
-        &self,
-        suits: impl FnOnce(&T) -> bool,
-        make: impl FnOnce() -> T,
-    ) -> Arc<T> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = kept.clone().and_then(|kept| kept.downcast::<T>().ok());
-        before.filter(|prepared| suits(prepared)).unwrap_or_else(|| {
-            let made = Arc::new(make());
-            *kept = Some(made.clone());
-            made
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::batch::to_host;
-    use crate::nn::{
-        BatchNorm, Conv, Linear, Mode, Param, Then, conv_bn_act, for_each_param, init,
-    };
+    use crate::nn::{BatchNorm, Conv, Linear, Mode, Param, conv_bn_act, for_each_param, init};
+    use crate::ops::Epilogue;
     use crate::rng::{Purpose, stream};
     use burn::tensor::{Device, Tensor};
 
@@ -80,7 +56,7 @@ mod tests {
             let rng = &mut stream(9, Purpose::Weights, side as u64);
             let mut x = init::normal([2, side, side, 20], 1.0, rng, &Device::flex());
             for conv in &self.convs {
-                x = conv_bn_act(x, conv, &mut self.norm, Then::Relu, Mode::Eval);
+                x = conv_bn_act(x, conv, &mut self.norm, Epilogue::Relu, Mode::Eval);
             }
             to_host(self.linear.forward_gelu(x))
         }
@@ -89,8 +65,7 @@ mod tests {
         fn kept(&self) -> usize {
             let weights = self.convs.iter().map(|conv| conv.weight.frozen());
             let all = weights.chain([self.linear.weight.frozen()]);
-            all.filter(|kept| kept.as_ref().is_some_and(|kept| kept.0.lock().unwrap().is_some()))
-                .count()
+            all.filter(|kept| kept.as_ref().is_some_and(|kept| kept.is_filled())).count()
         }
     }
 

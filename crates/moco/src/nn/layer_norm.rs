@@ -1,8 +1,8 @@
 //! Layer normalisation. Ba et al. 2016 (arXiv 1607.06450).
 
 use super::param::Param;
-use super::{fused, fused_vit};
-use burn::tensor::{Device, Tensor, module};
+use crate::ops::layer_norm::layer_norm;
+use burn::tensor::{Device, Tensor};
 
 /// Added to variances in this family's transformers and in CPC; torch's own default is 1e-5.
 pub const EPSILON: f64 = 1e-6;
@@ -38,22 +38,6 @@ impl LayerNorm {
     /// `[..., C]` to the same.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
-    }
-}
-
-/// `(x - mean) / sqrt(var + epsilon) * weight + bias` over the last dimension; `var` is biased.
-///
-/// # Shapes
-/// `[..., C]` to the same; `weight` and `bias` are `[C]`.
-pub fn layer_norm<const D: usize>(
-    x: Tensor<D>,
-    weight: Tensor<1>,
-    bias: Tensor<1>,
-    epsilon: f64,
-) -> Tensor<D> {
-    match fused::isa(&x.device()) {
-        Some(isa) => fused_vit::layer_norm(x, weight, bias, epsilon as f32, isa),
-        None => module::layer_norm(x, weight, Some(bias), epsilon),
     }
 }
 

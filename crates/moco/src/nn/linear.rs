@@ -1,11 +1,10 @@
 //! Fully connected layer.
 
-use super::frozen::Frozen;
-use super::fused_linear::{self, Layer};
-use super::gelu::{Gelu, gelu};
+use super::init;
 use super::param::Param;
-use super::{fused, init};
-use burn::tensor::{Device, Tensor, module};
+use crate::ops::gelu::Gelu;
+use crate::ops::linear::linear_gelu;
+use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
 /// `y = x Wᵀ + b` over the last dimension, with torch's layout and default initialisation.
@@ -54,37 +53,6 @@ impl Linear {
 
     fn apply<const D: usize>(&self, x: Tensor<D>, gelu: Option<Gelu>) -> Tensor<D> {
         let bias = self.bias.as_ref().map(Param::val);
-        apply(x, self.weight.val(), bias, gelu, self.weight.frozen())
+        linear_gelu(x, self.weight.val(), bias, gelu, self.weight.frozen())
     }
-}
-
-/// `y = x Wᵀ + b` over the last dimension.
-///
-/// # Shapes
-/// `x` is `[..., in]`, `weight` `[out, in]`, `bias` `[out]`; the output `[..., out]`.
-pub fn linear<const D: usize>(
-    x: Tensor<D>,
-    weight: Tensor<2>,
-    bias: Option<Tensor<1>>,
-) -> Tensor<D> {
-    apply(x, weight, bias, None, None)
-}
-
-/// The layer and, as one call because the two are worth fusing, the GELU after it.
-fn apply<const D: usize>(
-    x: Tensor<D>,
-    weight: Tensor<2>,
-    bias: Option<Tensor<1>>,
-    kind: Option<Gelu>,
-    frozen: Option<Frozen>,
-) -> Tensor<D> {
-    let Some(isa) = fused::isa(&x.device()) else {
-        let y = module::linear(x, weight.transpose(), bias);
-        return match kind {
-            Some(kind) => gelu(y, kind),
-            None => y,
-        };
-    };
-    let layer = Layer { gelu: kind.map(Gelu::kernel), isa };
-    fused_linear::linear(x, weight, bias, layer, frozen)
 }

@@ -1,7 +1,7 @@
 //! Layer normalisation of whole maps, as lightning-bolts' CPC has it.
 
-use super::layer_norm::layer_norm;
 use super::param::Param;
+use crate::ops::layer_norm::layer_norm;
 use burn::tensor::{Device, Tensor};
 
 /// Added to variances: torch's default.

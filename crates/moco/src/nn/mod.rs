@@ -8,15 +8,6 @@ mod conv;
 mod drop_path;
 mod feature_norm;
 mod frozen;
-pub(crate) mod fused;
-mod fused_block;
-mod fused_eval;
-mod fused_linear;
-mod fused_pool;
-#[cfg(test)]
-mod fused_tests;
-mod fused_vit;
-mod gelu;
 pub mod init;
 mod layer_norm;
 mod linear;
@@ -25,20 +16,15 @@ mod module;
 mod norm;
 mod param;
 mod ranks;
-pub mod update;
 
-pub use attention::{Attention, attention};
+pub use attention::Attention;
 pub use block::{NormedConv, residual};
-pub use conv::{
-    Conv, ConvNorm, Then, conv_act, conv_bn_act, conv_norm_act, conv_norm_relu_pool,
-    global_average_pool,
-};
+pub use conv::{Conv, ConvNorm, conv_bn_act, conv_norm_act};
 pub use drop_path::{DropPath, drop_path};
 pub use feature_norm::{Affine, FeatureNorm};
 pub use frozen::{freeze, thaw};
-pub use gelu::{Gelu, gelu};
-pub use layer_norm::{EPSILON as LAYER_NORM_EPSILON, LayerNorm, layer_norm};
-pub use linear::{Linear, linear};
+pub use layer_norm::{EPSILON as LAYER_NORM_EPSILON, LayerNorm};
+pub use linear::Linear;
 pub use map_norm::MapNorm;
 pub use module::{
     Leaf, Module, TensorLeaf, Visitor, copy_tensors, count_params, for_each_leaf, for_each_param,

@@ -7,7 +7,8 @@
 use super::module::{Module, Visitor};
 use super::param::{Buffer, Param};
 use super::ranks;
-use burn::tensor::{Device, Tensor, module};
+use crate::ops::batch_norm::{self, ByBatch, ByRunning, Statistics};
+use burn::tensor::{Device, Tensor};
 use moco_peers::Peers;
 
 /// How a forward pass treats batch statistics.
@@ -93,10 +94,21 @@ impl BatchNorm {
         self.peers.visit(visitor);
     }
 
-    /// Panics unless a training batch of `n` splits into whole groups.
-    pub(super) fn check_batch(&self, n: usize) {
-        let g = self.groups();
-        assert!(n.is_multiple_of(g), "a batch of {n} does not split into {g} BatchNorm groups");
+    /// This layer as an operation takes it in training.
+    pub(super) fn by_batch(&self) -> ByBatch {
+        let (scale, shift) = (self.weight.val(), self.bias.val());
+        ByBatch { scale, shift, groups: self.groups(), epsilon: self.epsilon }
+    }
+
+    /// This layer as an operation takes it in evaluation.
+    pub(super) fn by_running(&self) -> ByRunning {
+        ByRunning {
+            scale: self.weight.val(),
+            shift: self.bias.val(),
+            mean: self.running_mean.val(),
+            variance: self.running_var.val(),
+            epsilon: self.epsilon,
+        }
     }
 
     /// Normalises a batch that lies in torch's order.
@@ -108,18 +120,15 @@ impl BatchNorm {
     /// In training mode, if N is not a multiple of the number of groups.
     pub fn forward_nchw(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
         match mode {
-            Mode::Eval => module::batch_norm(
-                x,
-                self.weight.val(),
-                self.bias.val(),
-                self.running_mean.val(),
-                self.running_var.val(),
-                self.epsilon,
-            ),
+            Mode::Eval => batch_norm::by_running(x, self.by_running()),
             Mode::Train if self.is_shared() => {
                 self.forward_shared(x.permute([0, 2, 3, 1])).permute([0, 3, 1, 2])
             }
-            Mode::Train => self.forward_batch_statistics(x),
+            Mode::Train => {
+                let (y, statistics) = batch_norm::by_batch(x, self.by_batch());
+                self.track(statistics);
+                y
+            }
         }
     }
 
@@ -133,32 +142,17 @@ impl BatchNorm {
         let group =
             ranks::Group { number: self.peers.rank() % self.groups, of: self.groups, parts };
         let (y, [mean, variance]) = ranks::normalize(x, group, self.epsilon, self.peers);
-        self.track(mean, variance, parts * n * h * w);
+        self.track(Statistics { mean, variance, count: parts * n * h * w });
         let row = |v: Tensor<1>| v.reshape([1, 1, 1, c]);
         y * row(self.weight.val()) + row(self.bias.val())
     }
 
-    fn forward_batch_statistics(&mut self, x: Tensor<4>) -> Tensor<4> {
-        let [n, c, h, w] = x.dims();
-        let g = self.groups();
-        self.check_batch(n);
-
-        // Row-major, [N, C, ...] read as [N/g, g*C, ...] puts sample n into group n mod g.
-        let grouped = x.reshape([n / g, g * c, h, w]);
-        let repeat = |v: Tensor<1>| if g == 1 { v } else { v.repeat_dim(0, g) };
-        let weight = repeat(self.weight.val());
-        let bias = repeat(self.bias.val());
-        let result = module::batch_norm_train(grouped, weight, bias, self.epsilon);
-
-        self.track(result.mean, result.variance, n / g * h * w);
-        result.output.reshape([n, c, h, w])
-    }
-
     /// Moves the running statistics towards those of a batch.
     ///
-    /// # Shapes
-    /// `mean` and the biased `variance` are `[groups * C]`; `count` values went into each.
-    pub fn track(&mut self, mean: Tensor<1>, variance: Tensor<1>, count: usize) {
+    /// # Panics
+    /// If they are of another number of groups or channels.
+    pub fn track(&mut self, statistics: Statistics) {
+        let Statistics { mean, variance, count } = statistics;
         let g = self.groups();
         let unbiased = count as f64 / (count as f64 - 1.0).max(1.0);
         let over_groups = |v: Tensor<1>| {

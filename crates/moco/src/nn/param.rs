@@ -1,7 +1,7 @@
 //! The two kinds of tensor that a module owns.
 
-use super::frozen::Frozen;
 use super::module::{Leaf, Module, TensorLeaf, Visitor};
+use crate::ops::Frozen;
 use burn::tensor::{Gradients, Tensor};
 
 /// A tensor that the optimiser trains and the moving average follows.

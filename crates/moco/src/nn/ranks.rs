@@ -4,7 +4,7 @@
 //! A backward pass is a collective call too. All ranks compute the same graph, and Burn walks it in
 //! an order that depends on the graph alone, so they meet in the same exchanges.
 
-use super::fused::{contiguous, record, slice, tensor, vector};
+use crate::ops::flex::{contiguous, record, slice, tensor, vector};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;

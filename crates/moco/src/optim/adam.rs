@@ -2,10 +2,9 @@
 //!
 //! Kingma & Ba 2015 (arXiv 1412.6980), Alg. 1; Loshchilov & Hutter 2019 (arXiv 1711.05101), Alg. 2.
 
-use crate::nn::update::adamw_step;
 use crate::nn::{Buffer, TensorLeaf};
+use crate::ops::update::{AdamWConfig, adamw_step};
 use burn::tensor::Tensor;
-use moco_kernels::optim::AdamWConfig;
 
 /// The numbers of one update.
 pub struct Adam {

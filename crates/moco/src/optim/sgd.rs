@@ -1,7 +1,7 @@
 //! Stochastic gradient descent with torch's semantics.
 
-use crate::nn::update::sgd_step;
 use crate::nn::{Buffer, TensorLeaf};
+use crate::ops::update::sgd_step;
 use burn::tensor::Tensor;
 
 /// `v <- mu v + (g + wd p)`, `p <- p - lr v`, for `rates` of `[lr, mu, wd]`.

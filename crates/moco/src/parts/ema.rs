@@ -1,7 +1,7 @@
 //! The moving average that turns a trained encoder into a slowly changing one.
 
-use crate::nn::update::average;
 use crate::nn::{Module, for_each_param, tensors};
+use crate::ops::update::average;
 
 /// `theta_k <- m theta_k + (1 - m) theta_q` over parameters: MoCo Eq. 2 (arXiv 1911.05722).
 ///

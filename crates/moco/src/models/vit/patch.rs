@@ -1,7 +1,9 @@
 //! Pixels to tokens.
 
 use super::config::{PatchStem, VitConfig};
-use crate::nn::{BatchNorm, Conv, Mode, Module, Param, Then, Visitor, conv_bn_act, init, linear};
+use crate::nn::{BatchNorm, Conv, Mode, Module, Param, Visitor, conv_bn_act, init};
+use crate::ops::Epilogue;
+use crate::ops::linear::linear;
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
@@ -126,7 +128,7 @@ impl ConvStem {
 
     fn forward(&mut self, mut x: Tensor<4>, mode: Mode) -> Tensor<3> {
         for (conv, norm) in &mut self.halvings {
-            x = conv_bn_act(x, conv, norm, Then::Relu, mode);
+            x = conv_bn_act(x, conv, norm, Epilogue::Relu, mode);
         }
         self.output.forward(x)
     }

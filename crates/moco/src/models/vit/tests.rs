@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::batch::to_host;
-use crate::nn::{Leaf, for_each_leaf, for_each_param, linear};
+use crate::nn::{Leaf, for_each_leaf, for_each_param};
+use crate::ops::linear::linear;
 use crate::rng::{Purpose, stream};
 use burn::tensor::TensorData;
 use safetensors::SafeTensors;

@@ -11,10 +11,9 @@ use moco::batch::to_host;
 use moco::config::ContextPadding;
 use moco::methods::cpc_loss;
 use moco::models::Context;
-use moco::nn::{
-    Conv, ConvNorm, Linear, MapNorm, Mode, Param, conv_norm_relu_pool, global_average_pool,
-    residual,
-};
+use moco::nn::{Conv, ConvNorm, Linear, MapNorm, Mode, Param, conv_norm_act, residual};
+use moco::ops::Epilogue;
+use moco::ops::pool::global_average_pool;
 use moco::rng::{Purpose, stream};
 
 /// `[N, C, rows, columns]` as `[N, rows, columns, C]`.
@@ -59,7 +58,7 @@ fn the_encoder_is_the_published_one() {
     let patches: Tensor<4> = crate::golden::tensor(patches, [3 * 16, 3, 8, 8]);
     let (stem, mut first) = (conv(&official, "conv1", 2), norm(&official, "ln1"));
     let x = patches.permute([0, 2, 3, 1]);
-    let x = conv_norm_relu_pool(x, &stem, &mut first, Mode::Train);
+    let x = conv_norm_act(x, &stem, &mut first, Epilogue::ReluMaxPool, Mode::Train);
     let blocks =
         [("layer1.0", 1), ("layer2.0", 2), ("layer3.0", 2), ("layer3.1", 1), ("layer4.0", 2)];
     let x = blocks.into_iter().fold(x, |x, (name, stride)| block(&official, x, name, stride));

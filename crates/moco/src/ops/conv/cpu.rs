@@ -1,22 +1,18 @@
-//! Our CPU kernels as Burn operations: convolution, BatchNorm, skip connection and ReLU as one node
-//! of the autodiff graph.
-//!
-//! Exists for the CPU backend (Flex), with and without autodiff. [`isa`] says whether a device has
-//! it; on every other device [`super::conv_bn_act`] composes stock operations instead. With running
-//! statistics it is in [`super::fused_eval`].
+//! Convolution and what follows it by our CPU kernels, as one node of the autodiff graph. With given
+//! statistics it is in [`super::cpu_eval`].
 
-use crate::device::cpu_kernels;
+use super::Filter;
+use crate::ops::Epilogue;
+use crate::ops::batch_norm::{ByBatch, Statistics};
+use crate::ops::flex::{Optional, contiguous, record_kept, slice, tensor, vector};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, Dispatch, DispatchDevice, ExtensionType, Flex,
-    backend_extension,
-};
-use burn::tensor::{Bytes, DType, Device, Shape, Tensor};
-use burn_flex::{FlexTensor, Layout};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::Tensor;
+use burn_flex::FlexTensor;
 use moco_kernels::Isa;
 use moco_kernels::conv::{
     BnActNeeds, BnActOutput, BnActSaved, BnParams, ConvShape, Norm, conv_bn_act_backward,
@@ -24,7 +20,7 @@ use moco_kernels::conv::{
 };
 use std::sync::Arc;
 
-/// Settings of one fused layer.
+/// Settings of one layer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layer {
     pub stride: usize,
@@ -42,14 +38,42 @@ impl Layer {
     }
 }
 
-/// The instruction set that fused layers run with on `device`; `None` where there are none.
-pub(crate) fn isa(device: &Device) -> Option<Isa> {
-    let plain = device.clone().without_autodiff();
-    matches!(plain.as_dispatch(), DispatchDevice::Flex(_)).then(cpu_kernels).flatten()
+pub(super) fn by_batch(
+    x: Tensor<4>,
+    filter: Filter,
+    norm: ByBatch,
+    then: Epilogue,
+    isa: Isa,
+) -> (Tensor<4>, Statistics) {
+    let (n, groups) = (x.dims()[0], norm.groups);
+    assert!(n.is_multiple_of(groups), "a batch of {n} does not split into {groups} groups");
+    let (skip, relu) = then.skip_and_relu();
+    let eps = norm.epsilon as f32;
+    let layer = Layer { stride: filter.stride, groups: Some(groups), eps, relu, isa };
+    let affine = [norm.scale, norm.shift];
+    let (out, [mean, variance]) = run(x, filter.weight, affine, skip, layer);
+    let [n, h, w, _] = out.dims();
+    (out, Statistics { mean, variance, count: n / groups * h * w })
 }
 
-/// With batch statistics: the output, and mean and biased variance per group, `[groups * C]`.
-pub(super) fn with_batch_statistics(
+pub(super) fn with_bias(
+    x: Tensor<4>,
+    filter: Filter,
+    bias: Option<Tensor<1>>,
+    then: Epilogue,
+    isa: Isa,
+) -> Tensor<4> {
+    let (skip, relu) = then.skip_and_relu();
+    let Filter { weight, stride, .. } = filter;
+    let plain = weight.device().without_autodiff();
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([weight.dims()[0]], &plain));
+    let unused = bias.clone().without_autodiff();
+    let layer = Layer { stride, groups: None, eps: 0.0, relu, isa };
+    run(x, weight, [unused, bias], skip, layer).0
+}
+
+/// The output, and mean and biased variance per group, `[groups * C]`, where the layer has groups.
+fn run(
     x: Tensor<4>,
     weight: Tensor<4>,
     affine: [Tensor<1>; 2],
@@ -61,27 +85,6 @@ pub(super) fn with_batch_statistics(
     let (out, mean, variance) =
         <Dispatch as TrainOps>::conv_bn_act(x, weight, gamma, beta, Optional::of(skip), layer);
     (Tensor::from_dispatch(out), [mean, variance].map(Tensor::from_dispatch))
-}
-
-/// Without BatchNorm: the output of convolution, bias, skip connection and ReLU.
-pub(super) fn without_norm(
-    x: Tensor<4>,
-    weight: Tensor<4>,
-    bias: Tensor<1>,
-    skip: Option<Tensor<4>>,
-    layer: Layer,
-) -> Tensor<4> {
-    let unused = bias.clone().without_autodiff();
-    with_batch_statistics(x, weight, [unused, bias], skip, Layer { groups: None, ..layer }).0
-}
-
-/// A tensor that an operation may do without: a skip connection, a bias.
-#[derive(ExtensionType)]
-pub enum Optional<B: Backend> {
-    /// Nothing is added.
-    Absent,
-    /// Is added.
-    Present(FloatTensor<B>),
 }
 
 /// The layer in training.
@@ -258,84 +261,9 @@ impl<const N: usize> Backward<Flex, N> for ConvBnAct {
     }
 }
 
-impl Optional<Dispatch> {
-    pub(super) fn of<const D: usize>(tensor: Option<Tensor<D>>) -> Self {
-        tensor.map_or(Optional::Absent, |tensor| Optional::Present(tensor.into_dispatch()))
-    }
-}
-
-impl Optional<Flex> {
-    pub(super) fn contiguous(self) -> Option<FlexTensor> {
-        match self {
-            Optional::Absent => None,
-            Optional::Present(tensor) => Some(contiguous(tensor)),
-        }
-    }
-}
-
-/// Puts an output on the graph, if a gradient is wanted of any of its inputs.
-pub(crate) fn record<O, S, C, const N: usize>(
-    prepared: OpsKind<O, Flex, S, C, N>,
-    state: S,
-    out: FlexTensor,
-) -> FloatTensor<Autodiff<Flex, C>>
-where
-    O: Backward<Flex, N, State = S>,
-    S: Clone + Send + std::fmt::Debug + 'static,
-    C: CheckpointStrategy,
-{
-    record_kept(prepared, Some(state), out)
-}
-
-/// As [`record`], for an operation that keeps a state only where a gradient is wanted.
-pub(super) fn record_kept<O, S, C, const N: usize>(
-    prepared: OpsKind<O, Flex, S, C, N>,
-    state: Option<S>,
-    out: FlexTensor,
-) -> FloatTensor<Autodiff<Flex, C>>
-where
-    O: Backward<Flex, N, State = S>,
-    S: Clone + Send + std::fmt::Debug + 'static,
-    C: CheckpointStrategy,
-{
-    match (prepared, state) {
-        (OpsKind::Tracked(prepared), Some(state)) => prepared.finish(state, out),
-        (OpsKind::UnTracked(prepared), _) => prepared.finish(out),
-        (OpsKind::Tracked(_), None) => unreachable!("a tracked forward keeps its state"),
-    }
-}
-
 /// The sizes of a convolution of `x`, `[N, H, W, in]`, with `weight`, `[out, in, k, k]`.
 pub(super) fn conv_shape(x: &FlexTensor, weight: &FlexTensor, stride: usize) -> ConvShape {
     let [n, h, w, cin] = x.layout().shape().dims();
     let [cout, _, k, _] = weight.layout().shape().dims();
     ConvShape { n, h, w, cin, cout, k, stride, pad: k / 2 }
-}
-
-/// `tensor`, or a contiguous copy of it.
-pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
-    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
-}
-
-/// The values of a contiguous f32 tensor.
-pub(crate) fn slice(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("contiguous f32, as everything here is made")
-}
-
-/// The values of a contiguous tensor, to be written to; copies them first if another handle shares the
-/// memory.
-pub(super) fn slice_mut(tensor: &mut FlexTensor) -> &mut [f32] {
-    let (start, end) = tensor.layout().contiguous_offsets().expect("a contiguous tensor");
-    &mut tensor.storage_mut()[start..end]
-}
-
-/// A tensor of its own over `values`.
-pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
-}
-
-/// A tensor of one dimension that holds `values`.
-pub(crate) fn vector(values: Vec<f32>) -> FlexTensor {
-    let n = values.len();
-    tensor(values, [n])
 }

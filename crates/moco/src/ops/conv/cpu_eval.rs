@@ -1,11 +1,11 @@
-//! Convolution with BatchNorm's running statistics, and what follows it, as one operation: what
-//! [`super::fused`] has for training, in evaluation. No gradient flows.
+//! Convolution with given statistics, and what follows it, by our CPU kernels. No gradient flows.
 
-use super::conv::Conv;
-use super::frozen::Frozen;
-use super::fused::{Optional, contiguous, conv_shape, slice, tensor};
-use super::fused_pool::{out_dims, pool_shape};
-use super::norm::{BatchNorm, EPSILON};
+use super::Filter;
+use super::cpu::conv_shape;
+use crate::ops::batch_norm::ByRunning;
+use crate::ops::flex::{Optional, contiguous, slice, tensor};
+use crate::ops::pool::cpu::{out_dims, pool_shape};
+use crate::ops::{Epilogue, Frozen};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
 use burn::tensor::Tensor;
@@ -15,40 +15,35 @@ use moco_kernels::conv::{
 };
 use moco_kernels::{Isa, Weights};
 
-/// What follows BatchNorm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum After {
-    Nothing,
-    Relu,
-    /// And a 3x3 max-pool with stride 2 and padding 1.
-    ReluMaxPool,
-}
-
 /// Settings of a layer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Layer {
-    pub stride: usize,
-    pub after: After,
-    pub isa: Isa,
+struct Layer {
+    stride: usize,
+    eps: f32,
+    relu: bool,
+    /// And a 3x3 max-pool with stride 2 and padding 1.
+    pool: bool,
+    isa: Isa,
 }
 
-/// The layer's output. Every tensor must be on the plain device; a skip connection is added before
-/// the ReLU, and does not go with a pool. Of frozen weights, what is prepared is kept.
-pub(super) fn run(
+/// Every tensor must be on the plain device. Of frozen weights, what is prepared is kept.
+pub(super) fn by_running(
     x: Tensor<4>,
-    conv: &Conv,
-    norm: &BatchNorm,
-    skip: Option<Tensor<4>>,
-    (after, isa): (After, Isa),
+    filter: Filter,
+    norm: ByRunning,
+    then: Epilogue,
+    isa: Isa,
 ) -> Tensor<4> {
-    let (x, weight) = (x.into_dispatch(), conv.weight.val().into_dispatch());
+    let (then, pool) = then.split_pool();
+    let (skip, relu) = then.skip_and_relu();
+    let Filter { weight, stride, frozen } = filter;
+    let layer = Layer { stride, eps: norm.epsilon as f32, relu, pool, isa };
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     let (norm, skip) = (RunningNorm::of(norm), Optional::of(skip));
-    let layer = Layer { stride: conv.stride(), after, isa };
-    let frozen = conv.weight.frozen();
     Tensor::from_dispatch(<Dispatch as EvalOps>::conv_bn_act(x, weight, frozen, norm, skip, layer))
 }
 
-/// BatchNorm with its running statistics, `[C]` each.
+/// BatchNorm with its statistics, `[C]` each.
 #[derive(ExtensionType)]
 pub struct RunningNorm<B: Backend> {
     gamma: FloatTensor<B>,
@@ -58,12 +53,12 @@ pub struct RunningNorm<B: Backend> {
 }
 
 impl RunningNorm<Dispatch> {
-    fn of(norm: &BatchNorm) -> Self {
+    fn of(norm: ByRunning) -> Self {
         Self {
-            gamma: norm.weight.val().into_dispatch(),
-            beta: norm.bias.val().into_dispatch(),
-            mean: norm.running_mean.val().into_dispatch(),
-            variance: norm.running_var.val().into_dispatch(),
+            gamma: norm.scale.into_dispatch(),
+            beta: norm.shift.into_dispatch(),
+            mean: norm.mean.into_dispatch(),
+            variance: norm.variance.into_dispatch(),
         }
     }
 }
@@ -87,7 +82,7 @@ impl EvalOps for Flex {
         frozen: Option<Frozen>,
         norm: RunningNorm<Self>,
         skip: Optional<Self>,
-        Layer { stride, after, isa }: Layer,
+        Layer { stride, eps, relu, pool, isa }: Layer,
     ) -> FlexTensor {
         let (x, weight, skip) = (contiguous(x), contiguous(weight), skip.contiguous());
         let shape = conv_shape(&x, &weight, stride);
@@ -100,15 +95,15 @@ impl EvalOps for Flex {
         let RunningNorm { gamma, beta, mean, variance } = norm;
         let [gamma, beta, mean, var] = &[gamma, beta, mean, variance].map(contiguous);
         let norm = Norm::Running { mean: slice(mean), var: slice(var) };
-        let bn = BnParams { gamma: slice(gamma), beta: slice(beta), eps: EPSILON as f32, norm };
+        let bn = BnParams { gamma: slice(gamma), beta: slice(beta), eps, norm };
         let x = slice(&x);
         let maps = [shape.n, shape.out_h(), shape.out_w(), shape.cout];
-        if after == After::ReluMaxPool {
+        if pool {
             let pool = pool_shape(maps);
             let out = conv_bn_relu_max_pool(isa, &shape, &pool, x, weight, &bn);
             return tensor(out, out_dims(&pool));
         }
-        let (skip, relu) = (skip.as_ref().map(slice), after == After::Relu);
+        let skip = skip.as_ref().map(slice);
         let output = conv_bn_act_forward(isa, &shape, x, weight, &bn, skip, relu, false);
         tensor(output.out, maps)
     }

@@ -1,10 +1,11 @@
 //! Layers of Vision Transformers by our kernels against their composition of stock operations.
 
-use super::fused_linear::{self, Layer};
-use super::gelu::{Gelu, compose as compose_gelu};
-use super::{attention, fused_vit, init};
+use super::attention;
+use super::gelu::{self, Gelu};
+use super::{layer_norm, linear};
 use crate::batch::to_host;
 use crate::device::Device;
+use crate::nn::init;
 use crate::rng::{Purpose, stream};
 use burn::tensor::{Tensor, module};
 use moco_kernels::Isa;
@@ -70,13 +71,12 @@ fn linear_layers_equal_their_composition() {
                     &lens[..if biased { 3 } else { 2 }],
                     &|v, isa| {
                         let (x, weight, bias) = parts(v);
-                        let layer = Layer { gelu: kind.map(Gelu::kernel), isa };
-                        fused_linear::linear(x, weight, bias, layer, None).flatten(0, 2)
+                        linear::cpu::linear(x, weight, bias, kind, None, isa).flatten(0, 2)
                     },
                     &|v| {
                         let (x, weight, bias) = parts(v);
                         let y = module::linear(x, weight.transpose(), bias).flatten(0, 2);
-                        kind.map_or(y.clone(), |kind| compose_gelu(y, kind))
+                        kind.map_or(y.clone(), |kind| gelu::stock::gelu(y, kind))
                     },
                 );
             }
@@ -91,8 +91,8 @@ fn gelu_equals_its_composition() {
             check(
                 &format!("{kind:?} of {len}"),
                 &[len],
-                &|v, isa| fused_vit::gelu(v[0].clone(), kind.kernel(), isa),
-                &|v| compose_gelu(v[0].clone(), kind),
+                &|v, isa| gelu::cpu::gelu(v[0].clone(), kind, isa),
+                &|v| gelu::stock::gelu(v[0].clone(), kind),
             );
         }
     }
@@ -106,7 +106,8 @@ fn layer_norm_equals_its_composition() {
             &format!("LayerNorm {:?}", [n, t, c]),
             &[n * t * c, c, c],
             &|v, isa| {
-                fused_vit::layer_norm(x(v), v[1].clone(), v[2].clone(), 1e-6, isa).flatten(0, 2)
+                layer_norm::cpu::layer_norm(x(v), v[1].clone(), v[2].clone(), 1e-6, isa)
+                    .flatten(0, 2)
             },
             &|v| module::layer_norm(x(v), v[1].clone(), Some(v[2].clone()), 1e-6).flatten(0, 2),
         );
@@ -122,8 +123,8 @@ fn attention_equals_its_composition() {
         check(
             &format!("attention {:?}", [n, t, queries, heads, d]),
             &[n * t * 3 * heads * d],
-            &|v, isa| fused_vit::attention(qkv(v), heads, queries, isa).flatten(0, 2),
-            &|v| attention::compose(qkv(v), heads, queries).flatten(0, 2),
+            &|v, isa| attention::cpu::attention(qkv(v), heads, queries, isa).flatten(0, 2),
+            &|v| attention::stock::attention(qkv(v), heads, queries).flatten(0, 2),
         );
     }
 }
@@ -140,20 +141,22 @@ fn inputs_need_not_be_contiguous() {
         &[6 * 10, 4 * 5],
         &|v, isa| {
             let weight = v[1].clone().reshape([5, 4]).transpose();
-            flat(fused_linear::linear(part(&v[0]), weight, None, Layer { gelu: None, isa }, None))
+            flat(linear::cpu::linear(part(&v[0]), weight, None, None, None, isa))
         },
         &|v| flat(part(&v[0]).matmul(v[1].clone().reshape([5, 4]))),
     );
     check(
         "GELU of a view",
         &[6 * 10],
-        &|v, isa| flat(fused_vit::gelu(part(&v[0]), erf.kernel(), isa)),
-        &|v| flat(compose_gelu(part(&v[0]), erf)),
+        &|v, isa| flat(gelu::cpu::gelu(part(&v[0]), erf, isa)),
+        &|v| flat(gelu::stock::gelu(part(&v[0]), erf)),
     );
     check(
         "LayerNorm of views",
         &[6 * 10, 5, 5],
-        &|v, isa| flat(fused_vit::layer_norm(part(&v[0]), v[1].clone(), v[2].clone(), 1e-6, isa)),
+        &|v, isa| {
+            flat(layer_norm::cpu::layer_norm(part(&v[0]), v[1].clone(), v[2].clone(), 1e-6, isa))
+        },
         &|v| flat(module::layer_norm(part(&v[0]), v[1].clone(), Some(v[2].clone()), 1e-6)),
     );
     // Two images of three tokens, two heads of width 2, stored token by token.
@@ -162,8 +165,8 @@ fn inputs_need_not_be_contiguous() {
     check(
         "attention of a view",
         &[2 * 3 * 12],
-        &|v, isa| out(fused_vit::attention(qkv(&v[0]), 2, 3, isa)),
-        &|v| out(attention::compose(qkv(&v[0]), 2, 3)),
+        &|v, isa| out(attention::cpu::attention(qkv(&v[0]), 2, 3, isa)),
+        &|v| out(attention::stock::attention(qkv(&v[0]), 2, 3)),
     );
 }
 
@@ -174,8 +177,8 @@ fn no_gradient_is_computed_for_constants() {
         draw(&[12, 12, 4, 4]).try_into().expect("four tensors");
     let (x, weight) = (x.reshape([3, 4]), weight.reshape([3, 4]).autodiff().require_grad());
     let scale = scale.autodiff().require_grad();
-    let y = fused_vit::layer_norm(x.clone(), scale.clone(), shift.clone(), 1e-6, isa);
-    let y = fused_linear::linear(y, weight.clone(), None, Layer { gelu: None, isa }, None);
+    let y = layer_norm::cpu::layer_norm(x.clone(), scale.clone(), shift.clone(), 1e-6, isa);
+    let y = linear::cpu::linear(y, weight.clone(), None, None, None, isa);
     let gradients = y.sum().backward();
     assert!(x.grad(&gradients).is_none() && shift.grad(&gradients).is_none());
     assert!(weight.grad(&gradients).is_some() && scale.grad(&gradients).is_some());

@@ -1,6 +1,6 @@
-//! Our pooling kernels as Burn operations, in the trunk's own layout. See [`super::fused`].
+//! Pooling by our CPU kernels, as nodes of the autodiff graph.
 
-use super::fused::{contiguous, record, slice, tensor};
+use crate::ops::flex::{contiguous, record, slice, tensor};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -16,12 +16,10 @@ use moco_kernels::pool::{
 };
 use std::sync::Arc;
 
-/// 3x3 max-pool with stride 2 and padding 1, `[N, H, W, C]`.
 pub(super) fn max_pool(x: Tensor<4>, isa: Isa) -> Tensor<4> {
     Tensor::from_dispatch(<Dispatch as PoolOps>::max_pool(x.into_dispatch(), isa))
 }
 
-/// Mean over all positions, `[N, H, W, C]` to `[N, C]`.
 pub(super) fn average_pool(x: Tensor<4>, isa: Isa) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as PoolOps>::average_pool(x.into_dispatch(), isa))
 }
@@ -66,11 +64,11 @@ fn run(x: FlexTensor, isa: Isa) -> (FlexTensor, Saved) {
 }
 
 /// The networks' only max-pool, of maps `[N, H, W, C]`.
-pub(super) fn pool_shape([n, h, w, c]: [usize; 4]) -> PoolShape {
+pub(in crate::ops) fn pool_shape([n, h, w, c]: [usize; 4]) -> PoolShape {
     PoolShape { n, h, w, c, k: 3, stride: 2, pad: 1 }
 }
 
-pub(super) fn out_dims(shape: &PoolShape) -> [usize; 4] {
+pub(in crate::ops) fn out_dims(shape: &PoolShape) -> [usize; 4] {
     [shape.n, shape.out_h(), shape.out_w(), shape.c]
 }
 

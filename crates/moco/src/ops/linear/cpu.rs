@@ -1,8 +1,7 @@
-//! Our linear layers, alone or followed by GELU, as one node of the autodiff graph. See
-//! [`super::fused`].
+//! Linear layers, alone or followed by GELU, by our CPU kernels, as one node of the autodiff graph.
 
-use super::frozen::Frozen;
-use super::fused::{Optional, contiguous, record, slice, tensor, vector};
+use crate::ops::Frozen;
+use crate::ops::flex::{Optional, contiguous, record, slice, tensor, vector};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -21,22 +20,22 @@ use std::sync::Arc;
 
 /// Settings of one layer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Layer {
+struct Layer {
     /// What follows, if anything.
-    pub gelu: Option<Gelu>,
-    pub isa: Isa,
+    gelu: Option<Gelu>,
+    isa: Isa,
 }
 
-/// `x Wᵀ + b` over the last dimension, and GELU of it where the layer has one.
-///
 /// Where no gradient is wanted, the weights in the kernels' order are kept in `frozen`.
-pub(super) fn linear<const D: usize>(
+pub(in crate::ops) fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
-    layer: Layer,
+    gelu: Option<super::Gelu>,
     frozen: Option<Frozen>,
+    isa: Isa,
 ) -> Tensor<D> {
+    let layer = Layer { gelu: gelu.map(super::Gelu::kernel), isa };
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), Optional::of(bias));
     Tensor::from_dispatch(<Dispatch as LinearOps>::linear(x, weight, bias, layer, frozen))
 }

@@ -1,9 +1,11 @@
 //! Gaussian error linear units. Hendrycks & Gimpel 2016 (arXiv 1606.08415).
 
-use super::{fused, fused_vit};
+pub(super) mod cpu;
+pub(super) mod stock;
+
+use super::Engine;
 use burn::tensor::Tensor;
 use moco_kernels::gelu;
-use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 /// How the normal distribution function in [`gelu`] is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,23 +29,10 @@ impl Gelu {
 
 /// `x Φ(x)`, where Φ is the distribution function of the standard normal.
 pub fn gelu<const D: usize>(x: Tensor<D>, kind: Gelu) -> Tensor<D> {
-    match fused::isa(&x.device()) {
-        Some(isa) => fused_vit::gelu(x, kind.kernel(), isa),
-        None => compose(x, kind),
+    match Engine::of(&x.device()) {
+        Engine::Kernels(isa) => cpu::gelu(x, kind, isa),
+        Engine::Stock => stock::gelu(x, kind),
     }
-}
-
-/// Composed here rather than by Burn's own activation, whose gradient is that of the tanh
-/// approximation even where its forward pass is exact.
-pub(super) fn compose<const D: usize>(x: Tensor<D>, kind: Gelu) -> Tensor<D> {
-    let twice_phi = match kind {
-        Gelu::Erf => (x.clone() * FRAC_1_SQRT_2).erf() + 1.0,
-        Gelu::Tanh => {
-            let inner = x.clone() * (x.clone().square() * 0.044715 + 1.0);
-            (inner * (FRAC_2_SQRT_PI * FRAC_1_SQRT_2)).tanh() + 1.0
-        }
-    };
-    x * twice_phi * 0.5
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! A residual block in training as one node of the autodiff graph, with our CPU kernels.
-//!
-//! [`super::residual`] decides where it is used.
+//! A residual block by our CPU kernels, as one node of the autodiff graph.
 
-use super::fused::{contiguous, record_kept, slice, tensor, vector};
+use super::Layer;
+use crate::ops::batch_norm::Statistics;
+use crate::ops::flex::{contiguous, record_kept, slice, tensor, vector};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -22,49 +22,74 @@ use std::sync::Arc;
 
 /// Settings of a block.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
+struct Settings {
     /// Strides of the three layers and of the projection; a layer that is absent has any.
-    pub strides: [usize; 4],
-    pub groups: usize,
-    pub eps: f32,
-    pub isa: Isa,
+    strides: [usize; 4],
+    groups: usize,
+    eps: f32,
+    isa: Isa,
 }
 
-/// Weight, scale and shift of one convolution with its BatchNorm.
-pub(super) struct Layer {
-    pub weight: Tensor<4>,
-    pub gamma: Tensor<1>,
-    pub beta: Tensor<1>,
-}
-
-/// The block's output, and mean and biased variance, `[groups * C]`, of each layer and of the
-/// projection last.
-pub(super) fn run(
+/// Of two or three layers, which agree in groups and epsilon.
+pub(super) fn residual_block(
     x: Tensor<4>,
-    [first, second]: [Layer; 2],
-    third: Option<Layer>,
+    layers: Vec<Layer>,
     projection: Option<Layer>,
-    settings: Settings,
-) -> (Tensor<4>, Vec<[Tensor<1>; 2]>) {
-    let layers = [Some(&first), Some(&second), third.as_ref(), projection.as_ref()];
-    let lens = layers.into_iter().flatten().map(|l| settings.groups * l.gamma.dims()[0]);
-    let lens: Vec<usize> = lens.collect();
+    isa: Isa,
+) -> (Tensor<4>, Vec<Statistics>) {
+    let (groups, eps) = (layers[0].norm.groups, layers[0].norm.epsilon as f32);
+    let of_each: Vec<_> = values_of_each(&x, &layers, projection.as_ref(), groups).collect();
+    let mut strides = [1; 4];
+    for (at, layer) in strides.iter_mut().zip(&layers) {
+        *at = layer.filter.stride;
+    }
+    strides[3] = projection.as_ref().map_or(1, |layer| layer.filter.stride);
+    let settings = Settings { strides, groups, eps, isa };
+    let mut layers = layers.into_iter().map(LayerTensors::of);
+    let mut next = || layers.next().expect("two layers at least");
+    let (first, second) = (next(), next());
     let (out, statistics) = <Dispatch as BlockOps>::residual_block(
         x.into_dispatch(),
-        LayerTensors::of(first),
-        LayerTensors::of(second),
-        OptionalLayer::of(third),
-        OptionalLayer::of(projection),
+        first,
+        second,
+        OptionalLayer::of(layers.next()),
+        OptionalLayer::of(projection.map(LayerTensors::of)),
         settings,
     );
-    let statistics = Tensor::<1>::from_dispatch(statistics);
+    (Tensor::from_dispatch(out), split(Tensor::from_dispatch(statistics), groups, &of_each))
+}
+
+/// Channels of each layer and of the projection last, and how many values go into each statistic.
+fn values_of_each<'a>(
+    x: &Tensor<4>,
+    layers: &'a [Layer],
+    projection: Option<&'a Layer>,
+    groups: usize,
+) -> impl Iterator<Item = [usize; 2]> + use<'a> {
+    let [n, h, w, _] = x.dims();
+    let depth = layers.len();
+    let mut size = [h, w];
+    layers.iter().chain(projection).enumerate().map(move |(i, layer)| {
+        // The projection ends with the size of the last layer.
+        if i < depth {
+            size = size.map(|side| side.div_ceil(layer.filter.stride));
+        }
+        [layer.norm.scale.dims()[0], n / groups * size[0] * size[1]]
+    })
+}
+
+/// Mean and variance of each layer out of all, one after another.
+fn split(all: Tensor<1>, groups: usize, of_each: &[[usize; 2]]) -> Vec<Statistics> {
     let mut start = 0;
     let mut next = |len: usize| {
         start += len;
-        statistics.clone().narrow(0, start - len, len)
+        all.clone().narrow(0, start - len, len)
     };
-    let statistics = lens.iter().map(|&len| [next(len), next(len)]).collect();
-    (Tensor::from_dispatch(out), statistics)
+    let of = |&[channels, count]: &[usize; 2]| {
+        let (mean, variance) = (next(groups * channels), next(groups * channels));
+        Statistics { mean, variance, count }
+    };
+    of_each.iter().map(of).collect()
 }
 
 /// The parameters of one layer.
@@ -278,18 +303,18 @@ impl<const N: usize> Backward<Flex, N> for ResidualBlock {
 }
 
 impl LayerTensors<Dispatch> {
-    fn of(layer: Layer) -> Self {
+    fn of(Layer { filter, norm }: Layer) -> Self {
         Self {
-            weight: layer.weight.into_dispatch(),
-            gamma: layer.gamma.into_dispatch(),
-            beta: layer.beta.into_dispatch(),
+            weight: filter.weight.into_dispatch(),
+            gamma: norm.scale.into_dispatch(),
+            beta: norm.shift.into_dispatch(),
         }
     }
 }
 
 impl OptionalLayer<Dispatch> {
-    fn of(layer: Option<Layer>) -> Self {
-        layer.map_or(OptionalLayer::Absent, |layer| OptionalLayer::Present(LayerTensors::of(layer)))
+    fn of(layer: Option<LayerTensors<Dispatch>>) -> Self {
+        layer.map_or(OptionalLayer::Absent, OptionalLayer::Present)
     }
 }
 

@@ -1,8 +1,8 @@
-//! Our contrastive kernel as a Burn operation: cross-entropy against a large matrix without its
-//! logits, the gradient from the same pass. In the manner of [`crate::nn::fused`].
+//! Cross-entropy against a large matrix by our CPU kernel, as one node of the autodiff graph: the
+//! logits are never stored, and the gradient comes from the same pass.
 
 use super::Contrast;
-use crate::nn::fused::{contiguous, record, slice, tensor, vector};
+use crate::ops::flex::{contiguous, record, slice, tensor, vector};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -17,7 +17,6 @@ use moco_kernels::Isa;
 use moco_kernels::contrast::{self, ContrastNeeds, ContrastShape};
 use std::sync::Arc;
 
-/// InfoNCE of `q` and `k` `[N, D]` against `queue` `[K, D]`, a constant.
 pub(super) fn info_nce(
     q: Tensor<2>,
     k: Tensor<2>,
@@ -28,7 +27,6 @@ pub(super) fn info_nce(
     run(q, Positives::Vectors(k.into_dispatch()), queue, temperature, isa)
 }
 
-/// Cross-entropy of `v` `[N, D]` with its rows `own` of `bank` `[K, D]`, a constant.
 pub(super) fn over_bank(
     v: Tensor<2>,
     bank: Tensor<2>,
