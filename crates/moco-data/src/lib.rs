@@ -49,6 +49,5 @@ pub use source::{
     Changes, Dataset, FileList, Holdings, Notice, OpenOptions, Patience, Skipped, absolute_path,
     cache_dir, without_secrets,
 };
-pub use source::{Service, ServiceError, basic_authorization};
 #[cfg(feature = "remote")]
-pub use source::{answer, download};
+pub use source::{Service, ServiceError, answer, basic_authorization, download};

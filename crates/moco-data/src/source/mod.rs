@@ -58,9 +58,8 @@ pub use open::{Notice, OpenOptions, absolute_path, without_secrets};
 pub use patience::Patience;
 pub(crate) use patience::someone_waits;
 pub use remembered::{Changes, FileList};
-pub use remote::{Service, ServiceError, basic_authorization};
 #[cfg(feature = "remote")]
-pub use remote::{answer, download};
+pub use remote::{Service, ServiceError, answer, basic_authorization, download};
 pub(crate) use shown::is_encoded;
 
 /// Largest file that is read as one image: what the largest image that is decoded takes as 16-bit
