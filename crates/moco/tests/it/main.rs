@@ -24,6 +24,7 @@ mod norm;
 mod official;
 mod optim;
 mod own_method;
+mod pinned;
 mod probes;
 mod ranks;
 mod recipes;
