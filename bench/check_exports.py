@@ -7,12 +7,14 @@
 For each network it trains a few steps, so that no BatchNorm is as it began, writes features of a
 dozen images with `moco embed`, exports the run in every form that it has, and computes the features
 of the same images with onnxruntime, timm, torchvision and transformers. The loading lines are those
-that `moco export` prints. Every graph goes through `onnx.checker` with type and shape inference. The
-largest difference of each is printed beside the largest feature; beyond 5e-5 of it, about five hundred
+that `moco export` prints; of facebookresearch/dino and /mae the rules by which their evaluation loads
+a file. Every graph goes through `onnx.checker` with type and shape inference, and every file and folder
+back through `moco import --check`. The largest difference of each is printed beside the largest feature; beyond 5e-5 of it, about five hundred
 roundings in single precision, the script ends with exit code 1. Lab is computed by scikit-image.
 """
 
 import argparse
+import contextlib
 import functools
 import subprocess
 import sys
@@ -80,12 +82,13 @@ CASES = {
                          ["onnx", "head", "torchvision", "timm-file", "timm", "huggingface"]),
     "vit-tiny-conv-stem": ([*VIT, *sized(96), "--set", "model.patch_stem=convolutions", "--set", "model.freeze_patch=false"], 96,
                            ["onnx", "head", "torchvision"]),
-    "vit-dino": (["--method", "dino"], 32, ["onnx", "head", "timm-file", "timm", "huggingface"]),
+    "vit-dino": (["--method", "dino"], 32,
+                 ["onnx", "head", "timm-file", "timm", "huggingface", "dino"]),
     "vit-dinov2-parts": (["--method", "dino", *SETS], 32, ["onnx", "head", "timm-file", "timm"]),
     "mae-mean": (["--recipe", "mae-small", *one_view(32, 48), "--set", "model.pool=mean"], 48,
                  ["onnx", "timm", "huggingface"]),
     "mae-imagenet": (["--recipe", "mae-imagenet", "--backbone", "vit-tiny", *one_view(96, 96)], 96,
-                     ["onnx", "timm-file", "timm", "huggingface"]),
+                     ["onnx", "timm-file", "timm", "huggingface", "mae"]),
     "cmc": (["--recipe", "cmc-small"], 32, ["onnx", "head"]),
     "cpc": (["--recipe", "cpc-small"], 32, ["onnx"]),
     "byol": (["--recipe", "byol-small"], 32, ["onnx", "head"]),
@@ -149,6 +152,14 @@ class Run:
         out = self.place / name
         told = self.call("export", "--run", self.run, "--out", out, *arguments)
         return out, [line.strip() for line in told.splitlines() if line.startswith("    ")]
+
+    def come_back(self, path: Path, backbone: np.ndarray) -> None:
+        """Reads an export as `moco import` does and compares its features with the run's."""
+        features = self.place / "features.safetensors"
+        images = np.ascontiguousarray(self.floats(), np.float32)
+        safetensors.numpy.save_file({"input": images, "pooled": backbone}, features)
+        told = self.call("import", path, "--check", features)
+        assert "all within rounding" in told, told
 
     def bytes(self) -> np.ndarray:
         """The images as bytes, `[N, 3, H, W]`, or for CPC `[N, P, 3, H, W]`."""
@@ -217,6 +228,36 @@ def converted(state: dict) -> dict:
     return new
 
 
+def loaded_by_dino(net: torch.nn.Module, path: Path) -> None:
+    """`utils.load_pretrained_weights` of facebookresearch/dino, which prints what does not match."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = state.get("teacher", state)
+    state = {name.replace("module.", "").replace("backbone.", ""): value
+             for name, value in state.items()}
+    message = net.load_state_dict(state, strict=False)
+    assert not message.missing_keys and not message.unexpected_keys, message
+
+
+def loaded_by_mae(net: torch.nn.Module, path: Path) -> None:
+    """`main_finetune.py --finetune` of facebookresearch/mae, which asserts that the head alone is missing."""
+    state = torch.load(path, map_location="cpu", weights_only=True)["model"]
+    assert "head.weight" not in state and state["pos_embed"].shape == net.pos_embed.shape
+    message = net.load_state_dict(state, strict=False)
+    assert not message.missing_keys and not message.unexpected_keys, message
+
+
+def published_code(run: Run, code: str) -> torch.nn.Module:
+    """The network of the printed lines for timm, whose names are the code's, with the code's weights."""
+    path, lines = run.export(f"{code}.safetensors", "--names", code)
+    with contextlib.chdir(run.place):
+        built(["import safetensors.torch", *lines])
+    *build, _ = run.export("for-net.safetensors", "--names", "timm")[1]
+    net = built(build)["net"]
+    {"dino": loaded_by_dino, "mae": loaded_by_mae}[code](net, run.place / f"{code}.pth")
+    run.come_back(path, run.embed("backbone"))
+    return net
+
+
 def timm_settings(path: Path, run: Run) -> None:
     net = timm.create_model(f"local-dir:{path}", pretrained=True)
     config = timm.data.resolve_model_data_config(net)
@@ -250,17 +291,23 @@ def check(run: Run, form: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
         path = run.export("h.onnx", "--part", "encoder+head")[0]
         return [("onnx head", onnx_features(path, run.floats()), run.embed("head"))]
     if form in ["torchvision", "timm-file"]:
-        lines = run.export(f"{form}.safetensors", "--names", form.removesuffix("-file"))[1]
+        path, lines = run.export(f"{form}.safetensors", "--names", form.removesuffix("-file"))
+        run.come_back(path, backbone)
         return [(form, torch_features(built(lines)["net"], run.floats()), backbone)]
     if form == "timm":
         path, lines = run.export("timm", "--format", "timm")
         timm_settings(path, run)
+        run.come_back(path, backbone)
         return [("timm folder", torch_features(built(lines)["net"], run.floats()), backbone)]
     if form == "huggingface":
         path, lines = run.export("hf", "--format", "huggingface")
         hugging_face_settings(path, run)
+        run.come_back(path, backbone)
         return [("huggingface folder", hugging_face_features(run, lines), backbone)]
+    if form in ["dino", "mae"]:
+        return [(f"{form} names", torch_features(published_code(run, form), run.floats()), backbone)]
     path, lines = run.export("d.safetensors", "--names", "detectron2")
+    run.come_back(path, backbone)
     state = built(lines)["whole"]["model"]
     expected = converted(load_file(run.export("t.safetensors", "--names", "torchvision")[0]))
     assert state.keys() == expected.keys(), state.keys() ^ expected.keys()

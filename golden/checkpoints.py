@@ -1,6 +1,6 @@
 """Checkpoints in the layouts of the family, and what torch reads of each.
 
-    python3 golden/checkpoints.py SOURCE
+    python3 golden/checkpoints.py [SOURCE]
 
 SOURCE is a folder of tiny checkpoints `NAME.EXT`, each with `NAME.json` (layout, architecture, which
 code wrote it) and `NAME.features.safetensors` (an input and the features that this code gives for
@@ -10,13 +10,14 @@ has for every file of SOURCE, and for every copy, how many tensors there are and
 them as float32: over each tensor in the order of names, its name, a zero, its shape as text, a zero,
 its values row by row.
 
-`odd_*` are written here by torch: a whole module, a `defaultdict` with an entry, and a sparse
+`hf_resnet` is written here by transformers, with running statistics of a pass over random images;
+without SOURCE it alone is made. `odd_*` are written here by torch: a whole module, a `defaultdict` with an entry, and a sparse
 tensor, which is no state of a network and is left. All their values are 0.5.
 
 Files named `hostile_*` are copied and never opened. Classes that are not installed (argparse's are;
 those of the published codes are not) are replaced by empty ones while reading; their names are kept.
 
-torch 2.15.0, safetensors 0.8.0, numpy 2.4.6. The same SOURCE gives the same numbers.
+torch 2.15.0, safetensors 0.8.0, numpy 2.4.6, transformers 5.24.0. The same SOURCE gives the same numbers.
 """
 
 import collections
@@ -29,7 +30,7 @@ import zlib
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 OUT = Path(__file__).parent / "checkpoints"
 
@@ -159,7 +160,47 @@ def odd():
     torch.save(sparse, OUT / "odd_sparse.pth")
 
 
+def residual():
+    """transformers' ResNet-18 of width 4, and the features that it gives. Seed 0."""
+    import transformers
+
+    name, width = "hf_resnet", 4
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(
+        embedding_size=width, hidden_sizes=[width << stage for stage in range(4)],
+        depths=[2, 2, 2, 2], layer_type="basic",
+    )
+    net = transformers.ResNetModel(config)
+    for value in net.parameters():
+        value.data += 0.1 * torch.randn_like(value)
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        net.train()(torch.randn(16, 3, 64, 64))
+        pooled = net.eval()(images).pooler_output.flatten(1)
+    net.save_pretrained(OUT / name)
+    for file, ending in [("model.safetensors", "safetensors"), ("config.json", "config.json")]:
+        (OUT / name / file).rename(OUT / f"{name}.{ending}")
+    (OUT / name).rmdir()
+    save_file({"input": images, "pooled": pooled.contiguous()}, OUT / f"{name}.features.safetensors")
+    about = {
+        "name": name, "file": f"{name}.safetensors", "seed": 0,
+        "official": {"package": f"transformers {transformers.__version__}", "class": "ResNetModel"},
+        "architecture": "resnet18", "width": width, "stem": "imagenet", "image_size": 32,
+        "features": {"input": list(images.shape), "pooled": list(pooled.shape)},
+    }
+    (OUT / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
+    copy = digest(tensors([OUT / f"{name}.safetensors"]))
+    return {name: {"file": about["file"], "layout": "huggingface-resnet", "copy": copy}}
+
+
+def write(expected):
+    expected.update(residual())
+    (OUT / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+
+
 def main():
+    if len(sys.argv) == 1:
+        return write(json.loads((OUT / "expected.json").read_text()))
     source = Path(sys.argv[1])
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
@@ -176,7 +217,7 @@ def main():
     odd()
     for path in source.glob("hostile_*"):
         shutil.copyfile(path, OUT / path.name)
-    (OUT / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+    write(expected)
 
 
 main()

@@ -26,7 +26,9 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     };
     eprintln!("view     {}", pretrained.imported.view);
     match &pretrained.imported.licence {
-        Some(licence) => eprintln!("licence  weights that this code's authors publish: {licence}"),
+        Some(licence) => eprintln!(
+            "licence  {licence}, of what this code's authors publish, or of what training began with"
+        ),
         None => eprintln!("licence  not known: see where the weights are from"),
     }
     if let Some(features) = &args.check {

@@ -15,7 +15,7 @@ use moco::models::NetworkSpec;
 use moco::pretrained::{self, model_settings, start_from};
 use moco::train::{self, TrainedEncoder, Trainer, TrainerOptions};
 use moco_data::Dataset;
-use moco_weights::{Licence, Weights};
+use moco_weights::Weights;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -129,8 +129,8 @@ fn start_weights(args: &RunArgs, tree: &mut Table) -> anyhow::Result<Option<Weig
         anyhow!("[init] lacks `source`: name the weights to start from, or leave the section out")
     })?;
     let weights = weights::read_start(&init)?;
-    if let Licence::Published(licence) = weights.licence {
-        config::set(tree, "init.licence", licence.into())?;
+    if let Some(licence) = &weights.licence {
+        config::set(tree, "init.licence", licence.as_str().into())?;
     }
     let named = tree.get("model").and_then(Value::as_table);
     if !named.is_some_and(|model| model.contains_key("backbone")) {

@@ -6,6 +6,7 @@ use crate::architecture::{
 use crate::error::{Result, WeightsError};
 use crate::infer::{self, Hints, Mapped, Stages};
 use crate::layout::{self, Keys, LayoutName, Naming, Part, Rule};
+use crate::own::Own;
 use crate::read::{self, Checkpoint};
 use crate::report::Report;
 use crate::tensor::{Named, Values};
@@ -28,13 +29,14 @@ pub fn open(path: &Path, options: &Options) -> Result<Weights> {
 /// See [`open`].
 pub fn import(checkpoint: &Checkpoint, options: &Options) -> Result<Weights> {
     let keys = Keys::of(checkpoint);
-    let rule = match options.layout {
+    let own = Own::of(checkpoint);
+    let rule = match options.layout.or(own.layout) {
         Some(layout) => layout::rule(layout),
         None => layout::detect(checkpoint, &keys)?,
     };
     let found = find(rule, checkpoint, &keys, options)?;
     let mut notes = Vec::new();
-    let (architecture, sources) = network(rule, checkpoint, &keys, &found, options)?;
+    let (architecture, sources) = network(rule, checkpoint, &keys, &own, &found, options)?;
     let backbone = backbone(&architecture, &sources)?;
     let heads = layout::heads(rule, &keys, found.prefix, found.number);
     let mut taken: BTreeSet<&str> = BTreeSet::new();
@@ -43,11 +45,13 @@ pub fn import(checkpoint: &Checkpoint, options: &Options) -> Result<Weights> {
     }
     let of_backbone = taken.len();
     taken.extend(heads.values().flat_map(|head| head.values().map(|(name, _)| *name)));
-    describe(rule, checkpoint, options, &architecture, &mut notes);
+    if own.layout.is_none() {
+        describe(rule, checkpoint, options, &architecture, &mut notes);
+    }
     let report = Report {
         file: checkpoint.path.clone(),
         format: checkpoint.format.clone(),
-        layout: titled(rule, &found, options),
+        layout: titled(rule, &own, &found, options),
         network: in_words(&architecture),
         taken: of_backbone,
         heads: taken.len() - of_backbone,
@@ -65,11 +69,15 @@ pub fn import(checkpoint: &Checkpoint, options: &Options) -> Result<Weights> {
     Ok(Weights {
         layout: rule.layout,
         part: found.part.name.to_owned(),
-        input: input(rule, checkpoint, &architecture),
+        input: own.input.unwrap_or_else(|| input(rule, checkpoint, &architecture)),
+        view: own.view.clone(),
         architecture,
         backbone,
         heads: read_heads,
-        licence: rule.licence,
+        licence: match own.layout {
+            Some(_) => own.licence,
+            None => rule.licence.map(str::to_owned),
+        },
         report,
     })
 }
@@ -127,6 +135,7 @@ fn network<'a>(
     rule: &Rule,
     checkpoint: &Checkpoint,
     keys: &Keys<'a>,
+    own: &Own,
     found: &Found,
     options: &Options,
 ) -> Result<(Architecture, Sources<'a>)> {
@@ -134,8 +143,9 @@ fn network<'a>(
         Mapped::of(&checkpoint.path, rule.layout.title(), keys, prefix, found.naming)
     };
     let first = map(found.prefix)?;
-    let stages = if rule.layout == LayoutName::Ours { Stages::Any } else { Stages::Four };
-    let padding = options.stem_padding.unwrap_or(rule.cifar_padding);
+    let is_ours = rule.layout == LayoutName::Ours || own.layout.is_some();
+    let stages = if is_ours { Stages::Any } else { Stages::Four };
+    let padding = options.stem_padding.or(own.stem_padding).unwrap_or(rule.cifar_padding);
     let resnet = |mapped: &Mapped<'_>| infer::resnet(mapped, padding, stages);
     if !found.part.second.is_empty() {
         let position = found.part.prefixes.iter().position(|prefix| *prefix == found.prefix);
@@ -146,7 +156,7 @@ fn network<'a>(
     }
     let architecture = match found.naming {
         Naming::Timm | Naming::TorchvisionVit | Naming::HuggingFace => {
-            let hints = hints(rule, checkpoint, keys, &first, options);
+            let hints = hints(rule, checkpoint, keys, own, &first, options);
             Architecture::Vit(infer::vit(&first, &hints)?)
         }
         _ => Architecture::ResNet(resnet(&first)?),
@@ -154,18 +164,34 @@ fn network<'a>(
     Ok((architecture, vec![("", first)]))
 }
 
-/// What a transformer's tensors do not say, from beside the file, the caller and the layout.
+/// What a transformer's tensors do not say, from the file's texts, from beside the file, the caller and
+/// the layout.
 fn hints(
     rule: &Rule,
     checkpoint: &Checkpoint,
     keys: &Keys<'_>,
+    own: &Own,
     mapped: &Mapped<'_>,
     options: &Options,
 ) -> Hints {
     let config = checkpoint.config.as_ref();
     let number = |name: &str| config.and_then(|config| config.get(name)).and_then(Value::as_u64);
-    let heads = number("num_attention_heads").and_then(|heads| usize::try_from(heads).ok());
+    let own = own.vit.as_ref();
+    // timm's configuration has what differs from the named model in `model_args`.
+    let timm = |name: &str| {
+        let args = config.and_then(|config| config.get("model_args"));
+        args.and_then(|args| args.get(name)).or(config.and_then(|config| config.get(name)))
+    };
+    let heads = number("num_attention_heads").or(timm("num_heads").and_then(Value::as_u64));
+    let heads = heads.and_then(|heads| usize::try_from(heads).ok());
+    let heads = own.map(|own| own.heads).or(heads);
     let eps = config.and_then(|config| config.get("layer_norm_eps")).and_then(Value::as_f64);
+    let eps = own.map(|own| own.norm_epsilon).or(eps);
+    let pooled = timm("global_pool").and_then(Value::as_str).and_then(|pool| match pool {
+        "avg" => Some(true),
+        "token" => Some(false),
+        _ => None,
+    });
     let positions = mapped.tensors.get("pos_embed").map(|_| mapped.file_name("pos_embed"));
     let clean = positions.and_then(|file| {
         keys.tensors.iter().find(|(_, (name, _))| *name == file).map(|(clean, _)| clean)
@@ -178,17 +204,19 @@ fn hints(
         }
         _ => None,
     };
+    let usual = match rule.layout {
+        LayoutName::DinoV2 if registers => Interpolation::BicubicAntialias,
+        _ => rule.interpolation,
+    };
     Hints {
         heads: options.heads,
         config_heads: heads,
         attention: rule.attention,
         norm_eps: eps.unwrap_or(rule.norm_eps),
-        interpolation: match rule.layout {
-            LayoutName::DinoV2 if registers => Interpolation::BicubicAntialias,
-            _ => rule.interpolation,
-        },
+        mean: own.map(|own| own.is_mean()).or(pooled),
+        interpolation: own.map_or(usual, |own| own.interpolation()),
         positions: fixed.unwrap_or(Positions::Learned),
-        grid,
+        grid: own.and_then(|own| own.grid()).or(grid),
     }
 }
 
@@ -247,12 +275,16 @@ fn input(rule: &Rule, checkpoint: &Checkpoint, architecture: &Architecture) -> I
     }
 }
 
-fn titled(rule: &Rule, found: &Found, options: &Options) -> String {
+fn titled(rule: &Rule, own: &Own, found: &Found, options: &Options) -> String {
     let part = match found.part.name {
         "" => String::new(),
         name => format!(", its {name}"),
     };
-    let how = if options.layout.is_some() { "as told" } else { "told from its keys" };
+    let how = match (options.layout, own.layout) {
+        (Some(_), _) => "as told",
+        (None, Some(_)) => "as the file says",
+        (None, None) => "told from its keys",
+    };
     format!("{}{part} ({how})", rule.layout.title())
 }
 

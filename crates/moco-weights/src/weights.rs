@@ -22,8 +22,12 @@ pub struct Weights {
     pub heads: BTreeMap<Section, Named>,
     /// What the network takes for an image.
     pub input: Input,
-    /// Under which licence the published weights of this layout are.
-    pub licence: Licence,
+    /// What is done to an image before it is encoded, in the words of moco-data's `View`, where a file
+    /// of ours says it.
+    pub view: Option<String>,
+    /// Under which licence the weights are that this layout's authors publish, or that a run of ours
+    /// began with, where it is known.
+    pub licence: Option<String>,
     /// What was read, left and not found.
     pub report: Report,
 }
@@ -68,15 +72,6 @@ pub const IMAGENET: Input = Input::Rgb { mean: [0.485, 0.456, 0.406], std: [0.22
 
 /// Levels in 0..=1 as they are: SimCLR.
 pub const UNIT: Input = Input::Rgb { mean: [0.0; 3], std: [1.0; 3] };
-
-/// Under which licence published weights are. What a file itself holds is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Licence {
-    /// What the layout's authors publish is under this one.
-    Published(&'static str),
-    /// Not known.
-    Unknown,
-}
 
 /// What the caller says of a file.
 #[derive(Clone, Debug, Default)]

@@ -14,6 +14,13 @@ pub(super) struct Repository<'a> {
     pub file: Option<&'a str>,
 }
 
+/// Weights in our cache.
+struct Fetched {
+    /// The commit that they are of.
+    commit: String,
+    path: PathBuf,
+}
+
 impl Repository<'_> {
     /// The source that a user writes for it.
     pub fn shown(&self) -> String {
@@ -44,17 +51,30 @@ impl Repository<'_> {
                 return Ok(Some(path));
             }
         }
+        // A branch may have moved on, and then the server says where.
+        let stands = |copy: &Fetched| places.offline || copy.commit == self.revision;
+        Ok(self.own_copy(places)?.filter(stands).map(|copy| copy.path))
+    }
+
+    /// What we have fetched of it, of whatever commit the revision was then.
+    fn own_copy(&self, places: &Places) -> Result<Option<Fetched>> {
         if places.cache.is_none() {
             return Ok(None);
         }
         let own = self.own(places)?;
         let commit = commit(&own.join("refs").join(self.revision), self.revision);
-        let by_name = commit != self.revision;
-        // A branch may have moved on, and then the server says where.
-        if by_name && !places.offline {
-            return Ok(None);
-        }
-        Ok(self.within(&own.join(commit)))
+        Ok(self.within(&own.join(&commit)).map(|path| Fetched { commit, path }))
+    }
+
+    /// What we have fetched of it earlier, which is told; `error`, for which the server does not say
+    /// what the revision is now, if there is nothing.
+    pub fn earlier(&self, places: &Places, error: WeightsError) -> Result<PathBuf> {
+        let Some(Fetched { commit, path }) = self.own_copy(places)? else { return Err(error) };
+        let shown = self.shown();
+        places.tell(&format!(
+            "{error}; until then `{shown}` is the copy of commit {commit}, fetched earlier"
+        ));
+        Ok(path)
     }
 
     /// The file with the weights in a folder that has the repository's files, if all is there.

@@ -23,7 +23,8 @@ const BESIDE: [&str; 2] = ["config.json", "preprocessor_config.json"];
 const LONGEST_LIST: u64 = 64 << 20;
 
 /// The place on this system of what a source stands for: of a path itself, of others that of a copy,
-/// made now if there is none. For a repository Hugging Face's own cache is looked into first.
+/// made now if there is none. For a repository Hugging Face's own cache is looked into first, and where
+/// the server does not answer, what was fetched of it earlier is taken.
 ///
 /// # Errors
 /// [`WeightsError::Missing`], [`WeightsError::NoPlace`], [`WeightsError::Offline`],
@@ -87,7 +88,10 @@ fn of_repository(repository: &Repository<'_>, places: &Places) -> Result<PathBuf
     let endpoint = &places.endpoint;
     let token = places.token.as_deref();
     let address = format!("{endpoint}/api/models/{name}/revision/{}", encoded(revision));
-    let answer = network.answer(&address, token, LONGEST_LIST)?;
+    let answer = match network.answer(&address, token, LONGEST_LIST) {
+        Ok(answer) => answer,
+        Err(error) => return repository.earlier(places, error),
+    };
     let unclear = |reason: String| WeightsError::Server {
         reason: format!("`{address}` answers with no description of a repository ({reason})"),
     };

@@ -30,7 +30,16 @@ pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 impl Places {
     /// Places that the environment names, with the program's own cache.
     pub fn from_environment(own: Option<PathBuf>, notice: Option<Notice>) -> Places {
-        let text = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
+        Places::from_variables(&|name| env::var(name).ok(), own, notice)
+    }
+
+    /// Places that variables name, whose values `variable` gives; empty ones count as not set.
+    pub fn from_variables(
+        variable: &dyn Fn(&str) -> Option<String>,
+        own: Option<PathBuf>,
+        notice: Option<Notice>,
+    ) -> Places {
+        let text = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let folder = |name: &str| text(name).map(PathBuf::from);
         let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|h| h.join(".cache")));
         let home = folder("HF_HOME").or_else(|| cache.map(|cache| cache.join("huggingface")));
@@ -48,6 +57,13 @@ impl Places {
             offline: text("HF_HUB_OFFLINE").is_some_and(yes),
             cache: own,
             notice,
+        }
+    }
+
+    /// Tells the person who waits.
+    pub(super) fn tell(&self, sentence: &str) {
+        if let Some(notice) = &self.notice {
+            notice(sentence);
         }
     }
 

@@ -7,7 +7,7 @@ pub(crate) use resnet::{Stages, infer as resnet};
 pub(crate) use vit::{Hints, infer as vit};
 
 use crate::error::{Result, WeightsError};
-use crate::layout::{Keys, Naming, first_stage};
+use crate::layout::{Keys, Naming};
 use crate::read::Tensor;
 use crate::tensor::Values;
 use std::collections::BTreeMap;
@@ -39,10 +39,10 @@ impl<'a> Mapped<'a> {
         prefix: &str,
         naming: Naming,
     ) -> Result<Mapped<'a>> {
-        let first = first_stage(keys, prefix);
+        let offset = naming.offset(keys, prefix);
         let mut thirds: BTreeMap<String, BTreeMap<usize, (&'a str, &'a Tensor)>> = BTreeMap::new();
         for (name, file, tensor) in keys.under(prefix) {
-            if let Some((ours, third)) = naming.ours(name, first) {
+            if let Some((ours, third)) = naming.ours(name, offset) {
                 thirds.entry(ours).or_default().insert(third.unwrap_or(0), (file, tensor));
             }
         }

@@ -16,6 +16,8 @@ pub(crate) struct Hints {
     /// Heads by width that differ from the usual ones.
     pub attention: &'static [(usize, usize)],
     pub norm_eps: f64,
+    /// Whether the feature is the mean over the patches' tokens, where something says it.
+    pub mean: Option<bool>,
     pub interpolation: Interpolation,
     pub positions: Positions,
     /// Rows and columns of patches, where a configuration says them.
@@ -55,7 +57,7 @@ pub(crate) fn infer(mapped: &Mapped<'_>, hints: &Hints) -> Result<Vit> {
         Some(_) => FinalNorm::AfterPool,
         None => FinalNorm::BeforePool,
     };
-    let mean = final_norm == FinalNorm::AfterPool || !class_token;
+    let mean = !class_token || hints.mean.unwrap_or(final_norm == FinalNorm::AfterPool);
     let (heads, heads_from) = heads(mapped, width, hints)?;
     let vit = Vit {
         width,

@@ -6,7 +6,7 @@ use super::LayoutName;
 use super::naming::Naming;
 use super::rule::{At, Head, Rule, Style, USUAL, part};
 use crate::architecture::Interpolation;
-use crate::weights::{Licence, Section};
+use crate::weights::Section;
 
 pub(super) const RULE: Rule = Rule {
     layout: LayoutName::Dino,
@@ -28,7 +28,7 @@ pub(super) const RULE: Rule = Rule {
         at: At::Beside(&["teacher.head.", "student.head."]),
         style: Style::Dino,
     }],
-    licence: Licence::Published("Apache-2.0"),
+    licence: Some("Apache-2.0"),
     interpolation: Interpolation::BicubicNudged { nudge: 0.1 },
     ..USUAL
 };

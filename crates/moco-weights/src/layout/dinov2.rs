@@ -7,7 +7,6 @@ use super::LayoutName;
 use super::naming::Naming;
 use super::rule::{Rule, USUAL, part};
 use crate::architecture::Interpolation;
-use crate::weights::Licence;
 
 pub(super) const RULE: Rule = Rule {
     layout: LayoutName::DinoV2,
@@ -27,7 +26,7 @@ pub(super) const RULE: Rule = Rule {
         part("student", &["student.backbone."]),
     ],
     namings: &[Naming::Timm],
-    licence: Licence::Published("Apache-2.0"),
+    licence: Some("Apache-2.0"),
     interpolation: Interpolation::BicubicNudged { nudge: 0.1 },
     ..USUAL
 };

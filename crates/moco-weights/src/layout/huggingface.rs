@@ -1,11 +1,11 @@
-//! Hugging Face transformers: ViT (and DINO's and MAE's as converted to it), and DINOv2. Attention
-//! heads and epsilon are in `config.json`.
+//! Hugging Face transformers: ViT (and DINO's and MAE's as converted to it), DINOv2, and ResNets.
+//! Attention heads and epsilon are in `config.json`.
 
 use super::LayoutName;
 use super::keys::Keys;
 use super::naming::Naming;
 use super::rule::{Rule, USUAL, only};
-use crate::weights::{Input, Licence};
+use crate::weights::Input;
 
 /// The default of transformers' ViT processor.
 const HALF: Input = Input::Rgb { mean: [0.5; 3], std: [0.5; 3] };
@@ -28,11 +28,19 @@ pub(super) const VIT: Rule = Rule {
     ..USUAL
 };
 
+pub(super) const RESNET: Rule = Rule {
+    layout: LayoutName::HfResNet,
+    detect: |_, keys| RESNET.has_backbone(keys),
+    parts: &[only(&["", "resnet."])],
+    namings: &[Naming::HuggingFaceResNet],
+    ..USUAL
+};
+
 pub(super) const DINO_V2: Rule = Rule {
     layout: LayoutName::HfDinoV2,
     detect: |_, keys| DINO_V2.has_backbone(keys) && has_scales(keys),
     parts: &[only(PREFIXES)],
     namings: &[Naming::HuggingFace],
-    licence: Licence::Published("Apache-2.0"),
+    licence: Some("Apache-2.0"),
     ..USUAL
 };

@@ -5,6 +5,7 @@
 
 mod byol;
 mod cmc;
+mod detectron2;
 mod dino;
 mod dinov2;
 mod heads;
@@ -33,7 +34,7 @@ pub use name::LayoutName;
 pub(crate) use heads::heads;
 pub(crate) use keys::Keys;
 pub(crate) use left::left;
-pub(crate) use naming::{Naming, first_stage};
+pub(crate) use naming::Naming;
 pub(crate) use rule::{Part, Rule};
 
 use crate::architecture::Positions;
@@ -42,7 +43,7 @@ use crate::positions;
 use crate::read::Checkpoint;
 
 /// All layouts, the most particular first.
-const RULES: [&Rule; 21] = [
+const RULES: [&Rule; 23] = [
     &ours::RULE,
     &cmc::RULE,
     &moco::RULE,
@@ -55,6 +56,8 @@ const RULES: [&Rule; 21] = [
     &dinov2::RULE,
     &huggingface::DINO_V2,
     &huggingface::VIT,
+    &huggingface::RESNET,
+    &detectron2::RULE,
     &mae::RULE,
     &dino::RULE,
     &byol::RULE,
@@ -133,8 +136,8 @@ fn quoted(names: &[String]) -> String {
 
 /// How many tensors under a prefix a naming knows.
 fn known(keys: &Keys<'_>, prefix: &str, naming: Naming) -> usize {
-    let first = first_stage(keys, prefix);
-    keys.under(prefix).filter(|(name, ..)| naming.ours(name, first).is_some()).count()
+    let offset = naming.offset(keys, prefix);
+    keys.under(prefix).filter(|(name, ..)| naming.ours(name, offset).is_some()).count()
 }
 
 /// Which of the fixed tables a file's positions are; `None` if none, or if they cannot be read.

@@ -45,6 +45,10 @@ pub enum LayoutName {
     HfVit,
     /// Hugging Face transformers' DINOv2.
     HfDinoV2,
+    /// Hugging Face transformers' ResNets.
+    HfResNet,
+    /// detectron2's ResNets.
+    Detectron2,
     /// facebookresearch/dinov2.
     DinoV2,
     /// An encoder that this program wrote.
@@ -52,7 +56,7 @@ pub enum LayoutName {
 }
 
 /// Layouts with the names that a caller gives, and those that a person reads.
-const NAMES: [(LayoutName, &str, &str); 21] = [
+const NAMES: [(LayoutName, &str, &str); 23] = [
     (LayoutName::Moco, "moco", "facebookresearch/moco (MoCo v1 and v2)"),
     (LayoutName::MocoV3, "moco-v3", "facebookresearch/moco-v3"),
     (LayoutName::SimSiam, "simsiam", "facebookresearch/simsiam"),
@@ -72,6 +76,8 @@ const NAMES: [(LayoutName, &str, &str); 21] = [
     (LayoutName::TimmVit, "timm-vit", "timm VisionTransformer"),
     (LayoutName::HfVit, "huggingface-vit", "Hugging Face ViT"),
     (LayoutName::HfDinoV2, "huggingface-dinov2", "Hugging Face DINOv2"),
+    (LayoutName::HfResNet, "huggingface-resnet", "Hugging Face ResNet"),
+    (LayoutName::Detectron2, "detectron2", "detectron2 ResNet"),
     (LayoutName::DinoV2, "dinov2", "facebookresearch/dinov2"),
     (LayoutName::Ours, "ours", "an encoder of moco"),
 ];

@@ -21,6 +21,10 @@ pub(crate) enum Naming {
     TorchvisionVit,
     /// transformers' ViT and DINOv2.
     HuggingFace,
+    /// transformers' ResNets.
+    HuggingFaceResNet,
+    /// detectron2's ResNets.
+    Detectron2,
 }
 
 /// One of our names, and which third of it the tensor is if it is one.
@@ -35,8 +39,13 @@ impl Naming {
             Naming::Numbered => &["0.weight", "1.running_mean"],
             Naming::SimClr => &["net.0.0.weight", "net.1.blocks.0.net.0.weight"],
             Naming::Timm => &["patch_embed.proj.weight"],
-            Naming::TorchvisionVit => &["conv_proj.weight", "class_token"],
+            Naming::TorchvisionVit => &["class_token", "encoder.pos_embedding"],
             Naming::HuggingFace => &["embeddings.patch_embeddings.projection.weight"],
+            Naming::HuggingFaceResNet => &[
+                "embedder.embedder.convolution.weight",
+                "encoder.stages.0.layers.0.layer.0.convolution.weight",
+            ],
+            Naming::Detectron2 => &["stem.conv1.weight", "res2.0.conv1.weight"],
         }
     }
 
@@ -59,8 +68,23 @@ impl Naming {
         }
     }
 
+    /// What the names alone do not say: the number of the first stage among a ResNet's children, 4
+    /// behind ReLU and pool and 2 without; of the last convolution in a transformer's stem.
+    pub fn offset(self, keys: &Keys<'_>, prefix: &str) -> usize {
+        match self {
+            Naming::TorchvisionVit => {
+                let has = |layer: &usize| keys.any(&format!("{prefix}{TORCHVISION_STEM}{layer}."));
+                3 * (0..64).take_while(has).count()
+            }
+            _ if keys.axes(&format!("{prefix}2.0.conv1.weight")) == 4 => 2,
+            _ => 4,
+        }
+    }
+
     /// Our name of a tensor of the backbone; `None` of one that belongs to no backbone.
-    pub fn ours(self, name: &str, first_stage: usize) -> Option<Ours> {
+    ///
+    /// `offset` is [`Naming::offset`] of its place.
+    pub fn ours(self, name: &str, offset: usize) -> Option<Ours> {
         if name.ends_with("num_batches_tracked") {
             return None;
         }
@@ -75,17 +99,19 @@ impl Naming {
                 match number.parse::<usize>().ok()? {
                     0 => whole(format!("conv1.{rest}")),
                     1 => whole(format!("bn1.{rest}")),
-                    n if n >= first_stage && n < first_stage + 4 => {
+                    n if n >= offset && n < offset + 4 => {
                         let rest = rest.replace(".shortcut.", ".downsample.");
-                        whole(format!("layer{}.{rest}", n + 1 - first_stage))
+                        whole(format!("layer{}.{rest}", n + 1 - offset))
                     }
                     _ => None,
                 }
             }
             Naming::SimClr => whole(simclr(name)?),
             Naming::Timm => whole(timm(name)?),
-            Naming::TorchvisionVit => whole(torchvision_vit(name)?),
+            Naming::TorchvisionVit => whole(torchvision_vit(name, offset)?),
             Naming::HuggingFace => hugging_face(name),
+            Naming::HuggingFaceResNet => whole(hugging_face_resnet(name)?),
+            Naming::Detectron2 => whole(detectron2(name)?),
         }
     }
 }
@@ -142,12 +168,22 @@ fn timm(name: &str) -> Option<String> {
     Some(format!("blocks.{block}.{rest}"))
 }
 
-/// torchvision's transformer.
-fn torchvision_vit(name: &str) -> Option<String> {
+/// A convolution, norm and ReLU of the convolutional stem of torchvision's transformer.
+const TORCHVISION_STEM: &str = "conv_proj.conv_bn_relu_";
+
+/// torchvision's transformer, whose stem ends in the convolution `last`.
+fn torchvision_vit(name: &str, last: usize) -> Option<String> {
     match name {
         "class_token" => return Some("cls_token".to_owned()),
         "encoder.pos_embedding" => return Some("pos_embed".to_owned()),
         _ => {}
+    }
+    if let Some((layer, rest)) = name.strip_prefix(TORCHVISION_STEM).and_then(numbered) {
+        let (kind, tensor) = numbered(rest)?;
+        return Some(format!("patch_embed.proj.{}.{tensor}", 3 * layer + kind));
+    }
+    if let Some(tensor) = name.strip_prefix("conv_proj.conv_last.") {
+        return Some(format!("patch_embed.proj.{last}.{tensor}"));
     }
     for (theirs, ours) in [("conv_proj.", "patch_embed.proj."), ("encoder.ln.", "norm.")] {
         if let Some(tensor) = name.strip_prefix(theirs) {
@@ -213,7 +249,56 @@ fn hugging_face(name: &str) -> Option<Ours> {
     })
 }
 
-/// The number of the first stage among a ResNet's children: 4 behind ReLU and pool, 2 without.
-pub(crate) fn first_stage(keys: &Keys<'_>, prefix: &str) -> usize {
-    if keys.axes(&format!("{prefix}2.0.conv1.weight")) == 4 { 2 } else { 4 }
+/// transformers' ResNets: `encoder.stages.0.layers.1.layer.2.normalization.bias` is
+/// `layer1.1.bn3.bias`.
+fn hugging_face_resnet(name: &str) -> Option<String> {
+    if let Some(rest) = name.strip_prefix("embedder.embedder.") {
+        let (layer, tensor) = rest.split_once('.')?;
+        return match layer {
+            "convolution" => Some(format!("conv1.{tensor}")),
+            "normalization" => Some(format!("bn1.{tensor}")),
+            _ => None,
+        };
+    }
+    let (stage, rest) = name.strip_prefix("encoder.stages.").and_then(numbered)?;
+    let (block, rest) = rest.strip_prefix("layers.").and_then(numbered)?;
+    let at = format!("layer{}.{block}", stage + 1);
+    let (start, number, rest) = match rest.strip_prefix("shortcut.") {
+        Some(rest) => (["downsample.", "downsample."], [0, 1], rest),
+        None => {
+            let (number, rest) = rest.strip_prefix("layer.").and_then(numbered)?;
+            (["conv", "bn"], [number + 1; 2], rest)
+        }
+    };
+    let kinds = ["convolution.", "normalization."].into_iter().enumerate();
+    let mut found = kinds.filter_map(|(kind, name)| Some((kind, rest.strip_prefix(name)?)));
+    let (kind, tensor) = found.next()?;
+    Some(format!("{at}.{}{}.{tensor}", start[kind], number[kind]))
+}
+
+/// detectron2's ResNets: `res2.1.conv3.norm.bias` is `layer1.1.bn3.bias`.
+fn detectron2(name: &str) -> Option<String> {
+    let (at, rest) = match name.strip_prefix("res").and_then(numbered) {
+        Some((stage, rest)) => {
+            let (block, rest) = numbered(rest)?;
+            (format!("layer{}.{block}.", stage.checked_sub(1)?), rest)
+        }
+        None => (String::new(), name.strip_prefix("stem.")?),
+    };
+    let (layer, tensor) = rest.split_once('.')?;
+    let norm = tensor.strip_prefix("norm.");
+    let layer = match (layer.strip_prefix("conv"), norm) {
+        (Some(number), Some(_)) => format!("bn{number}"),
+        (Some(number), None) => format!("conv{number}"),
+        (None, Some(_)) if layer == "shortcut" => "downsample.1".to_owned(),
+        (None, None) if layer == "shortcut" => "downsample.0".to_owned(),
+        (None, _) => return None,
+    };
+    Some(format!("{at}{layer}.{}", norm.unwrap_or(tensor)))
+}
+
+/// The number that a name begins with, and what follows its dot.
+fn numbered(name: &str) -> Option<(usize, &str)> {
+    let (number, rest) = name.split_once('.')?;
+    Some((number.parse().ok()?, rest))
 }

@@ -5,7 +5,7 @@ use super::keys::Keys;
 use super::naming::Naming;
 use crate::architecture::Interpolation;
 use crate::read::Checkpoint;
-use crate::weights::{Input, Licence, Section};
+use crate::weights::{Input, Section};
 
 /// A layout: how it is recognised, where its networks are, and what its files do not say.
 pub(crate) struct Rule {
@@ -21,7 +21,8 @@ pub(crate) struct Rule {
     /// What the networks take for an image of natural size, and of CIFAR's.
     pub input: Input,
     pub small_input: Input,
-    pub licence: Licence,
+    /// Licence of the weights that its authors publish, where it is known.
+    pub licence: Option<&'static str>,
     /// How positions are fitted to another grid.
     pub interpolation: Interpolation,
     /// Epsilon of LayerNorms, where no configuration says it.
@@ -99,7 +100,7 @@ pub(crate) const CIFAR: Input =
     Input::Rgb { mean: [0.4914, 0.4822, 0.4465], std: [0.2023, 0.1994, 0.2010] };
 
 /// Non-commercial.
-pub(crate) const CC_BY_NC: Licence = Licence::Published("CC BY-NC 4.0");
+pub(crate) const CC_BY_NC: Option<&str> = Some("CC BY-NC 4.0");
 
 /// What most layouts have in common.
 pub(crate) const USUAL: Rule = Rule {
@@ -110,7 +111,7 @@ pub(crate) const USUAL: Rule = Rule {
     heads: &[],
     input: crate::weights::IMAGENET,
     small_input: CIFAR,
-    licence: Licence::Unknown,
+    licence: None,
     interpolation: Interpolation::Bicubic,
     norm_eps: 1e-6,
     attention: &[],

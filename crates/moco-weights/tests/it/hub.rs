@@ -68,6 +68,37 @@ fn a_path_stays_what_it_is() {
     assert_eq!(fetch(&source(&text), &places).ok(), Some(path));
 }
 
+#[test]
+fn places_are_those_of_the_tools_of_hugging_face() {
+    let root = tempfile::tempdir().expect("a folder");
+    let token = root.path().join("token");
+    fs::write(&token, "left by the login\n").expect("a file");
+    let home = root.path().to_string_lossy().into_owned();
+    let places = |set: &[(&str, &str)]| {
+        let variable =
+            |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
+        Places::from_variables(&variable, None, None)
+    };
+    let hub = |set: &[(&str, &str)]| places(set).hub.expect("a folder").display().to_string();
+    assert_eq!(hub(&[("HOME", "/h")]), "/h/.cache/huggingface/hub");
+    assert_eq!(hub(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]), "/c/huggingface/hub");
+    assert_eq!(hub(&[("HOME", "/h"), ("HF_HOME", "/hf")]), "/hf/hub");
+    assert_eq!(hub(&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/hub")]), "/hub");
+    assert_eq!(hub(&[("HF_HOME", " "), ("HUGGINGFACE_HUB_CACHE", "/old")]), "/old");
+    assert!(places(&[]).hub.is_none());
+
+    assert_eq!(places(&[("HF_HOME", &home)]).token.as_deref(), Some("left by the login"));
+    let given = places(&[("HF_HOME", &home), ("HF_TOKEN", " given\n")]);
+    assert_eq!(given.token.as_deref(), Some("given"));
+    assert_eq!(places(&[("HF_TOKEN_PATH", "/none")]).token, None);
+
+    assert_eq!(places(&[]).endpoint, "https://huggingface.co");
+    assert_eq!(places(&[("HF_ENDPOINT", "http://mirror/")]).endpoint, "http://mirror");
+    for (value, offline) in [("1", true), ("on", true), ("True", true), ("0", false), ("", false)] {
+        assert_eq!(places(&[("HF_HUB_OFFLINE", value)]).offline, offline, "{value}");
+    }
+}
+
 #[cfg(feature = "remote")]
 mod server {
     use super::*;
@@ -170,6 +201,51 @@ mod server {
         assert_eq!(server.asked("model.safetensors"), asked, "it was fetched again");
         let offline = Places { offline: true, ..places.clone() };
         assert_eq!(fetch(&source("hf://org/name"), &offline).ok(), Some(path));
+    }
+
+    /// A branch that has moved on is fetched anew; one of which the server says nothing is what it was.
+    #[test]
+    fn a_branch_is_asked_for_again_and_stays_while_nobody_answers() {
+        let list = |sha: &str| {
+            format!(r#"{{"sha": "{sha}", "siblings": [{{"rfilename": "model.safetensors"}}]}}"#)
+        };
+        let api = "/api/models/org/name/revision/next";
+        let [old, new] = ["abc", "def"].map(|sha| {
+            let file = format!("/org/name/resolve/{sha}/model.safetensors");
+            Server::start(&[(api, list(sha).as_bytes()), (&file, sha.as_bytes())])
+        });
+        let root = tempfile::tempdir().expect("a folder");
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let hears = Arc::clone(&told);
+        let at = |endpoint: &str| Places {
+            notice: Some(Arc::new({
+                let hears = Arc::clone(&hears);
+                move |text: &str| hears.lock().unwrap().push(text.to_owned())
+            })),
+            ..places(root.path(), endpoint)
+        };
+        let read = |endpoint: &str, text: &str| {
+            let path =
+                fetch(&source(text), &at(endpoint)).unwrap_or_else(|error| panic!("{error}"));
+            fs::read_to_string(path).expect("a copy")
+        };
+        assert_eq!(read(&old.address, "hf://org/name@next"), "abc");
+        assert_eq!(read(&new.address, "hf://org/name@next"), "def");
+        // Nobody listens there.
+        let away = "http://127.0.0.1:9";
+        told.lock().unwrap().clear();
+        assert_eq!(read(away, "hf://org/name@next"), "def");
+        let said = told.lock().unwrap().join("\n");
+        assert!(said.contains("127.0.0.1") && said.contains("copy of commit def"), "{said}");
+        // A commit does not move: it is taken without a word.
+        told.lock().unwrap().clear();
+        assert_eq!(read(away, "hf://org/name@abc"), "abc");
+        assert!(told.lock().unwrap().is_empty());
+        // What was never fetched cannot be had, and one sentence says why.
+        let error = fetch(&source("hf://org/name"), &at(away)).expect_err("never fetched");
+        let sentence = error.to_string();
+        assert!(sentence.contains("127.0.0.1") && sentence.contains("check"), "{sentence}");
+        assert!(!sentence.contains('\n'), "{sentence}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The texts of a safetensors or ONNX file of ours name the method, the network and what is to be done
 //! to an image, and hold the whole configuration: the network can be built again without the run.
 
-use super::{ExportError, Names, Part};
+use super::{ExportError, Names, Part, rename};
 use crate::checkpoint::{CheckpointError, TensorFile, Texts, load_plain};
 use crate::config::{ConfigError, MethodConfig, RunConfig, parse_run};
 use crate::eval::FrozenEncoder;
@@ -76,7 +76,7 @@ impl Origin {
 }
 
 /// What an encoder is, and what is to be done to an image before it is encoded.
-pub(super) fn facts(
+pub(crate) fn facts(
     method: Option<&MethodConfig>,
     architecture: &Architecture,
     view: &View,
@@ -145,6 +145,20 @@ impl EncoderCard {
     pub fn has_head(&self) -> bool {
         self.part != Part::Encoder
     }
+
+    /// Whether the tensors are those of the network here, name by name, so that [`open_encoder`] reads
+    /// them; `moco_weights` reads encoders under the names of others too.
+    pub fn has_our_names(&self) -> bool {
+        match (self.names, self.part) {
+            (Names::Moco, part) => part != Part::All,
+            (_, Part::EncoderAndHead | Part::All) => false,
+            (Names::Timm, _) => !matches!(&self.architecture, Architecture::Vit(vit)
+                if rename::folds_class_position(vit)),
+            (Names::Mae | Names::Dino, _) => true,
+            (Names::Torchvision, _) => matches!(self.architecture, Architecture::ResNet(_)),
+            (Names::HuggingFace | Names::Detectron2, _) => false,
+        }
+    }
 }
 
 /// What the safetensors file at `path` says of the encoder in it; `None` if it says nothing, as files
@@ -206,16 +220,10 @@ pub fn open_encoder(
     let card = describe(path)?.ok_or_else(unknown)?;
     let config = card.config.as_ref().ok_or_else(unknown)?;
     let mut frozen = FrozenEncoder::new(methods::encoder(config, device), config, device);
-    let same_names = match card.names {
-        Names::Moco | Names::Timm | Names::Mae => true,
-        Names::Torchvision => matches!(card.architecture, Architecture::ResNet(_)),
-        Names::Dino => card.part == Part::Encoder,
-        Names::HuggingFace | Names::Detectron2 => false,
-    };
     match (card.names, card.part) {
         (Names::Moco, Part::EncoderAndHead) => frozen.load(path)?,
         (Names::Moco, Part::Encoder) => load_encoder_part(path, &mut frozen)?,
-        (_, Part::Encoder) if same_names => load_plain(path, frozen.encoder.backbone(), device)?,
+        _ if card.has_our_names() => load_plain(path, frozen.encoder.backbone(), device)?,
         _ => {
             let reason = format!(
                 "{} holds `--part {}` under the names of {}",

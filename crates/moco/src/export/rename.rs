@@ -76,7 +76,7 @@ fn dino(tensors: Vec<NamedTensor>, part: Part, method: Option<&MethodConfig>) ->
 /// timm's `VisionTransformer`, which gives registers positions where it gives the class token one:
 /// the class token takes its own along.
 fn timm_vit(mut tensors: Vec<NamedTensor>, vit: &VitConfig) -> Vec<NamedTensor> {
-    if vit.registers == 0 || !vit.class_token || !vit.class_position {
+    if !folds_class_position(vit) {
         return tensors;
     }
     let mut own = Vec::new();
@@ -97,6 +97,11 @@ fn timm_vit(mut tensors: Vec<NamedTensor>, vit: &VitConfig) -> Vec<NamedTensor> 
         }
     }
     tensors
+}
+
+/// Whether timm's names put the class token's position into the token.
+pub(super) fn folds_class_position(vit: &VitConfig) -> bool {
+    vit.registers > 0 && vit.class_token && vit.class_position
 }
 
 /// torchvision's `VisionTransformer`, whose convolutional stem is a part of `conv_proj`.

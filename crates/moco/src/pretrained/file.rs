@@ -1,10 +1,10 @@
 //! Imported weights as a file of ours, which explains itself.
 
-use super::{ImportError, Imported, Pretrained};
+use super::{ImportError, Imported, Network, Pretrained};
 use crate::checkpoint::{
     CheckpointError, TensorFile, check_finite, host_tensors, load_plain, write_tensors,
 };
-use crate::export::Origin;
+use crate::export::{Origin, facts};
 use burn::tensor::Device;
 use std::path::Path;
 
@@ -18,7 +18,11 @@ const KEY: &str = "moco.import";
 pub fn save_imported(pretrained: &mut Pretrained, path: &Path) -> Result<(), ImportError> {
     let tensors = host_tensors(pretrained.frozen.encoder.as_mut());
     check_finite(path, &tensors)?;
-    let mut texts = Origin::new(&pretrained.config, 0)?.texts();
+    let start_licence = pretrained.imported.licence.clone();
+    let mut texts = Origin { start_licence, ..Origin::new(&pretrained.config, 0)? }.texts();
+    if let Network::Single(architecture) = &pretrained.imported.network {
+        texts.extend(facts(None, architecture, &pretrained.frozen.view));
+    }
     let description = serde_json::to_string(&pretrained.imported).expect("plain data serialises");
     texts.insert(KEY.to_owned(), description);
     texts.insert("format".to_owned(), "moco".to_owned());

@@ -25,7 +25,7 @@ use crate::eval::FrozenEncoder;
 use crate::models::Architecture;
 use burn::tensor::Device;
 use moco_data::View;
-use moco_weights::{Licence, Weights, WeightsError};
+use moco_weights::{Weights, WeightsError};
 use serde::{Deserialize, Serialize};
 
 /// An encoder whose weights come from elsewhere.
@@ -53,7 +53,8 @@ pub struct Imported {
     pub part: String,
     /// The file, as it was named.
     pub source: String,
-    /// Licence under which the layout's authors publish their weights, where it is known.
+    /// Licence under which the layout's authors publish their weights, or of the weights that a run of
+    /// ours began with, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
 }
@@ -140,14 +141,12 @@ impl Pretrained {
         device: &Device,
     ) -> Result<Self, ImportError> {
         let network = convert::network(weights)?;
-        let view = match view {
-            Some(view) => view.to_string(),
-            None => settings::usual_view(weights),
+        let view = match (view, &weights.view) {
+            (Some(view), _) => view.to_string(),
+            (None, Some(own)) => own.clone(),
+            (None, None) => settings::usual_view(weights),
         };
-        let licence = match weights.licence {
-            Licence::Published(name) => Some(name.to_owned()),
-            Licence::Unknown => None,
-        };
+        let licence = weights.licence.clone();
         let imported = Imported {
             network,
             view,

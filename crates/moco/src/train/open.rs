@@ -25,7 +25,7 @@ pub fn open_encoder(
     let is_run = path.join(CONFIG).exists() || is_ours(&path.join(ENCODER));
     let mut opened = match () {
         () if path.is_dir() && is_run => load_encoder(path, device)?,
-        () if is_ours(path) => open_file(path, device)?,
+        () if is_ours(path) && reads_as_ours(path, options)? => open_file(path, device)?,
         () => {
             let weights = moco_weights::open(path, options)?;
             let notes = weights.report.to_string().lines().map(str::to_owned).collect();
@@ -38,6 +38,15 @@ pub fn open_encoder(
         opened.encoder.view = view.clone();
     }
     Ok(opened)
+}
+
+/// Whether a file of ours is one of imported weights, or has the names of our networks, and nobody says
+/// that it is to be read otherwise.
+fn reads_as_ours(path: &Path, options: &Options) -> Result<bool, EncoderError> {
+    let Options { layout, part, heads, stem_padding } = options;
+    let told = layout.is_some() || part.is_some() || heads.is_some() || stem_padding.is_some();
+    let card = export::describe(path)?;
+    Ok(!told && card.is_none_or(|card| card.has_our_names()))
 }
 
 /// The encoder in a file of ours, away from its run's folder.

@@ -20,6 +20,7 @@ mod mae;
 mod mix;
 mod moco_method;
 mod moco_v3;
+mod mutations;
 mod norm;
 mod official;
 mod optim;

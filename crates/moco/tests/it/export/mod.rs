@@ -1,5 +1,6 @@
 //! Exports: graphs computed by loops, names of the published codes, files that explain themselves.
 
+mod back;
 mod machine;
 mod proto;
 
@@ -22,7 +23,7 @@ use moco::nn::{Mode, for_each_leaf, tensors};
 use moco::train::{RunDir, Trainer};
 use moco_data::{Image, ViewKey};
 use proto::{Array, Model};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -65,6 +66,17 @@ fn encoder(config: &RunConfig) -> FrozenEncoder {
         tensor.set_flat(Tensor::from_data(TensorData::new(values, [count]), &device));
     });
     frozen
+}
+
+/// The shapes of a backbone's tensors.
+fn shapes(frozen: &mut FrozenEncoder) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = BTreeMap::new();
+    for_each_leaf(frozen.encoder.backbone(), |name, leaf| {
+        if let moco::nn::Leaf::Param(tensor) | moco::nn::Leaf::Buffer(tensor) = leaf {
+            shapes.insert(name.to_owned(), tensor.shape());
+        }
+    });
+    shapes
 }
 
 fn images(frozen: &FrozenEncoder, count: usize) -> (Tensor<4>, Array) {
