@@ -13,7 +13,6 @@ Needs numba, so it is no module of make_golden.py. The file holds:
     curve      a and b of umap.umap_.find_ab_params(1, 0.1)
     trust      sklearn.manifold.trustworthiness, 15 neighbours: of that embedding, of PCA's first two
                components, of umap.UMAP(init="pca", random_state=19112020)
-    spectrum   numpy.linalg.svd's singular values of the digits less their mean
 
 What is printed at the end is of all 1797 digits, for people.
 """
@@ -72,7 +71,6 @@ def main() -> None:
         "embedding": embedding.astype(np.float32),
         "curve": np.array(find_ab_params(1.0, 0.1)),
         "trust": np.array(figures),
-        "spectrum": np.linalg.svd(digits - digits.mean(0, dtype=np.float64), compute_uv=False),
     }
     assert np.array_equal(tensors["digits"].astype(np.float32), digits)
     versions = {"python": platform.python_version(), "umap-learn": umap.__version__}

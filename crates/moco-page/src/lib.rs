@@ -3,7 +3,7 @@
 //! ```text
 //! features ─► Rows ─► near ─► umap ────► points of a map ─┐
 //!               ├───► cluster ─────────► groups           ├─► page ─► one HTML file
-//!               └───► spectrum ────────► singular values ─┘
+//!               └───► spectrum ────────► dead dimensions ─┘
 //! ```
 //! Everything is a function of its arguments and of a seed: neither the number of threads nor the
 //! order of their work shows in a result. No files, no tensors, no training.

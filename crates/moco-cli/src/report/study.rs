@@ -7,12 +7,15 @@ use super::{looks, paint};
 use crate::eval::encode;
 use crate::session::{Machine, load_encoder};
 use moco::config::FeatureKind;
-use moco::eval::Features;
+use moco::eval::{Features, quality};
 use moco_page::page::{Study, Vitals};
 use moco_page::{Rows, cluster, near, spectrum, umap};
 
 /// Rows up to which the map's trustworthiness is measured, which costs their square.
 const MEASURED: usize = 2000;
+/// Rows and columns up to which all singular values are computed; of more rows an even sample is
+/// taken, which keeps the work to a second.
+const LARGEST: usize = 1024;
 /// Groups of images without classes, at most.
 const GROUPS: usize = 12;
 /// Groups of images with classes, at most.
@@ -55,7 +58,7 @@ pub fn of(
 
 fn study(features: &Features, run: &Opened, state: &State, classes: usize) -> Study {
     let rows = Rows::new(features.values.clone(), features.dim);
-    let values = spectrum::singular_values(&rows);
+    let values = singular_values(&rows);
     let dead = spectrum::dead_dimensions(&rows);
     let unit = rows.unit();
     let seed = run.config.train.seed;
@@ -86,5 +89,32 @@ fn study(features: &Features, run: &Opened, state: &State, classes: usize) -> St
         spectrum: values,
         checks: vitals.checks(),
         ..Study::default()
+    }
+}
+
+/// Singular values of rows less their mean, the largest first.
+fn singular_values(rows: &Rows) -> Vec<f64> {
+    let sample = if rows.dim().min(rows.len()) > LARGEST { &rows.sample(LARGEST) } else { rows };
+    let mean = sample.mean();
+    let less_mean = |row: &[f32]| -> Vec<f32> {
+        row.iter().zip(&mean).map(|(value, mean)| (f64::from(*value) - mean) as f32).collect()
+    };
+    let centred: Vec<f32> = sample.iter().flat_map(less_mean).collect();
+    quality::singular_values(&centred, sample.dim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two directions around a mean that is far away: the mean is none of them.
+    #[test]
+    fn the_mean_is_no_direction() {
+        let rows = [[103.0, 50.0, 9.0], [97.0, 50.0, 9.0], [100.0, 51.0, 9.0], [100.0, 49.0, 9.0]];
+        let found = singular_values(&Rows::new(rows.concat(), 3));
+        let expected = [18f64.sqrt(), 2f64.sqrt(), 0.0];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
     }
 }

@@ -3,7 +3,6 @@
 
 use moco_page::Rows;
 use moco_page::near::{Neighbours, nearest};
-use moco_page::spectrum::singular_values;
 use moco_page::umap::{Graph, NEIGHBOURS, of_distances, trustworthiness, umap};
 use safetensors::SafeTensors;
 
@@ -128,17 +127,4 @@ fn few_rows_are_laid_out_too() {
     let equal = Rows::new(vec![0.5; 40 * 3], 3).unit();
     let points = umap(&equal, &nearest(&equal, NEIGHBOURS - 1), 0);
     assert!(points.iter().flatten().all(|value| value.is_finite()), "{points:?}");
-}
-
-#[test]
-fn singular_values_are_numpys() {
-    let golden = Golden::open();
-    let found = singular_values(&golden.digits());
-    let expected = golden.f64("spectrum");
-    let largest = expected[0];
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(&expected) {
-        // Of a matrix of products, whose rounding is 1e-16 of the largest square.
-        assert!((found - expected).abs() < 1e-6 * largest, "{found} {expected}");
-    }
 }
