@@ -11,6 +11,8 @@ const DRAWS: usize = 7;
 /// Side of a picture.
 const SIDE: usize = 96;
 const QUALITY: u8 = 82;
+/// Pixels between two patches.
+const LINE: usize = 2;
 
 /// A sheet for each different view of a run.
 pub fn of(config: &RunConfig, images: &Images) -> Vec<Views> {
@@ -71,13 +73,29 @@ fn row(
         // Two pictures of each draw: what either network sees.
         let seen = view.apply_image(&whole, key(if split { draw / 2 } else { draw }));
         let seen = match (split, draw % 2) {
-            (false, _) => seen,
+            (false, _) => view.grid().map_or_else(|| seen.clone(), |grid| spaced(&seen, grid)),
             (true, 0) => luminance(seen),
             (true, _) => colour(seen),
         };
         row.push(thumbnail(&seen, SIDE));
     }
     row
+}
+
+/// Patches that lie side by side, with white lines between them: they may overlap in the image.
+fn spaced(seen: &Image, [rows, columns]: [usize; 2]) -> Image {
+    let (height, width) = (seen.height / rows, seen.width / columns);
+    let across = columns * (width + LINE) - LINE;
+    let down = rows * (height + LINE) - LINE;
+    let mut pixels = vec![255; across * down * 3];
+    for y in 0..rows * height {
+        for column in 0..columns {
+            let from = (y * seen.width + column * width) * 3;
+            let to = ((y + y / height * LINE) * across + column * (width + LINE)) * 3;
+            pixels[to..to + width * 3].copy_from_slice(&seen.pixels[from..from + width * 3]);
+        }
+    }
+    Image::new(across, down, pixels)
 }
 
 /// Y of ITU-R BT.601.
@@ -104,6 +122,18 @@ fn colour(mut image: Image) -> Image {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patches_are_told_apart_by_lines() {
+        // Two by two patches of one pixel each.
+        let seen =
+            Image::new(2, 2, [10, 20, 30, 40].iter().flat_map(|level| [*level; 3]).collect());
+        let apart = spaced(&seen, [2, 2]);
+        assert_eq!((apart.width, apart.height), (4, 4));
+        let at = |x: usize, y: usize| apart.pixels[(y * 4 + x) * 3];
+        assert_eq!([at(0, 0), at(3, 0), at(0, 3), at(3, 3)], [10, 20, 30, 40]);
+        assert_eq!([at(1, 0), at(2, 2), at(0, 1)], [255; 3]);
+    }
 
     #[test]
     fn luminance_has_no_colour_and_colour_one_lightness() {

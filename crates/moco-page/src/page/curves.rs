@@ -142,7 +142,7 @@ impl Curves {
         let by_steps = of(&self.steps);
         let by_epochs = of(&self.epochs);
         let fine = ["loss", "lr", "feature_std"].contains(&key) || by_epochs.len() < 2;
-        thinned(if fine && !by_steps.is_empty() { by_steps } else { by_epochs })
+        thinned(if fine && by_steps.len() >= by_epochs.len() { by_steps } else { by_epochs })
     }
 }
 
@@ -189,7 +189,7 @@ fn chart(
     by_epoch: bool,
 ) -> Option<Value> {
     let mut series = Vec::new();
-    let mut marks = Vec::new();
+    let mut marks: Vec<Mark> = Vec::new();
     for (number, run) in runs.iter().enumerate() {
         let per_epoch = run.curves.steps_per_epoch().filter(|_| by_epoch);
         let points = run.curves.points(key, per_epoch);
@@ -200,8 +200,15 @@ fn chart(
             points.iter().map(|point| rounded(point[axis] * scale)).collect()
         };
         series.push(json!({ "run": number, "x": axis(0, 1.0), "y": axis(1, *scale) }));
-        marks.extend(lines_across(key, run, runs.len() > 1));
+        for (kind, y) in lines_across(key, run) {
+            match marks.iter_mut().find(|mark| mark.kind == kind && mark.y == y) {
+                Some(mark) => mark.runs.push(&run.name),
+                None => marks.push(Mark { kind, y, runs: vec![&run.name] }),
+            }
+        }
     }
+    let of_all = marks.iter().map(|mark| mark.json(runs.len()));
+    let marks: Vec<Value> = of_all.collect();
     (!series.is_empty()).then(|| {
         json!({
             "key": key, "title": title, "unit": unit, "meaning": meaning,
@@ -210,17 +217,33 @@ fn chart(
     })
 }
 
-/// Lines that a curve is to be compared with.
-fn lines_across(key: &str, run: &Run, several: bool) -> Vec<Value> {
-    let of = |name: &str| if several { format!("{name}, {}", run.name) } else { name.to_owned() };
-    let line = |(name, y): (&str, Option<f64>)| y.map(|y| json!({ "name": of(name), "y": y }));
+/// A line across a chart, and the runs that it is for.
+struct Mark<'a> {
+    kind: &'static str,
+    y: f64,
+    runs: Vec<&'a str>,
+}
+
+impl Mark<'_> {
+    /// With the names of its runs, unless it is for all of them.
+    fn json(&self, all: usize) -> Value {
+        let whose = match self.runs.len() == all {
+            true => String::new(),
+            false => format!(", {}", self.runs.join(" and ")),
+        };
+        json!({ "name": format!("{}{whose}", self.kind), "y": self.y })
+    }
+}
+
+/// Lines that a curve is to be compared with: what they stand for, and how high they lie.
+fn lines_across(key: &str, run: &Run) -> Vec<(&'static str, f64)> {
     let healthy = run.curves.epochs.iter().rev().find_map(|line| line.get("feature_std_healthy"));
     let lines = match key {
         "loss" => vec![("chance", run.curves.chance), ("collapse", run.curves.collapse)],
         "feature_std" => vec![("healthy", healthy.copied())],
         _ => Vec::new(),
     };
-    lines.into_iter().filter_map(line).collect()
+    lines.into_iter().filter_map(|(kind, y)| Some((kind, y?))).collect()
 }
 
 /// Six digits are more than a screen shows.
@@ -292,6 +315,28 @@ mod tests {
         assert_eq!(charts["x"], "step");
         assert_eq!(charts["charts"].as_array().unwrap().len(), 1);
         assert_eq!(charts["charts"][0]["title"], "new thing");
+    }
+
+    #[test]
+    fn runs_of_one_method_share_their_lines_and_epochs_stand_for_few_steps() {
+        let run = |name: &str, chance: f64| {
+            let mut run = Run::named(name, "");
+            run.curves = Curves::parse(
+                "{\"kind\":\"step\",\"step\":1,\"loss\":9}\n\
+                 {\"kind\":\"epoch\",\"step\":3,\"epoch\":1,\"loss\":5}\n\
+                 {\"kind\":\"epoch\",\"step\":6,\"epoch\":2,\"loss\":4}\n",
+            );
+            run.curves.chance = Some(chance);
+            run
+        };
+        let names = |runs: &[Run]| -> Vec<String> {
+            let marks = charts(runs)["charts"][0]["marks"].clone();
+            marks.as_array().unwrap().iter().map(|mark| mark["name"].to_string()).collect()
+        };
+        assert_eq!(names(&[run("a", 8.0), run("b", 8.0)]), ["\"chance\""]);
+        let three = [run("a", 8.0), run("b", 7.0), run("c", 8.0)];
+        assert_eq!(names(&three), ["\"chance, a and c\"", "\"chance, b\""]);
+        assert_eq!(charts(&three)["charts"][0]["series"][0]["y"], json!([5.0, 4.0]));
     }
 
     #[test]

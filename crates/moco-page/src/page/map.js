@@ -5,6 +5,7 @@ function startMap(map) {
   const runs = map.runs.map((run) => ({
     ...run, points: unpack(run.points), near: unpack(run.near), like: unpack(run.like),
   }));
+  runs.forEach((run) => { run.extent = extent(run.points); });
   const count = map.names.length;
   const columns = [...map.columns, { name: "group", values: null, of: null }];
   const sprite = new Image();
@@ -32,12 +33,18 @@ function startMap(map) {
   }
 
   function size() { return [canvas.clientWidth, canvas.clientHeight]; }
-  /** Where an image lies on the canvas. */
+  /** Shares of the grid that the points of a run take, across and down. */
+  function extent(points) {
+    return [0, 1].map((axis) => {
+      const [least, most] = ends(points.filter((_, i) => i % 2 === axis));
+      return Math.max((most - least) / 65535, 0.01);
+    });
+  }
+  /** Where an image lies on the canvas; the map is laid on its side where the canvas is tall. */
   function at(i) {
-    const [w, h] = size(), side = Math.min(w, h) * 0.94;
-    const x = (run.points[2 * i] / 65535 - 0.5) * side * scale + w / 2 + offset[0];
-    const y = (run.points[2 * i + 1] / 65535 - 0.5) * side * scale + h / 2 + offset[1];
-    return [x, y];
+    const [w, h] = size(), tall = h > w, [across, down] = tall ? run.extent.toReversed() : run.extent;
+    const side = 0.94 * Math.min(w / across, h / down) * scale, [x, y] = [0, 1].map((axis) => run.points[2 * i + axis] / 65535 - 0.5);
+    return [(tall ? y : x) * side + w / 2 + offset[0], (tall ? x : y) * side + h / 2 + offset[1]];
   }
 
   function tile(i, name) {

@@ -44,8 +44,22 @@ fn study_points(run: usize, study: &Study) -> Value {
     })
 }
 
+/// Points turned so that they are widest across: a map has no north, and boards are wide.
+fn turned(points: &[[f32; 2]]) -> Vec<[f32; 2]> {
+    let count = points.len().max(1) as f32;
+    let mean = [0, 1].map(|axis| points.iter().map(|point| point[axis]).sum::<f32>() / count);
+    let product = |a: usize, b: usize| {
+        points.iter().map(|point| (point[a] - mean[a]) * (point[b] - mean[b])).sum::<f32>()
+    };
+    let angle = 0.5 * (2.0 * product(0, 1)).atan2(product(0, 0) - product(1, 1));
+    let (sine, cosine) = angle.sin_cos();
+    let turn = |&[x, y]: &[f32; 2]| [cosine * x + sine * y, cosine * y - sine * x];
+    points.iter().map(turn).collect()
+}
+
 /// Points on the grid, both axes by one scale, y downwards.
 fn placed(points: &[[f32; 2]]) -> Vec<[u16; 2]> {
+    let points = turned(points);
     let ends = |axis: usize| {
         let values = points.iter().map(|point| point[axis]);
         values.fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)))

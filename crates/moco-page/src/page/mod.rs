@@ -181,11 +181,11 @@ impl Page {
         for run in &self.runs {
             self.facts(out, run);
         }
-        out.push_str("<nav aria-label=Sections>");
+        out.push_str("</header>\n<nav aria-label=Sections>");
         for Section { anchor, title, .. } in SECTIONS.iter().filter(|part| (part.shown)(self)) {
             let _ = write!(out, "<a href=\"#{anchor}\">{title}</a>");
         }
-        out.push_str("</nav></header>\n");
+        out.push_str("</nav>\n");
     }
 
     fn facts(&self, out: &mut String, run: &Run) {

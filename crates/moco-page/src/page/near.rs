@@ -17,6 +17,8 @@ const EXTREMES: usize = 24;
 const ALIKE: f32 = 0.98;
 /// From this similarity of an average pair of neighbours on, features tell little apart.
 const ALL_ALIKE: f32 = 0.995;
+/// From so many alike pairs for each image on, most are no duplicates.
+const MANY: f64 = 0.5;
 
 /// Random and worst queries with their neighbours.
 pub(super) fn queries(out: &mut String, page: &Page) {
@@ -175,6 +177,11 @@ fn pairs(out: &mut String, gallery: &Gallery, study: &Study) {
             out,
             "<p class=hint>The nearest image of an average image has a cosine of {mean:.4}, so this \
              encoder finds all images alike, and pairs say little.</p>"
+        );
+    } else if alike_ones as f64 >= MANY * near.len() as f64 {
+        out.push_str(
+            "<p class=hint>There are so many that most will be images of one kind rather than one \
+             image twice: this encoder tells such images little apart.</p>",
         );
     }
     out.push_str("<ul class=pairs>");

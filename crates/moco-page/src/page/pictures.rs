@@ -51,7 +51,7 @@ fn figure(out: &mut String, picture: &Picture, alt: &str, caption: &str) {
     let Picture { width, height, .. } = picture;
     let _ = write!(
         out,
-        "<figure><div class=scroll tabindex=0><img width={width} height={height} loading=lazy \
+        "<figure><div class=scroll tabindex=0><img width={width} height={height} \
          alt=\"{}\" src=\"{}\"></div><figcaption>{}</figcaption></figure>",
         escape(alt),
         data_uri(picture),
