@@ -181,10 +181,11 @@ impl Labelled {
 pub fn advice(config: &RunConfig, images: &Dataset) -> Option<String> {
     let unlabelled = images.class_names().is_empty() && config.monitor.quality_epochs > 0;
     unlabelled.then(|| {
-        "without labels there is no accuracy to watch: watch LiDAR, and RankMe beside it; both count \
-         the dimensions that are used, should rise or hold while the loss falls, and a fall over \
-         several epochs is a beginning collapse; alignment is good when low only if uniformity is \
-         low too"
+        "without labels there is no accuracy to watch: watch feature std first, which should rise \
+         towards its healthy value, and RankMe beside it, whose fall over several epochs is a \
+         beginning collapse; uniformity should fall; LiDAR of two views often falls while a run \
+         improves, so that it warns only when it nears 1; alignment is good when low only if \
+         uniformity is low too"
             .to_owned()
     })
 }
