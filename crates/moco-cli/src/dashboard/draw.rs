@@ -6,25 +6,34 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::Marker;
 use ratatui::text::Line;
-use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph};
+use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph, Wrap};
 
 const KEYS: &str = " f full or recent  p pause  s save  q stop ";
+/// Rows of the messages, their frame included: a quarter of the screen within these.
+const MESSAGES: [u16; 2] = [4, 8];
+/// Columns of the health's frame: a share of the screen within these, so that its lines fit.
+const HEALTH: [u16; 2] = [32, 44];
+/// Rows below which a chart shows nothing; of several as many are drawn as have room.
+const CHART: u16 = 6;
 
 /// Draws all of it.
 pub fn draw(frame: &mut Frame, state: &State) {
+    let Rect { width, height, .. } = frame.area();
     let areas = Layout::vertical([
         Constraint::Length(3),
         Constraint::Min(6),
-        Constraint::Length(8),
+        Constraint::Length((height / 4).clamp(MESSAGES[0], MESSAGES[1])),
         Constraint::Length(1),
     ]);
     let [top, middle, messages, keys] = areas.areas(frame.area());
     progress(frame, state, top);
-    let columns = [Constraint::Percentage(70), Constraint::Percentage(30)];
+    let room = (width * 3 / 10).clamp(HEALTH[0], HEALTH[1]).min(width / 2);
+    let columns = [Constraint::Fill(1), Constraint::Length(room)];
     let [curves, health] = Layout::horizontal(columns).areas(middle);
     self::curves(frame, state, curves);
     let lines: Vec<Line> = state.health().into_iter().map(Line::from).collect();
-    frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" health ")), health);
+    let lines = Paragraph::new(lines).wrap(Wrap { trim: true });
+    frame.render_widget(lines.block(Block::bordered().title(" health ")), health);
     let room = usize::from(messages.height.saturating_sub(2));
     let skipped = state.messages.len().saturating_sub(room);
     let lines: Vec<Line> =
@@ -64,12 +73,26 @@ fn curves(frame: &mut Frame, state: &State, area: Rect) {
     if has(&state.rank) {
         shown.push(("RankMe", &state.rank, Color::Yellow));
     }
+    shown.truncate(usize::from((area.height / CHART).max(1)));
     let parts: Vec<Constraint> = shown.iter().map(|_| Constraint::Fill(1)).collect();
     let areas = Layout::vertical(parts).split(area);
     for ((name, curve, color), area) in shown.into_iter().zip(areas.iter()) {
         let kind = if state.recent { "recent" } else { "full" };
-        chart(frame, *area, &format!(" {name} ({kind}) "), curve.since(state.first_shown()), color);
+        let points = typical(curve.since(state.first_shown()));
+        chart(frame, *area, &format!(" {name} ({kind}) "), points, color);
     }
+}
+
+/// A curve without a beginning far below all that follows, which would press it flat: with a queue of
+/// random vectors the first loss is near 0.
+fn typical(points: &[(f64, f64)]) -> &[(f64, f64)] {
+    let rest = &points[points.len().div_ceil(40).min(points.len())..];
+    if rest.len() < 20 {
+        return points;
+    }
+    let ends = |(low, high): (f64, f64), p: &(f64, f64)| (low.min(p.1), high.max(p.1));
+    let (low, high) = rest.iter().fold((f64::INFINITY, f64::NEG_INFINITY), ends);
+    if points[0].1 < low - (high - low) / 2.0 { rest } else { points }
 }
 
 fn chart(frame: &mut Frame, area: Rect, title: &str, points: &[(f64, f64)], color: Color) {
@@ -193,6 +216,28 @@ mod tests {
         assert!(screen(&state, 120, 36).contains("loss (recent)"));
         state.see(&Event::Progress { stage: "kNN", done: 3, total: 9 });
         assert!(screen(&state, 120, 36).contains("kNN: 3 of 9"));
+    }
+
+    /// On 80 x 24 no line of the health is cut, and the loss has a chart of its own.
+    #[test]
+    fn a_small_window_shows_the_most_important() {
+        let text = screen(&trained(), 80, 24);
+        for words in ["loss (full)", "kNN, % (full)", "(healthy 0.0884)", "linear probe 52.00 %"] {
+            assert!(text.contains(words), "no `{words}` in\n{text}");
+        }
+        assert!(!screen(&trained(), 80, 18).contains("kNN, % (full)"), "no room for a second");
+    }
+
+    #[test]
+    fn a_beginning_far_below_the_rest_is_left_out() {
+        let queue: Vec<(f64, f64)> = (0..60)
+            .map(|i| (f64::from(i), if i == 0 { 0.01 } else { 10.0 - 0.01 * f64::from(i) }))
+            .collect();
+        assert_eq!(typical(&queue)[0].0, 2.0);
+        let falling: Vec<(f64, f64)> =
+            (0..60).map(|i| (f64::from(i), 9.0 / f64::from(i + 1))).collect();
+        assert_eq!(typical(&falling).len(), 60);
+        assert_eq!(typical(&queue[..5]).len(), 5);
     }
 
     /// Whatever the window's size, and before anything has happened.
