@@ -3,7 +3,8 @@
     python3 bench/peers/search.py --vectors 1000000 --rounds 3 --out results/search.jsonl
 
 Ours is `target/release/examples/bench_search`. All search the same vectors, which follow a formula.
-Each round runs all three one after the other; the time is that of the search alone. Needs numpy and
+Each round runs all three one after the other; the times are those of the search alone, by the clock and
+by the processor (all threads), which other programs on the machine disturb less. Needs numpy and
 faiss-cpu; 1,000,000 vectors of 512 take 2 GB in each.
 """
 
@@ -36,19 +37,17 @@ def main() -> None:
     faiss.omp_set_num_threads(args.threads)
     for number in range(args.rounds):
         with tempfile.NamedTemporaryFile() as file:
-            ours, rows = run_ours(args, file.name)
+            load = os.getloadavg()[0]
+            (ours, ours_processor, ours_memory), rows = run_ours(args, file.name)
             expected = np.frombuffer(rows, np.uint32).reshape(args.queries, args.top)
         collection = vectors(np, 0, args.vectors, args.dim)
         queries = vectors(np, args.vectors, args.queries, args.dim)
-        begin = time.perf_counter()
-        by_numpy = numpy_search(np, queries, collection, args.top)
-        numpy_seconds = time.perf_counter() - begin
+        search = lambda: numpy_search(np, queries, collection, args.top)
+        by_numpy, numpy_seconds, numpy_processor = timed(search)
         index = faiss.IndexFlatIP(args.dim)
         index.add(collection)
         del collection
-        begin = time.perf_counter()
-        _, by_faiss = index.search(queries, args.top)
-        faiss_seconds = time.perf_counter() - begin
+        (_, by_faiss), faiss_seconds, faiss_processor = timed(lambda: index.search(queries, args.top))
         line = {
             "round": number,
             "vectors": args.vectors,
@@ -59,6 +58,11 @@ def main() -> None:
             "moco_seconds": ours,
             "numpy_seconds": round(numpy_seconds, 4),
             "faiss_seconds": round(faiss_seconds, 4),
+            "moco_processor_seconds": ours_processor,
+            "numpy_processor_seconds": round(numpy_processor, 2),
+            "faiss_processor_seconds": round(faiss_processor, 2),
+            "moco_search_memory_mb": ours_memory,
+            "load_before": round(load, 1),
             "same_as_numpy": same(expected, by_numpy),
             "same_as_faiss": same(expected, by_faiss),
             "numpy": np.__version__,
@@ -70,13 +74,20 @@ def main() -> None:
                 file.write(json.dumps(line) + "\n")
 
 
-def run_ours(args: argparse.Namespace, path: str) -> tuple[float, bytes]:
-    """Seconds, and the rows found."""
+def timed(search):
+    """What it returns, seconds by the clock, and by the processor."""
+    begin, processor = time.perf_counter(), time.process_time()
+    found = search()
+    return found, time.perf_counter() - begin, time.process_time() - processor
+
+
+def run_ours(args: argparse.Namespace, path: str) -> tuple[list[float], bytes]:
+    """Seconds by the clock, by the processor, MB of the search, and the rows found."""
     program = Path(__file__).parents[2] / "target/release/examples/bench_search"
     numbers = [args.vectors, args.dim, args.queries, args.top]
     command = [program, *map(str, numbers), path]
     output = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(output.stdout), Path(path).read_bytes()
+    return [float(number) for number in output.stdout.split()], Path(path).read_bytes()
 
 
 def vectors(np, first: int, count: int, dim: int):

@@ -1,7 +1,9 @@
 //! Exact search among many vectors, timed: `bench_search VECTORS DIM QUERIES TOP FILE`.
 //!
 //! Vectors follow a formula that `bench/peers/search.py` has too, so that both search the same ones;
-//! FILE receives the rows found, `QUERIES` x `TOP` numbers of 32 bits.
+//! FILE receives the rows found, `QUERIES` x `TOP` numbers of 32 bits. Printed are the search's seconds,
+//! its processor seconds (which other programs on the machine disturb less), and by how many MB it
+//! raised the program's peak memory; what the system does not tell is NaN.
 
 #![allow(clippy::print_stdout)]
 
@@ -14,11 +16,30 @@ fn main() -> std::io::Result<()> {
     let number = |i: usize| arguments[i].parse::<usize>().expect("a number");
     let (count, dim, queries, top) = (number(0), number(1), number(2), number(3));
     let (collection, queries) = (vectors(0, count, dim), vectors(count, queries, dim));
+    let before = (processor_seconds(), peak_megabytes());
     let begin = Instant::now();
     let found = nearest(&queries, &collection, dim, top);
-    println!("{:.4}", begin.elapsed().as_secs_f64());
+    let seconds = begin.elapsed().as_secs_f64();
+    let (processor, memory) = (processor_seconds() - before.0, peak_megabytes() - before.1);
+    println!("{seconds:.4} {processor:.2} {memory:.1}");
     let rows = found.iter().flatten().flat_map(|found| found.row.to_le_bytes());
     std::fs::write(&arguments[4], rows.collect::<Vec<u8>>())
+}
+
+/// Of all threads, in user and kernel mode, by steps of 1/100 (`man proc_pid_stat`).
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks = |i: usize| fields.get(i).and_then(|field| field.parse::<f64>().ok());
+    ticks(11).zip(ticks(12)).map_or(f64::NAN, |(user, system)| (user + system) / 100.0)
+}
+
+/// The most memory that was resident so far.
+fn peak_megabytes() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    number.map_or(f64::NAN, |kilobytes| kilobytes / 1024.0)
 }
 
 /// Rows of unit length, from row `first` of the formula on.
