@@ -6,9 +6,12 @@ use moco_data::Dataset;
 use moco_data::doctor::{DoctorConfig, examine};
 use numpy::{PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
+use pyo3::types::IntoPyDict;
 use std::path::PathBuf;
 
-/// What is in a data set, and what is wrong with it.
+/// What is in a data set, and what is wrong with it: what `moco doctor` tells, as a dictionary.
+///
+/// Raises MocoError if there is no such data set.
 #[pyfunction]
 #[pyo3(signature = (path, *, threads=None))]
 pub fn doctor(py: Python<'_>, path: PathBuf, threads: Option<usize>) -> PyResult<Py<PyAny>> {
@@ -21,20 +24,25 @@ pub fn doctor(py: Python<'_>, path: PathBuf, threads: Option<usize>) -> PyResult
     Ok(py.import("json")?.call_method1("loads", (report,))?.unbind())
 }
 
-/// Share of test rows that their weighted nearest training rows classify rightly.
+/// Share of test rows that their weighted nearest training rows classify rightly, from 0 to 1.
+///
+/// The `k` training rows of the largest cosine vote for their labels with `exp(cosine /
+/// temperature)`. Features are `[N, F]`, labels whole numbers from 0.
+///
+/// Raises MocoError if they do not fit together.
 #[pyfunction]
 #[pyo3(signature = (train, train_labels, test, test_labels, *, k=200, temperature=0.1))]
 pub fn knn(
     py: Python<'_>,
-    train: PyReadonlyArray2<'_, f32>,
+    train: &Bound<'_, PyAny>,
     train_labels: &Bound<'_, PyAny>,
-    test: PyReadonlyArray2<'_, f32>,
+    test: &Bound<'_, PyAny>,
     test_labels: &Bound<'_, PyAny>,
     k: usize,
     temperature: f64,
 ) -> PyResult<f64> {
-    let train = features("train", &train, labels(train_labels)?)?;
-    let test = features("test", &test, labels(test_labels)?)?;
+    let train = features("train", train, labels(train_labels)?)?;
+    let test = features("test", test, labels(test_labels)?)?;
     if train.dim != test.dim {
         let (train, test) = (train.dim, test.dim);
         return Err(Fault::new(format!("train has {train} columns and test {test}")).into());
@@ -50,18 +58,35 @@ pub fn knn(
 
 /// Labels of any type of whole numbers.
 fn labels(labels: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
-    let array = labels.py().import("numpy")?.call_method1("asarray", (labels, "int64"))?;
-    let array: PyReadonlyArray1<'_, i64> = array.extract()?;
+    let whole = || Fault::new("labels are a list of whole numbers from 0");
+    let array = as_array(labels, "int64", "same_kind").map_err(|_| whole())?;
+    let array: PyReadonlyArray1<'_, i64> = array.extract().map_err(|_| whole())?;
     let label = |&label: &i64| u32::try_from(label);
     let labels: std::result::Result<Vec<u32>, _> = array.as_array().iter().map(label).collect();
-    Ok(labels.map_err(|_| Fault::new("labels are whole numbers from 0"))?)
+    Ok(labels.map_err(|_| whole())?)
 }
 
-fn features(name: &str, rows: &PyReadonlyArray2<'_, f32>, labels: Vec<u32>) -> Result<Features> {
+/// Whatever numpy takes for an array, as one of `kind`.
+fn as_array<'py>(
+    values: &Bound<'py, PyAny>,
+    kind: &str,
+    casting: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = values.py();
+    let array = py.import("numpy")?.call_method1("asarray", (values,))?;
+    let options = [("casting", casting)].into_py_dict(py)?;
+    array.call_method("astype", (kind,), Some(&options))
+}
+
+fn features(name: &str, rows: &Bound<'_, PyAny>, labels: Vec<u32>) -> PyResult<Features> {
+    let shape = || Fault::new(format!("{name} is no array of numbers of the shape [N, F]"));
+    let rows = as_array(rows, "float32", "same_kind").map_err(|_| shape())?;
+    let rows: PyReadonlyArray2<'_, f32> = rows.extract().map_err(|_| shape())?;
     let rows = rows.as_array();
     let (count, dim) = (rows.shape()[0], rows.shape()[1]);
     if labels.len() != count {
-        return Err(Fault::new(format!("{name} has {count} rows and {} labels", labels.len())));
+        let labels = labels.len();
+        return Err(Fault::new(format!("{name} has {count} rows and {labels} labels")).into());
     }
     Ok(Features {
         values: rows.iter().copied().collect(),

@@ -13,13 +13,18 @@ use numpy::ndarray::Array2;
 use numpy::{IntoPyArray, PyArray2, PyArrayDyn, PyReadonlyArray4};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
-/// Images from memory that are encoded at a time.
+/// Images that are encoded at a time; between these, Ctrl-C ends what is left.
 const TOGETHER: usize = 512;
 
-/// An image encoder that is no longer trained.
+/// An image encoder that is no longer trained, from `load_encoder`.
+///
+/// `view` is what is done to an image before it is encoded, `dim` the width of a feature, `notes`
+/// what there is to say of how the weights were read. Threads may share an encoder.
 #[pyclass(frozen, module = "moco")]
 pub struct Encoder {
     worker: Worker<TrainedEncoder>,
@@ -33,6 +38,14 @@ pub struct Encoder {
 }
 
 /// The encoder of a run's folder, or weights of another program.
+///
+/// `source` is the folder of a run or of `moco import`, a file or folder of weights, an address
+/// `https://...`, or `hf://ORG/NAME[@REVISION][/FILE]`, which is looked for in Hugging Face's cache
+/// first. Layout and network are told from the file; no pickle is run. Where a file leaves it open,
+/// say `layout`, `network` (which of several), `heads` or `stem_padding`. `view` takes the place of
+/// the source's own.
+///
+/// Raises MocoError if it cannot be read or is not understood.
 #[pyfunction]
 #[pyo3(signature = (
     source, *, layout=None, network=None, heads=None, stem_padding=None, view=None, device="cpu"
@@ -61,7 +74,7 @@ pub fn load_encoder(
         let dim = opened.encoder.encoder.width(FeatureKind::Backbone);
         (opened.encoder.view.to_string(), dim, opened.notes.clone())
     })?;
-    let (view, dim, notes) = wait(py, &facts, |_| Ok(()))?;
+    let (view, dim, notes) = wait(py, facts, |_| Ok(()))?;
     Ok(Encoder { worker, view, dim, notes, name })
 }
 
@@ -82,6 +95,14 @@ enum Images<'py> {
 
 #[pymethods]
 impl Encoder {
+    /// Features as float32, `[N, F]`.
+    ///
+    /// `images` is the path of a data set, whose images come in its own order (`moco doctor` lists
+    /// what it takes), a list of image files, or pixels as uint8, `[N, H, W, 3]`. `feature` is
+    /// "backbone", "head" (of a run), or of transformers "last-blocks" or "class-and-patches".
+    /// Ctrl-C ends it; other threads go on meanwhile.
+    ///
+    /// Raises MocoError if an image cannot be read.
     #[pyo3(signature = (images, feature="backbone"))]
     fn embed<'py>(
         &self,
@@ -96,16 +117,22 @@ impl Encoder {
                  [N, H, W, 3]",
             )
         })?;
-        let set = |set: Dataset| self.features(py, set, kind);
         let (values, dim) = match images {
-            Images::Path(path) => set(py.detach(|| Dataset::open(&path)).map_err(Fault::from)?)?,
-            Images::Paths(paths) => self.in_parts(py, paths.len(), kind, |from, to| {
-                py.detach(|| paths[from..to].iter().map(|path| read(path)).collect())
+            Images::Path(path) => {
+                let whole = Arc::new(py.detach(|| Dataset::open(&path)).map_err(Fault::from)?);
+                let part = |part: Range<usize>| Ok(whole.subset(part.collect()));
+                self.in_parts(py, whole.len(), kind, part)?
+            }
+            Images::Paths(paths) => self.in_parts(py, paths.len(), kind, |part| {
+                let first = part.start;
+                let read = |path: &PathBuf| read(path);
+                let images: Result<Vec<_>> = py.detach(|| paths[part].iter().map(read).collect());
+                Ok(in_memory(first, images?))
             })?,
             Images::Pixels(pixels) => {
                 let count = checked(pixels.as_array().shape())?;
-                self.in_parts(py, count, kind, |from, to| {
-                    Ok((from..to).map(|i| one(&pixels, i)).collect())
+                self.in_parts(py, count, kind, |part| {
+                    Ok(in_memory(part.start, part.map(|i| one(&pixels, i)).collect()))
                 })?
             }
         };
@@ -114,6 +141,8 @@ impl Encoder {
         Ok(array.into_pyarray(py))
     }
 
+    /// The backbone's weights as new float32 arrays, under torchvision's names (ResNets) or timm's
+    /// (transformers). `torch.from_numpy` takes each without a copy.
     fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let answer = self.worker.ask(|opened| {
             let mut all = Vec::new();
@@ -127,7 +156,7 @@ impl Encoder {
             all
         })?;
         let state = PyDict::new(py);
-        for (name, shape, values) in wait(py, &answer, |py| py.check_signals())? {
+        for (name, shape, values) in wait(py, answer, |py| py.check_signals())? {
             let array = numpy::ndarray::ArrayD::from_shape_vec(shape, values);
             let array: Bound<'py, PyArrayDyn<f32>> = array.map_err(Fault::from)?.into_pyarray(py);
             state.set_item(name, array)?;
@@ -153,7 +182,7 @@ impl Encoder {
             opened.config.check_feature("feature", kind)?;
             Ok(eval::features(&mut opened.encoder, &set, kind, threads, &mut |_, _| ())?)
         })?;
-        let features = wait(py, &answer, |py| py.check_signals())??;
+        let features = wait(py, answer, |py| py.check_signals())??;
         match features.bad.first() {
             Some(bad) => {
                 let count = features.bad.len();
@@ -165,26 +194,30 @@ impl Encoder {
         }
     }
 
-    /// Features of images that `make` gives from one to another, some at a time.
+    /// Features of the images of the sets that `make` gives, some at a time.
     fn in_parts(
         &self,
         py: Python<'_>,
         count: usize,
         kind: FeatureKind,
-        make: impl Fn(usize, usize) -> Result<Vec<Image>>,
+        make: impl Fn(Range<usize>) -> Result<Dataset>,
     ) -> PyResult<(Vec<f32>, usize)> {
         let (mut values, mut dim) = (Vec::new(), self.dim);
         for from in (0..count).step_by(TOGETHER) {
-            let images = make(from, (from + TOGETHER).min(count))?;
-            let named = images.into_iter().enumerate();
-            let named = named.map(|(i, image)| (format!("image {}", from + i), None, image));
-            let part =
-                self.features(py, Dataset::from_images(named.collect(), Vec::new()), kind)?;
+            let set = make(from..(from + TOGETHER).min(count))?;
+            let part = self.features(py, set, kind)?;
             values.extend(part.0);
             dim = part.1;
         }
         Ok((values, dim))
     }
+}
+
+/// A data set of images in memory, named by their numbers from `first`.
+fn in_memory(first: usize, images: Vec<Image>) -> Dataset {
+    let named = images.into_iter().enumerate();
+    let named = named.map(|(i, image)| (format!("image {}", first + i), None, image));
+    Dataset::from_images(named.collect(), Vec::new())
 }
 
 fn read(path: &Path) -> Result<Image> {

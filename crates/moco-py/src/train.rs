@@ -2,12 +2,12 @@
 
 use crate::encoder::fetch;
 use crate::error::{Fault, Result};
-use moco::checkpoint::write_atomically;
-use moco::config::{self, DataFacts, load_recipe, resolve};
+use moco::config::{self, DataFacts, Difference, differences, load_recipe, resolve};
+use moco::device::Device;
 use moco::models::NetworkSpec;
 use moco::pretrained::{first_network, model_settings, start_from};
 use moco::report::{RunFiles, Tee, duration, percent};
-use moco::train::{Event, Finished, Observer, RunDir, Trainer, TrainerOptions};
+use moco::train::{Changed, Event, Finished, Observer, Resume, RunDir, Trainer, TrainerOptions};
 use moco_data::{Dataset, absolute_path};
 use moco_weights::Weights;
 use pyo3::prelude::*;
@@ -37,7 +37,18 @@ struct Asked {
     threads: usize,
 }
 
-/// Trains an encoder on images.
+/// Trains an encoder on the images of `data`, a path or name as `moco pretrain` takes it, and leaves
+/// a run in the folder `out`.
+///
+/// What is not named is derived from the images. `recipe` is the name of a recipe or a TOML file,
+/// `init` weights to start from, as `load_encoder` takes them; `settings` names any others, such as
+/// `{"optim.lr": 0.03}`. Lines of progress are printed unless `progress` is False.
+///
+/// A run in `out` goes on from its newest checkpoint. Ctrl-C saves the run, after which
+/// KeyboardInterrupt is raised. Returns a dictionary: `steps`, whether it was `stopped`, and the last
+/// `knn` accuracy, or None.
+///
+/// Raises MocoError for what cannot be trained.
 #[pyfunction]
 #[pyo3(signature = (
     data, out, *, method=None, recipe=None, backbone=None, epochs=None, batch_size=None, seed=None,
@@ -97,9 +108,11 @@ fn to_toml(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     if let Ok(value) = value.extract::<String>() {
         return Ok(Value::String(value));
     }
-    let items = value.try_iter().map_err(|_| {
-        Fault::new("a setting is a truth value, a number, a text, or a list of them")
-    })?;
+    let other = || Fault::new("a setting is a truth value, a number, a text, or a list of them");
+    if value.is_instance_of::<PyDict>() {
+        return Err(other().into());
+    }
+    let items = value.try_iter().map_err(|_| other())?;
     Ok(Value::Array(items.map(|item| to_toml(&item?)).collect::<PyResult<_>>()?))
 }
 
@@ -146,10 +159,7 @@ fn train(asked: &Asked, stop: &AtomicBool, news: Sender<String>) -> Result<Finis
     let options = TrainerOptions { threads: asked.threads.max(1), cache_mb: 1024 };
     let going_on = RunDir::at(&asked.out).has_checkpoint().unwrap_or(false);
     let (dir, mut trainer) = if going_on {
-        let dir = RunDir::resume(&asked.out)?;
-        let images = Arc::new(Dataset::open(&asked.data)?);
-        let trainer = Trainer::resume(&dir, images, &device, options)?;
-        (dir, trainer)
+        go_on(asked, &device, options, &news)?
     } else {
         RunDir::check_new(&asked.out)?;
         begin(asked, &device, options, &news)?
@@ -164,24 +174,67 @@ fn train(asked: &Asked, stop: &AtomicBool, news: Sender<String>) -> Result<Finis
     Ok(finished)
 }
 
-/// A new run, resolved as on the command line: recipe, named settings, the others, the data.
-fn begin(
+/// The run that `out` holds, as its newest checkpoint left it. What is asked for must be the run's
+/// own, but for settings that may change.
+fn go_on(
     asked: &Asked,
-    device: &moco::device::Device,
+    device: &Device,
     options: TrainerOptions,
     news: &Sender<String>,
 ) -> Result<(RunDir, Trainer)> {
-    let mut tree = match &asked.recipe {
-        Some(recipe) => load_recipe(recipe)?,
-        None => Table::new(),
-    };
-    let path = absolute_path(&asked.data)?;
-    let path = path.to_str().ok_or_else(|| Fault::new("the path of the images is not UTF-8"))?;
-    config::set(&mut tree, "data.path", path.into())?;
-    for (key, value) in &asked.settings {
-        config::set(&mut tree, key, value.clone())?;
+    let dir = RunDir::resume(&asked.out)?;
+    let images = Arc::new(Dataset::open(&asked.data)?);
+    let (tree, _) = asked_tree(asked)?;
+    let wanted = resolve(&tree, &DataFacts::of(&images)?)?.config;
+    let own = Resume::open(&dir, Changed::default())?;
+    let differ = differences(own.config(), &wanted)?.into_iter();
+    let settings = differ.filter(|differ| is_given(&tree, &differ.key));
+    let settings = settings.map(|differ| changed(differ, asked)).collect::<Result<_>>()?;
+    let resume = Resume::open(&dir, Changed { settings, ..Changed::default() })?;
+    let mut trainer = resume.trainer(&dir, images, device, options)?;
+    let (first, total) = (trainer.facts().first_step, trainer.total_steps());
+    let _ = news.send(format!("going on after step {first} of {total}"));
+    Ok((dir, trainer))
+}
+
+/// Whether a setting was given a value, by its dotted name.
+fn is_given(tree: &Table, key: &str) -> bool {
+    let (section, rest) = key.split_once('.').map_or((key, None), |(key, rest)| (key, Some(rest)));
+    match (tree.get(section), rest) {
+        (Some(Value::Table(table)), Some(rest)) => is_given(table, rest),
+        (Some(value), _) => value.as_str() != Some("auto"),
+        (None, _) => false,
     }
-    let start = asked.init.as_ref().map(|file| start_weights(file, &mut tree)).transpose()?;
+}
+
+/// A setting with another value than the run's, as an override.
+fn changed(differ: Difference, asked: &Asked) -> Result<String> {
+    let may_change = differ.may_change();
+    let Difference { key, first, second } = differ;
+    match second {
+        Some(value) if may_change => Ok(format!("{key}={value}")),
+        second => {
+            let shown =
+                |value: Option<Value>| value.map_or("nothing".into(), |value| value.to_string());
+            Err(Fault::new(format!(
+                "{key} is {} in the run at {} and {} is asked for: leave it out to go on, or give \
+                 another `out`",
+                shown(first),
+                asked.out.display(),
+                shown(second)
+            )))
+        }
+    }
+}
+
+/// A new run, resolved as on the command line: recipe, named settings, the others, the data.
+fn begin(
+    asked: &Asked,
+    device: &Device,
+    options: TrainerOptions,
+    news: &Sender<String>,
+) -> Result<(RunDir, Trainer)> {
+    let (tree, start) = asked_tree(asked)?;
     let images = Arc::new(Dataset::open(&asked.data)?);
     let resolved = resolve(&tree, &DataFacts::of(&images)?)?;
     for note in resolved.notes {
@@ -194,14 +247,39 @@ fn begin(
         let started = start_from(&weights, trainer.method(), &network, device)?;
         let _ = news.send(started.to_string());
     }
-    write_atomically(&dir.config(), resolved.config.to_toml()?.as_bytes())?;
     Ok((dir, trainer))
+}
+
+/// What was asked for, as a tree of settings, and the weights to start from.
+fn asked_tree(asked: &Asked) -> Result<(Table, Option<Weights>)> {
+    let mut tree = match &asked.recipe {
+        Some(recipe) => load_recipe(recipe)?,
+        None => Table::new(),
+    };
+    config::set(&mut tree, "data.path", lasting(&asked.data)?.into())?;
+    for (key, value) in &asked.settings {
+        config::set(&mut tree, key, value.clone())?;
+    }
+    let start = asked.init.as_ref().map(|file| start_weights(file, &mut tree)).transpose()?;
+    Ok((tree, start))
+}
+
+/// A path or address as it is understood from any folder.
+fn lasting(path: &Path) -> Result<String> {
+    let given = path
+        .to_str()
+        .ok_or_else(|| Fault::new(format!("{} is not UTF-8: rename it", path.display())))?;
+    if given.contains("://") {
+        return Ok(given.to_owned());
+    }
+    let absolute = absolute_path(path)?;
+    Ok(absolute.to_str().unwrap_or(given).to_owned())
 }
 
 /// The weights that a run starts from; without a backbone of its own it has the file's.
 fn start_weights(file: &Path, tree: &mut Table) -> Result<Weights> {
     let weights = moco_weights::open(&fetch(file)?, &moco_weights::Options::default())?;
-    config::set(tree, "init.source", file.display().to_string().into())?;
+    config::set(tree, "init.source", lasting(file)?.into())?;
     let named = tree.get("model").and_then(Value::as_table);
     if !named.is_some_and(|model| model.contains_key("backbone")) {
         for (key, value) in model_settings(&first_network(&weights)?) {

@@ -48,18 +48,17 @@ impl<T: 'static> Worker<T> {
 /// waiting, with the lock.
 pub fn wait<A: Send>(
     py: pyo3::Python<'_>,
-    answer: &Receiver<A>,
+    mut answer: Receiver<A>,
     mut look: impl FnMut(pyo3::Python<'_>) -> pyo3::PyResult<()>,
 ) -> pyo3::PyResult<A> {
     loop {
-        // A receiver is not shared between threads; this one only waits, on this thread.
-        match answer.recv_timeout(Duration::ZERO) {
+        // A receiver may wait on one thread at a time: it is lent, not shared.
+        let lent = &mut answer;
+        match py.detach(move || lent.recv_timeout(LOOK)) {
             Ok(answer) => return Ok(answer),
             Err(RecvTimeoutError::Disconnected) => return Err(ended().into()),
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => look(py)?,
         }
-        py.detach(|| thread::sleep(LOOK));
-        look(py)?;
     }
 }
 

@@ -2,7 +2,7 @@ from os import PathLike
 from typing import Any, Optional, Sequence, Union
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 _Path = Union[str, PathLike[str]]
 __version__: str
@@ -29,10 +29,14 @@ class Encoder:
     ) -> NDArray[np.float32]:
         """Features, [N, F], of a data set by its path, of image files, or of pixels [N, H, W, 3].
 
-        Raises MocoError if an image cannot be read.
+        `feature` is "backbone", "head", "last-blocks" or "class-and-patches". Ctrl-C ends it; other
+        threads go on meanwhile. Raises MocoError if an image cannot be read.
         """
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
-        """The backbone's weights under torchvision's or timm's names; torch.from_numpy takes them."""
+        """The backbone's weights under torchvision's names (ResNets) or timm's (transformers).
+
+        The arrays are new; `torch.from_numpy` takes each without a copy.
+        """
 
 def load_encoder(
     source: _Path,
@@ -44,7 +48,13 @@ def load_encoder(
     view: Optional[str] = None,
     device: str = "cpu",
 ) -> Encoder:
-    """The encoder of a run's folder, or weights of another program."""
+    """The encoder of a run's folder, or weights of another program.
+
+    `source` is the folder of a run, a file or folder of weights, `https://...`, or
+    `hf://ORG/NAME[@REVISION][/FILE]`. Where a file leaves it open, say `layout`, `network` (which of
+    several), `heads` or `stem_padding`. `view` takes the place of the source's own. No pickle is run.
+    Raises MocoError if it cannot be read or is not understood.
+    """
 
 def pretrain(
     data: _Path,
@@ -64,17 +74,19 @@ def pretrain(
 ) -> dict[str, Any]:
     """Trains an encoder and returns steps, whether it was stopped, and the last kNN accuracy.
 
-    Ctrl-C saves the run, after which KeyboardInterrupt is raised; an existing run in `out` goes on.
+    What is not named is derived from the images; `settings` names any others, such as
+    {"optim.lr": 0.03}. Ctrl-C saves the run, after which KeyboardInterrupt is raised; a run in `out`
+    goes on. Raises MocoError for what cannot be trained.
     """
 
 def doctor(path: _Path, *, threads: Optional[int] = None) -> dict[str, Any]:
     """What is in a data set, and what is wrong with it."""
 
 def knn(
-    train: NDArray[np.float32],
-    train_labels: NDArray[np.integer[Any]],
-    test: NDArray[np.float32],
-    test_labels: NDArray[np.integer[Any]],
+    train: ArrayLike,
+    train_labels: ArrayLike,
+    test: ArrayLike,
+    test_labels: ArrayLike,
     *,
     k: int = 200,
     temperature: float = 0.1,
