@@ -25,6 +25,6 @@ mod watch;
 pub use comm::{BUCKET_BYTES, Comm};
 pub use launch::{Launch, Launcher, launched};
 pub use mpi::{Mpi, MpiError, found};
-pub use peers::Peers;
+pub use peers::{Failure, Peers};
 pub use solo::Solo;
 pub use threads::Threads;

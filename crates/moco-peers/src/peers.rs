@@ -1,7 +1,24 @@
 //! The handle that everything which needs the other ranks holds.
 
 use crate::{Comm, Solo};
+use std::fmt::Display;
 use std::ops::Deref;
+
+/// Why something that all ranks do was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure<E> {
+    /// This rank could not.
+    Own(E),
+    /// Another rank could not.
+    Other {
+        /// Its number.
+        rank: usize,
+        /// Its machine.
+        host: String,
+        /// What it says.
+        reason: String,
+    },
+}
 
 /// The ranks of this run, as one of them sees them: a handle that is copied freely.
 ///
@@ -38,8 +55,11 @@ impl Peers {
         (self.rank()..count).step_by(self.size())
     }
 
-    /// Everybody's bytes, which may differ in length.
-    pub fn gather_each(self, x: &[u8], what: &'static str) -> Vec<Vec<u8>> {
+    /// Everybody's numbers, which may differ in length.
+    pub fn gather_each<T: bytemuck::Pod>(self, x: &[T], what: &'static str) -> Vec<Vec<T>> {
+        if self.alone() {
+            return vec![x.to_vec()];
+        }
         let lengths = self.gather(&(x.len() as u64).to_ne_bytes(), what);
         let lengths: Vec<u64> = bytemuck::allocation::pod_collect_to_vec(&lengths);
         let longest = lengths.iter().max().map_or(0, |n| *n as usize);
@@ -47,10 +67,14 @@ impl Peers {
             return vec![Vec::new(); lengths.len()];
         }
         let mut padded = x.to_vec();
-        padded.resize(longest, 0);
-        let all = self.gather(&padded, what);
-        let blocks = all.chunks_exact(longest).zip(&lengths);
-        blocks.map(|(block, length)| block[..*length as usize].to_vec()).collect()
+        padded.resize(longest, T::zeroed());
+        let all = self.gather(bytemuck::cast_slice(&padded), what);
+        let blocks = all.chunks_exact(longest * size_of::<T>()).zip(&lengths);
+        let bytes = |length: u64| length as usize * size_of::<T>();
+        let numbers = |(block, length): (&[u8], &u64)| {
+            bytemuck::allocation::pod_collect_to_vec(&block[..bytes(*length)])
+        };
+        blocks.map(numbers).collect()
     }
 
     /// Numbers of all ranks by stride: that of global number `i` is number `i / R` of rank `i mod R`,
@@ -89,6 +113,45 @@ impl Peers {
             rows.for_each(|row| blocks.extend_from_slice(row));
         }
         self.reduce_scatter(&blocks, what)
+    }
+
+    /// What this rank has made of something that all do, unless it failed on one of them: then the
+    /// error of the first that failed, which itself gets its own. All ranks go on, or none.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn together<T, E: Display>(
+        self,
+        own: Result<T, E>,
+        what: &'static str,
+    ) -> Result<T, Failure<E>> {
+        if self.alone() {
+            return own.map_err(Failure::Own);
+        }
+        let text = own.as_ref().err().map(|error| format!("!{error}")).unwrap_or_default();
+        let all = self.gather_each(text.as_bytes(), what);
+        match all.iter().position(|text| !text.is_empty()) {
+            None => own.map_err(Failure::Own),
+            Some(rank) if rank == self.rank() => own.map_err(Failure::Own),
+            Some(rank) => {
+                let reason = String::from_utf8_lossy(&all[rank][1..]).into_owned();
+                Err(Failure::Other { rank, host: self.hosts()[rank].clone(), reason })
+            }
+        }
+    }
+
+    /// Bytes of rank 0 on all ranks; what the others bring is left aside.
+    pub fn tell(self, x: Vec<u8>, what: &'static str) -> Vec<u8> {
+        if self.alone() {
+            return x;
+        }
+        let mut length = (x.len() as u64).to_ne_bytes();
+        self.broadcast(&mut length, 0, what);
+        let mut told = if self.speaks() { x } else { vec![0; u64::from_ne_bytes(length) as usize] };
+        if !told.is_empty() {
+            self.broadcast(&mut told, 0, what);
+        }
+        told
     }
 
     /// Whether `yes` holds on any rank.

@@ -3,7 +3,7 @@
 // What was skipped is said to whoever runs the tests; the ranks say that they have done.
 #![allow(clippy::print_stderr)]
 
-use moco_peers::{BUCKET_BYTES, Comm, Mpi, Peers, Threads, launched};
+use moco_peers::{BUCKET_BYTES, Comm, Failure, Mpi, Peers, Threads, launched};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,19 @@ fn check_all(peers: Peers) {
     peers.broadcast(&mut told, size - 1, "word");
     assert_eq!(told, [size as u8 - 1; 4]);
     assert!(peers.any(r == size - 1, "question") && !peers.any(false, "question"));
+    assert_eq!(peers.tell(vec![r as u8 + 1; 5 - r], "word"), [1; 5], "rank 0's, of its length");
+    assert!(peers.tell(Vec::new(), "word").is_empty());
+    assert_eq!(peers.together(Ok::<_, String>(r), "work"), Ok(r));
+    let failed = peers.together(if r > 0 { Err(format!("no {r}")) } else { Ok(()) }, "work");
+    let host = peers.hosts().get(1).cloned().unwrap_or_default();
+    match (r, size) {
+        (_, 1) => assert_eq!(failed, Ok(())),
+        (1, _) => assert_eq!(failed, Err(Failure::Own("no 1".to_owned())), "the first that failed"),
+        _ => {
+            let reason = "no 1".to_owned();
+            assert_eq!(failed, Err(Failure::Other { rank: 1, host, reason }));
+        }
+    }
     assert_eq!(peers.share(2 * size + 1).count(), if r == 0 { 3 } else { 2 });
     assert_eq!(peers.hosts().len(), size);
     peers.barrier("end of the test");

@@ -1,5 +1,7 @@
 //! Names and sizes of millions of images, at the cost of their characters and 16 bytes each.
 
+use serde::{Deserialize, Serialize};
+
 /// Images per block. A block's text grows by itself, so that no growth ever copies all names.
 const BLOCK: usize = 1 << 16;
 
@@ -10,7 +12,7 @@ pub(super) struct Entries {
 }
 
 /// Up to [`BLOCK`] entries.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Block {
     /// The names, one after another.
     pub text: String,

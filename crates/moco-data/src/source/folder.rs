@@ -5,6 +5,7 @@
 
 use super::file_kind::{told_by_bytes, told_by_name};
 use super::listing::{self, FileKind, HEAD, Listing, shown};
+use super::told::Source;
 use super::{Raw, Skipped, Store};
 use crate::error::{DataError, ImageError};
 use std::borrow::Cow;
@@ -113,6 +114,10 @@ impl Store for Folder {
 
     fn reads_by_name(&self) -> bool {
         true
+    }
+
+    fn told(&self) -> Option<Source> {
+        self.has_plain_names().then(|| Source::Folder(self.root.clone()))
     }
 
     fn head(&self, i: usize, name: &str, bytes: usize) -> Result<Raw<'_>, ImageError> {

@@ -35,6 +35,7 @@ mod shown;
 mod subset;
 mod table;
 mod tar;
+mod told;
 mod tree;
 mod unpack;
 mod whole_file;
@@ -111,6 +112,11 @@ trait Store: Send + Sync {
 
     /// The file that holds image `i` and nothing else, if there is one on this machine.
     fn file(&self, _i: usize, _name: &str) -> Option<PathBuf> {
+        None
+    }
+
+    /// What another process needs to read the same; `None` if it had better look itself.
+    fn told(&self) -> Option<told::Source> {
         None
     }
 

@@ -5,6 +5,7 @@ use super::holdings::enumerated;
 use super::listing::{Labels, Listing};
 use super::open::Opened;
 use super::selection::Part;
+use super::told::Source;
 use super::{Raw, Skipped, Store, parts};
 use crate::error::{DataError, ImageError};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -139,11 +140,11 @@ fn filtered(whole: Listing, within: impl Fn(&str) -> bool, cut: usize) -> (Listi
 }
 
 /// Some images of a source, with shorter names.
-struct Chosen {
-    whole: Box<dyn Store>,
-    chosen: Vec<u32>,
+pub(super) struct Chosen {
+    pub whole: Box<dyn Store>,
+    pub chosen: Vec<u32>,
     /// What the source's names have before those here.
-    prefix: String,
+    pub prefix: String,
 }
 
 impl Store for Chosen {
@@ -153,5 +154,10 @@ impl Store for Chosen {
 
     fn file(&self, i: usize, name: &str) -> Option<PathBuf> {
         self.whole.file(self.chosen[i] as usize, &format!("{}{name}", self.prefix))
+    }
+
+    fn told(&self) -> Option<Source> {
+        let whole = Box::new(self.whole.told()?);
+        Some(Source::Chosen { whole, chosen: self.chosen.clone(), prefix: self.prefix.clone() })
     }
 }

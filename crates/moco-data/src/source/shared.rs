@@ -34,6 +34,23 @@ impl Dataset {
         Dataset { contents: Some(Contents(contents)), ..self }
     }
 
+    /// The images that were read so far and the hash of each, of a data set that keeps hashes.
+    pub fn content_hashes(&self) -> Vec<(usize, u64)> {
+        let hash = |i| Some((i, self.content_hash(i)?));
+        (0..self.len()).filter_map(hash).collect()
+    }
+
+    /// Takes over hashes of images that another process has read of the same data set, if this one
+    /// keeps hashes.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn note_content_hashes(&self, hashes: impl IntoIterator<Item = (usize, u64)>) {
+        if let Some(Contents(known)) = &self.contents {
+            hashes.into_iter().for_each(|(i, hash)| known[i].store(hash, Ordering::Relaxed));
+        }
+    }
+
     /// The images that are in `other` too, byte for byte, in any place and under any name. Only
     /// those count that were read of both, which keep hashes.
     pub fn shared_with(&self, other: &Dataset) -> Vec<usize> {
@@ -65,6 +82,18 @@ mod tests {
         (0..4).for_each(|i| drop(test.load(i)));
         assert_eq!(test.shared_with(&train), [1, 3]);
         assert_eq!(train.shared_with(&test), [0, 2]);
+    }
+
+    #[test]
+    fn hashes_are_taken_over_from_another_reader() {
+        let levels = [1, 2, 3, 4];
+        let (train, test) = (dataset(&levels), dataset(&[9, 3]));
+        let other = dataset(&levels);
+        other.load(2).unwrap();
+        (0..2).for_each(|i| drop(test.load(i)));
+        assert!(test.shared_with(&train).is_empty());
+        train.note_content_hashes(other.content_hashes());
+        assert_eq!((test.shared_with(&train), train.content_hashes().len()), (vec![1], 1));
     }
 
     #[test]

@@ -27,4 +27,5 @@ mod statistics;
 mod support;
 mod synthetic;
 mod tar;
+mod told;
 mod view;

@@ -7,7 +7,7 @@ pub use open::found;
 
 use crate::comm::{BUCKET_BYTES, Comm};
 use crate::peers::Peers;
-use crate::watch::Watch;
+use crate::watch::{END, Watch};
 use abi::{Constants, Functions, Handle};
 use libloading::os::unix::Library;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -340,7 +340,7 @@ impl Comm for Mpi {
     }
 
     fn finish(&self) {
-        self.barrier("the end");
+        self.barrier(END);
         self.watch.end();
         // SAFETY: the last call of all; no message is on its way, and the watch has ended.
         unsafe { (self.raw().f.finalize)() };

@@ -22,6 +22,7 @@ mod records;
 use super::listing::{Fnv, Labels, Listing};
 use super::selection::Selection;
 use super::table::{self, RowLabels};
+use super::told::Source;
 use super::{Raw, Store, listing, named_files};
 use crate::error::{DataError, ImageError};
 use std::collections::HashMap;
@@ -231,6 +232,11 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// Of a list whose paths all follow from their names.
+    pub(super) fn known(folder: PathBuf) -> Files {
+        Files { folder, odd: HashMap::new() }
+    }
+
     #[cfg(unix)]
     fn set_odd(&mut self, i: usize, path: &[u8]) {
         use std::os::unix::ffi::OsStrExt;
@@ -249,6 +255,10 @@ impl Files {
 }
 
 impl Store for Files {
+    fn told(&self) -> Option<Source> {
+        self.odd.is_empty().then(|| Source::List(self.folder.clone()))
+    }
+
     fn read(&self, i: usize, name: &str) -> Result<Raw<'_>, ImageError> {
         named_files::read(&self.path(i, name)).map(Raw::File)
     }

@@ -20,10 +20,12 @@ mod walk;
 use super::blob::Blob;
 use super::holdings::counted;
 use super::listing::{self, LabelCollector, Labels, Listing};
+use super::told::Source;
 use super::{OpenOptions, Raw, Skipped, Store};
 use crate::error::{DataError, ImageError};
 use members::{Contents, Member};
 use samples::Chosen;
+use serde::{Deserialize, Serialize};
 use sparse::Piece;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -46,12 +48,24 @@ pub(super) struct Shard {
 #[derive(Default)]
 pub(super) struct Tar {
     shards: Vec<Arc<Blob>>,
+    /// Where those lie that are files.
+    paths: Vec<PathBuf>,
     spans: Vec<Span>,
     /// The stored parts of images with holes.
     pieces: HashMap<usize, Box<[Piece]>>,
 }
 
+/// Archives and where their images lie, for another process.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Told {
+    /// Paths and lengths.
+    shards: Vec<(PathBuf, u64)>,
+    spans: Vec<Span>,
+    pieces: Vec<(usize, Box<[Piece]>)>,
+}
+
 /// The bytes of one file within an archive.
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Span {
     shard: u32,
     offset: u64,
@@ -89,8 +103,25 @@ impl Tar {
         for (i, archive) in archives.into_iter().enumerate() {
             scan.add(i as u32, &prefixes[i], archive, reading, single);
         }
+        scan.tar.paths = shards.iter().map(|shard| shard.path.clone()).collect();
         let shards: Vec<_> = shards.into_iter().map(|shard| shard.blob).collect();
         Ok(scan.finish(shards))
+    }
+}
+
+impl Tar {
+    /// The archives that another process has told of; `None` if one is not there or is another.
+    pub(super) fn told(told: Told) -> Option<Tar> {
+        let Told { shards: files, spans, pieces } = told;
+        let (mut shards, mut paths) = (Vec::new(), Vec::new());
+        for (path, length) in files {
+            let blob = Blob::open(&path).ok().filter(|blob| blob.len() == length)?;
+            shards.push(Arc::new(blob));
+            paths.push(path);
+        }
+        let within = |span: &Span| (span.shard as usize) < shards.len();
+        let fits = spans.iter().all(within);
+        fits.then(|| Tar { shards, paths, spans, pieces: pieces.into_iter().collect() })
     }
 }
 
@@ -201,6 +232,16 @@ impl Scan {
 }
 
 impl Store for Tar {
+    fn told(&self) -> Option<Source> {
+        let shard = |(blob, path): (&Arc<Blob>, &PathBuf)| match **blob {
+            Blob::File(_, length) => Some((path.clone(), length)),
+            _ => None,
+        };
+        let shards = self.shards.iter().zip(&self.paths).map(shard).collect::<Option<_>>()?;
+        let pieces = self.pieces.iter().map(|(image, pieces)| (*image, pieces.clone())).collect();
+        Some(Source::Tar(Told { shards, spans: self.spans.clone(), pieces }))
+    }
+
     fn read(&self, i: usize, _: &str) -> Result<Raw<'_>, ImageError> {
         let span = &self.spans[i];
         let blob = &self.shards[span.shard as usize];
