@@ -155,7 +155,7 @@ impl Stage {
         if self.name != name {
             *self = Stage::new(name);
         }
-        if stderr().is_terminal() {
+        if stderr().is_terminal() && !crate::terminal::is_quiet() {
             let bar = self.bar.get_or_insert_with(|| bar(total, STAGE_STYLE));
             bar.set_message(self.name.clone());
             bar.set_position(done as u64);

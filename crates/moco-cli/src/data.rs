@@ -1,8 +1,28 @@
 //! Data sets as the command line names them.
+//!
+//! Of several ranks the first lists what lies there and tells the others, which would ask the same
+//! disk for the same millions of names.
 
+use crate::ranks::peers;
 use moco_data::{DataError, Dataset, Notice, OpenOptions, without_secrets};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Opens a data set, of which rank 0 tells all ranks, and says on stderr what it is. A collective call.
+pub fn open_together(path: &Path) -> Result<Dataset, DataError> {
+    if peers().alone() {
+        return open(path);
+    }
+    // Where it cannot, all ranks end, without being told.
+    let own = if peers().speaks() { Some(open(path)?) } else { None };
+    let told = own.as_ref().and_then(Dataset::told).unwrap_or_default();
+    let told = peers().tell(told, "list of images");
+    match own {
+        Some(own) => Ok(own),
+        // What is quick to open is not told, nor found where it lies elsewhere on this machine.
+        None => Dataset::from_told(&told).map_or_else(|| open_unsaid(path), Ok),
+    }
+}
 
 /// Opens a data set and says on stderr, in one line, what it was taken to be and what was passed
 /// over; what takes long or takes space is announced there too.

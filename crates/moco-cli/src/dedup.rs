@@ -2,6 +2,7 @@
 
 use crate::args::DedupArgs;
 use crate::console::Stage;
+use crate::ranks::peers;
 use crate::tables::{Format, Results, similarity};
 use crate::vectors::{Collection, Workshop};
 use moco::features::duplicates::{Duplicate, equal, near};
@@ -20,6 +21,9 @@ pub fn run(args: &DedupArgs) -> anyhow::Result<()> {
     let out = out.transpose()?;
     let mut workshop = Workshop::open(&args.vectors)?;
     let collection = workshop.collection(&args.data)?;
+    if !peers().speaks() {
+        return Ok(());
+    }
     let (exact, alike) = find(&collection, args.near);
     print(&collection, &exact, &alike);
     let Some(out) = out else { return Ok(()) };

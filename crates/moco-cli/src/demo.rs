@@ -11,6 +11,7 @@ use moco::eval::{Features, FrozenEncoder, pixel_features};
 use moco::report::{duration, percent};
 use moco::train::{RunDir, Trainer};
 use moco_data::{Dataset, synthetic};
+use moco_peers::Peers;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -125,7 +126,7 @@ impl Bench {
         println!("\n{:<24}{:>10}{:>16}", "features", "kNN", "linear probe");
         self.print_row("trained encoder", &self.features(trained)?);
         self.print_row("untrained encoder", &self.features(untrained)?);
-        let pixels = |set: &Dataset| pixel_features(set, &view, threads);
+        let pixels = |set: &Dataset| pixel_features(set, &view, threads, Peers::SOLO);
         self.print_row("raw pixels", &[pixels(&self.train)?, pixels(&self.test)?]);
         let classes = self.train.class_names().len();
         println!("{:<24}{:>10}{:>16}", "guessing", percent(1.0 / classes as f64, 1), "");

@@ -14,7 +14,7 @@ use crate::summary::Gather;
 use crate::terminal;
 use crate::watch::Watch;
 use anyhow::Context;
-use moco::config::RunConfig;
+use moco::config::{RunConfig, parse_run};
 use moco::files::shell_word;
 use moco::report::{RunFiles, Tee, bad_file_names, percent};
 use moco::train::{
@@ -26,12 +26,7 @@ use std::sync::Arc;
 
 /// Starts or resumes, trains, and says what came of it and what to do next.
 pub fn run(args: &PretrainArgs) -> anyhow::Result<()> {
-    let mut run = match (&args.resume, &args.out) {
-        (Some(dir), _) => resume(dir, args)?,
-        (None, Some(dir)) => begin(dir, args)?,
-        (None, None) => anyhow::bail!("no folder for the run given: pass --out DIR"),
-    };
-    let finished = run.train(args.page, &args.watch)?;
+    let (run, finished) = trained(args)?;
     let Prepared { dir, trainer, .. } = &run;
     let total = trainer.total_steps();
     let result = result(dir, trainer.config(), &finished, total);
@@ -50,6 +45,17 @@ pub fn run(args: &PretrainArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Starts or resumes, and trains.
+pub fn trained(args: &PretrainArgs) -> anyhow::Result<(Prepared, Finished)> {
+    let mut run = match (&args.resume, &args.out) {
+        (Some(dir), _) => resume(dir, args)?,
+        (None, Some(dir)) => begin(dir, args)?,
+        (None, None) => anyhow::bail!("no folder for the run given: pass --out DIR"),
+    };
+    let finished = run.train(args.page, &args.watch)?;
+    Ok((run, finished))
 }
 
 /// A run that can go on, in its folder.
@@ -120,34 +126,67 @@ fn joined(trainer: Trainer, notes: &mut Vec<String>, machine: &Machine) -> anyho
     Ok(trainer)
 }
 
+/// Rank 0 alone reads the run's folder, and writes it; the others are told.
 fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<Prepared> {
     let first = peers().speaks();
     let dir = if first { claimed(RunDir::resume(dir)?) } else { RunDir::at(dir) };
     let machine = Machine::open(&args.run.machine)?;
-    if !first {
-        // What is damaged is set aside, and the configuration written anew, by one rank.
-        peers().barrier("the run's folder");
-    }
-    let changed = changed(&dir, args)?;
-    let open = |config: &RunConfig| data::open(&config.data.path).map(Arc::new);
-    // A run that was killed before its first checkpoint starts over.
-    let (trainer, images) = if !dir.has_checkpoint()? {
-        let config = first_config(&dir)?.with_changes(&changed.settings)?;
-        let images = open(&config)?;
-        (new_trainer(&config, None, &images, &machine)?, images)
-    } else {
-        let resume = Resume::open(&dir, changed)?;
-        let images = open(resume.config())?;
-        (resume.trainer(&dir, images.clone(), &machine.device, machine.options)?, images)
+    let begun = if first { Some(Begun::read(&dir, args)?) } else { None };
+    let open = |config: &RunConfig| data::open_together(&config.data.path).map(Arc::new);
+    let (trainer, images) = match Begun::tell(begun, &dir)? {
+        Begun::Fresh(config) => {
+            let images = open(&config)?;
+            (new_trainer(&config, None, &images, &machine)?, images)
+        }
+        Begun::Learnt(resume) => {
+            let images = open(resume.config())?;
+            (resume.trainer(&dir, images.clone(), &machine.device, machine.options)?, images)
+        }
     };
     if first {
         dir.write_config(trainer.config())?;
-        peers().barrier("the run's folder");
     }
     agree(trainer.config(), trainer.dataset(), &machine)?;
     let mut notes = vec![frame(trainer.config(), &args.run.machine, &machine)];
     let trainer = joined(trainer, &mut notes, &machine)?;
     Ok(Prepared { dir, trainer, images, machine, notes })
+}
+
+/// What lies in the folder of a run that is to go on.
+enum Begun {
+    /// It was killed before its first checkpoint, and starts over.
+    Fresh(Box<RunConfig>),
+    Learnt(Box<Resume>),
+}
+
+impl Begun {
+    fn read(dir: &RunDir, args: &PretrainArgs) -> anyhow::Result<Begun> {
+        let changed = changed(dir, args)?;
+        if dir.has_checkpoint()? {
+            return Ok(Begun::Learnt(Box::new(Resume::open(dir, changed)?)));
+        }
+        Ok(Begun::Fresh(Box::new(first_config(dir)?.with_changes(&changed.settings)?)))
+    }
+
+    /// What rank 0 has read, on all ranks.
+    fn tell(own: Option<Begun>, dir: &RunDir) -> anyhow::Result<Begun> {
+        if peers().any(matches!(own, Some(Begun::Learnt(_))), "what the run has learnt") {
+            let own = match own {
+                Some(Begun::Learnt(resume)) => Some(*resume),
+                _ => None,
+            };
+            return Ok(Begun::Learnt(Box::new(Resume::tell(own, dir, peers())?)));
+        }
+        let text = match &own {
+            Some(Begun::Fresh(config)) => config.to_toml()?,
+            _ => String::new(),
+        };
+        let told = peers().tell(text.into_bytes(), "settings of the run");
+        match own {
+            Some(own) => Ok(own),
+            None => Ok(Begun::Fresh(Box::new(parse_run(&String::from_utf8(told)?)?))),
+        }
+    }
 }
 
 /// A folder that this process writes, and on which file system it must take care by itself.

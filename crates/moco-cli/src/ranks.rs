@@ -4,7 +4,7 @@
 //! the launcher's MPI and joins the others. Rank 0 alone prints and writes; what another has to say
 //! of an error is told with its number.
 
-use crate::args::{Bench, Command};
+use crate::args::{Bench, Command, Probe};
 use crate::terminal;
 use anyhow::{Context, bail};
 use moco::config::RunConfig;
@@ -37,21 +37,25 @@ pub fn join(command: &Command) -> anyhow::Result<()> {
     let peers = Mpi::open(patience()?)?;
     terminal::speak_as(peers.rank(), verbose);
     let _ = PEERS.set(peers);
-    if !runs_as_ranks(command) {
+    if let Some(what) = one_process(command) {
         let ranks = peers.size();
-        bail!(
-            "this command runs as one process, not as {ranks} ranks: start it without {}",
-            name()
-        );
+        bail!("{what} runs as one process, not as {ranks} ranks: start it without {}", name());
     }
     Ok(())
 }
 
-fn runs_as_ranks(command: &Command) -> bool {
+/// What of a command is for one process only.
+fn one_process(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Pretrain(_) | Command::Check(_) | Command::Devices => true,
-        Command::Bench(args) => matches!(args.what, Bench::Ranks(_)),
-        _ => false,
+        Command::Pretrain(_) | Command::Compare(_) | Command::Check(_) | Command::Devices => None,
+        Command::Embed(_) | Command::Search(_) | Command::Dedup(_) | Command::Select(_) => None,
+        Command::SplitCheck(_) => None,
+        Command::Bench(args) if matches!(args.what, Bench::Ranks(_)) => None,
+        Command::Eval(args) => match args.probe {
+            Probe::Finetune(_) => Some("fine-tuning"),
+            Probe::Knn(_) | Probe::Linear(_) => None,
+        },
+        _ => Some("this command"),
     }
 }
 

@@ -1,8 +1,9 @@
 //! How well features tell classes apart, as the demo and a comparison measure it.
 
 use crate::eval::encode;
+use crate::ranks::peers;
 use moco::config::FeatureKind;
-use moco::eval::{Features, FrozenEncoder, Logistic, knn, logistic};
+use moco::eval::{Features, FrozenEncoder, Logistic, knn_among, logistic};
 use moco_data::Dataset;
 
 /// Top-1 accuracies of one kind of features, 0..=1.
@@ -15,10 +16,10 @@ pub struct Accuracies {
 }
 
 impl Accuracies {
-    /// Scores features of test images by those of training images.
+    /// Scores features of test images by those of training images. A collective call.
     pub fn of(train: &Features, test: &Features, k: usize, temperature: f64) -> Self {
         Self {
-            knn: knn(train, test, k.min(train.len()), temperature).top1,
+            knn: knn_among(train, test, k.min(train.len()), temperature, peers()).top1,
             linear: logistic(train, test, Logistic::default()).top1,
         }
     }

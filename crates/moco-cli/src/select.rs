@@ -1,6 +1,7 @@
 //! `moco select`: which images to label next.
 
 use crate::args::{SelectArgs, SelectRule};
+use crate::ranks::peers;
 use crate::tables::{Format, Results, similarity};
 use crate::vectors::Workshop;
 use moco::features::{Rule, choose};
@@ -12,6 +13,9 @@ pub fn run(args: &SelectArgs) -> anyhow::Result<()> {
     let out = args.out.as_deref().map(|out| Results::at(out, &FORMATS)?.sparing(&args.data));
     let out = out.transpose()?;
     let collection = Workshop::open(&args.vectors)?.collection(&args.data)?;
+    if !peers().speaks() {
+        return Ok(());
+    }
     let vectors = &collection.vectors;
     let (count, available) = (args.count as usize, vectors.indices.len());
     if count > available {

@@ -3,7 +3,7 @@
 use crate::args::{EncoderArgs, MachineArgs, RunArgs};
 use crate::data;
 use crate::failure;
-use crate::ranks;
+use crate::ranks::{self, peers};
 use crate::weights;
 use anyhow::{anyhow, bail};
 use moco::config::{self, DataFacts, InitConfig, RunConfig, load_recipe, resolve, set_value};
@@ -18,7 +18,7 @@ use moco_data::Dataset;
 use moco_weights::Weights;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use toml::{Table, Value};
 
 /// A run that could begin.
@@ -67,7 +67,7 @@ impl Session {
         let path = path_at(&tree, "data", "path").ok_or_else(|| {
             anyhow!("no images given: pass --data with a folder or .tar of images, or cifar10")
         })?;
-        let dataset = Arc::new(data::open(path)?);
+        let dataset = Arc::new(data::open_together(path)?);
         let start = start_weights(args, &mut tree)?;
         // A run can be resumed from any folder.
         for (section, key) in [("data", "path"), ("monitor", "knn_test")] {
@@ -190,10 +190,15 @@ impl Machine {
             Some(threads) => usize::from(threads),
             None => ranks::threads(),
         };
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global()
-            .map_err(|_| anyhow!(failure::NO_THREADS))?;
+        // Ranks that compare methods open their machine for each of them.
+        static STARTED: OnceLock<usize> = OnceLock::new();
+        if STARTED.get() != Some(&threads) {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build_global()
+                .map_err(|_| anyhow!(failure::NO_THREADS))?;
+            let _ = STARTED.set(threads);
+        }
         let cache_mb = args.cache_mb as usize;
         Ok(Machine { device, options: TrainerOptions { threads, cache_mb } })
     }
@@ -208,9 +213,10 @@ pub fn chosen_encoder(
     Ok((opened.encoder, opened.config))
 }
 
-/// The encoder that the command line names, and on stderr what there is to say about it.
+/// The encoder that the command line names, which all ranks share the work of, and on stderr what there
+/// is to say about it.
 pub fn open_encoder(args: &EncoderArgs, device: &Device) -> anyhow::Result<TrainedEncoder> {
-    let opened = match (&args.run, &args.encoder) {
+    let mut opened = match (&args.run, &args.encoder) {
         (_, Some(source)) => weights::open(source, &args.reading, device)?,
         (Some(dir), None) => {
             let mut trained = train::load_encoder(dir, device)?;
@@ -222,6 +228,7 @@ pub fn open_encoder(args: &EncoderArgs, device: &Device) -> anyhow::Result<Train
         (None, None) => bail!("no encoder given: pass --run DIR, or --encoder with weights"),
     };
     tell(&opened);
+    opened.encoder = opened.encoder.among(peers());
     Ok(opened)
 }
 

@@ -1,6 +1,7 @@
 //! `moco split-check`: test images that training images give away.
 
 use crate::args::SplitCheckArgs;
+use crate::ranks::peers;
 use crate::tables::{Format, Results, similarity};
 use crate::vectors::{Collection, Workshop};
 use moco::features::nearest;
@@ -28,6 +29,9 @@ pub fn run(args: &SplitCheckArgs) -> anyhow::Result<()> {
     let out = out.transpose()?;
     let mut workshop = Workshop::open(&args.vectors)?;
     let (train, test) = (workshop.collection(&args.train)?, workshop.collection(&args.test)?);
+    if !peers().speaks() {
+        return Ok(());
+    }
     let leaks = find(&train, &test, args.near);
     print(&train, &test, &leaks);
     let Some(out) = out else { return Ok(()) };

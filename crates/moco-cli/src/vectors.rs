@@ -37,11 +37,11 @@ impl Workshop {
 
     /// Opens a data set and makes its features, with a word on stderr about what was left out.
     pub fn collection(&mut self, path: &Path) -> anyhow::Result<Collection> {
-        let images = Arc::new(data::open(path)?);
+        let images = Arc::new(data::open_together(path)?);
         self.of(images)
     }
 
-    /// Makes the features of a data set.
+    /// Makes the features of a data set, of which rank 0 has all and the other ranks a part.
     pub fn of(&mut self, images: Arc<Dataset>) -> anyhow::Result<Collection> {
         let mut stage = Stage::new("reading");
         let mut told = |name: &'static str, done, total| stage.advance(name, done, total);

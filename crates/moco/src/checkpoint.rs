@@ -158,9 +158,25 @@ impl Checkpoint {
     /// # Errors
     /// Any but [`CheckpointError::Mismatch`] and [`CheckpointError::NotFinite`].
     pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let file = TensorFile::open(path)?;
+        Self::of_file(TensorFile::open(path)?)
+    }
+
+    /// As [`Checkpoint::open`], of the bytes that were read at `path`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
+        Self::of_file(TensorFile::of_bytes(path, bytes)?)
+    }
+
+    fn of_file(file: TensorFile) -> Result<Checkpoint, CheckpointError> {
         let header = read_header(&file)?;
         Ok(Checkpoint { file, header })
+    }
+
+    /// The file as it was read.
+    pub fn bytes(&self) -> &[u8] {
+        self.file.bytes()
     }
 
     /// Where it lies.

@@ -1,11 +1,11 @@
 //! Accuracy of an encoder's features on the labelled images of a comparison.
 
-use super::table::{Images, Measured, Row};
+use super::table::{Images, Measured};
 use crate::args::CompareArgs;
 use crate::eval::labelled;
+use crate::ranks::peers;
 use crate::score::{Accuracies, backbone_features};
 use crate::session::{Machine, load_encoder, untrained};
-use crate::summary::Summary;
 use anyhow::{Context, ensure};
 use moco::eval::{Features, FrozenEncoder, pixel_features};
 use moco::train::RunDir;
@@ -62,7 +62,8 @@ impl Judge {
     /// Accuracy of the pixels themselves, at 32 pixels a side.
     pub fn pixels(&self) -> anyhow::Result<Accuracies> {
         let view: View = "resize(32) center(32) normalize(cifar10)".parse().expect("a view");
-        let of = |set: &Dataset| pixel_features(set, &view, self.machine.options.threads);
+        let threads = self.machine.options.threads;
+        let of = |set: &Dataset| pixel_features(set, &view, threads, peers());
         let test = self.test.as_ref().map(of).transpose()?;
         Ok(self.score(of(&self.train)?, test))
     }
@@ -79,30 +80,15 @@ impl Judge {
         Ok(Measured { encoder: crc32c::crc32c(&file), images: self.images })
     }
 
-    /// Accuracies of a run's encoder, trained and as it was drawn.
-    pub fn measure(
-        &self,
-        method: &str,
-        run: &RunDir,
-        summary: Summary,
-        measured: Measured,
-    ) -> anyhow::Result<Row> {
+    /// Accuracies of a run's encoder, trained and as it was drawn. A collective call.
+    pub fn measure(&self, run: &RunDir) -> anyhow::Result<[Accuracies; 2]> {
         let device = &self.machine.device;
         let (trained, config) = load_encoder(run.path(), device)?;
-        let [trained, drawn] = [trained, untrained(&config, device)].map(|of| self.encoded(of));
-        let (trained, drawn) = (trained?, drawn?);
-        Ok(Row {
-            method: method.to_owned(),
-            knn: trained.knn,
-            linear: trained.linear,
-            untrained_knn: drawn.knn,
-            untrained_linear: drawn.linear,
-            summary,
-            measured,
-        })
+        Ok([self.encoded(trained)?, self.encoded(untrained(&config, device))?])
     }
 
-    fn encoded(&self, mut encoder: FrozenEncoder) -> anyhow::Result<Accuracies> {
+    fn encoded(&self, encoder: FrozenEncoder) -> anyhow::Result<Accuracies> {
+        let mut encoder = encoder.among(peers());
         let threads = self.machine.options.threads;
         let (train, test) =
             backbone_features(&mut encoder, &self.train, self.test.as_ref(), threads)?;

@@ -1,19 +1,22 @@
 //! `moco compare`: several methods on the same images, trained and measured one after the other.
 //!
 //! Each method is a run of `moco pretrain` in a process of its own, so that its memory can be
-//! told from that of the others. The table is written anew after each, and a comparison that was
+//! told from that of the others; several ranks, which cannot start others, run it themselves. The table is written anew after each, and a comparison that was
 //! stopped, or that is given further methods, goes on where it was: what is trained is not trained
 //! again, and what is measured is not measured again.
 
 mod measure;
 mod table;
 
-use crate::args::{CompareArgs, RecipeKind};
+use crate::args::{self, Cli, CompareArgs, RecipeKind};
+use crate::pretrain;
+use crate::ranks::peers;
 use crate::report;
 use crate::session::Machine;
 use crate::stop::ENDS_WITH_PARENT;
 use crate::summary::Summary;
 use anyhow::{Context, bail};
+use clap::Parser;
 use measure::Judge;
 use moco::config::{METHODS, Recipe};
 use moco::train::RunDir;
@@ -25,9 +28,10 @@ use table::{Row, Table};
 /// Trains, measures, and prints the table.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let methods = methods(args)?;
+    let first = peers().speaks();
     // Held until the end, so that no other comparison writes there.
-    let folder = RunDir::create_shared(&args.out)?;
-    if let Some(note) = folder.lock_note() {
+    let folder = first.then(|| RunDir::create_shared(&args.out)).transpose()?;
+    if let Some(note) = folder.as_ref().and_then(RunDir::lock_note) {
         eprintln!("{note}");
     }
     let machine = Machine::open(&args.machine)?;
@@ -39,16 +43,23 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
         eprintln!("\n{method}, {} of {}", number + 1, methods.len());
         let run = RunDir::at(&args.out.join(method));
         let summary = trained(args, method, &run)?;
-        let measured = judge.measured(&run)?;
-        let row = match table.row(method, measured) {
-            Some(row) => Row { summary, ..row.clone() },
-            None => judge.measure(method, &run, summary, measured)?,
+        let measured = if first { Some(judge.measured(&run)?) } else { None };
+        let known = measured.and_then(|measured| table.row(method, measured).cloned());
+        // What rank 0 has in its folder decides for all.
+        let accuracies = match peers().any(known.is_some(), "what is measured already") {
+            true => None,
+            false => Some(judge.measure(&run)?),
         };
-        table.add(row)?;
+        let (Some(summary), Some(measured)) = (summary, measured) else { continue };
+        let row = match (known, accuracies) {
+            (Some(row), _) => Some(Row { summary, ..row }),
+            (None, found) => found.map(|found| Row::of(method, found, summary, measured)),
+        };
+        row.map_or(Ok(()), |row| table.add(row))?;
     }
     println!("{}", table.text());
     println!("written to {}", args.out.join(table::MARKDOWN).display());
-    if !args.no_report {
+    if !args.no_report && first {
         leave_page(args, &methods, judge.machine());
     }
     Ok(())
@@ -73,26 +84,44 @@ fn methods(args: &CompareArgs) -> anyhow::Result<Vec<String>> {
     Ok(wanted)
 }
 
-/// Trains a method to the end, unless that was done before.
-fn trained(args: &CompareArgs, method: &str, run: &RunDir) -> anyhow::Result<Summary> {
-    if let Some(summary) = Summary::read(run).filter(|summary| summary.finished) {
+/// Trains a method to the end, unless that was done before. Rank 0 has the summary.
+fn trained(args: &CompareArgs, method: &str, run: &RunDir) -> anyhow::Result<Option<Summary>> {
+    let read = || Summary::read(run).filter(|summary| summary.finished && peers().speaks());
+    let before = read();
+    if peers().any(before.is_some(), "what is trained already") {
         eprintln!("already trained in {}", run.path().display());
-        return Ok(summary);
+        return Ok(before);
     }
-    let program = env::current_exe().context("cannot find this program to start it again")?;
-    let status = Command::new(program)
-        .args(arguments(args, method, run)?)
-        .stdout(std::process::Stdio::null())
-        .env(ENDS_WITH_PARENT, "1")
-        .status()
-        .context("cannot start a run")?;
-    match Summary::read(run).filter(|summary| status.success() && summary.finished) {
-        Some(summary) => Ok(summary),
-        None => bail!(
+    let words = arguments(args, method, run)?;
+    let ended = if peers().alone() { as_process(words)? } else { as_ranks(words)? };
+    match read() {
+        summary if ended && (summary.is_some() || !peers().speaks()) => Ok(summary),
+        _ => bail!(
             "{method} did not end: mend what it says above and give the same command again, or \
              leave it out of --methods"
         ),
     }
+}
+
+/// Runs this program again; whether it came to its end.
+fn as_process(words: Vec<OsString>) -> anyhow::Result<bool> {
+    let program = env::current_exe().context("cannot find this program to start it again")?;
+    let status = Command::new(program)
+        .args(words)
+        .stdout(std::process::Stdio::null())
+        .env(ENDS_WITH_PARENT, "1")
+        .status()
+        .context("cannot start a run")?;
+    Ok(status.success())
+}
+
+/// Trains as the ranks that there are; whether it came to its end.
+fn as_ranks(words: Vec<OsString>) -> anyhow::Result<bool> {
+    let words = [OsString::from("moco")].into_iter().chain(words);
+    let args::Command::Pretrain(args) = Cli::try_parse_from(words)?.command else {
+        bail!("no run was begun");
+    };
+    Ok(!pretrain::trained(&args)?.1.stopped)
 }
 
 /// The command line of one method's run.
@@ -100,7 +129,7 @@ fn arguments(args: &CompareArgs, method: &str, run: &RunDir) -> anyhow::Result<V
     // All runs are on one page at the end.
     let mut words: Vec<OsString> = vec!["pretrain".into(), "--no-report".into()];
     let mut say = |name: &str, value: OsString| words.extend([name.into(), value]);
-    if run.config().exists() {
+    if peers().any(run.config().exists(), "runs that were begun") {
         say("--resume", run.path().into());
     } else {
         say("--out", run.path().into());

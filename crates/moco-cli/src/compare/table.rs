@@ -26,6 +26,26 @@ pub struct Row {
     pub measured: Measured,
 }
 
+impl Row {
+    /// Of a method's encoder, trained and as it was drawn.
+    pub fn of(
+        method: &str,
+        [trained, drawn]: [Accuracies; 2],
+        summary: Summary,
+        measured: Measured,
+    ) -> Row {
+        Row {
+            method: method.to_owned(),
+            knn: trained.knn,
+            linear: trained.linear,
+            untrained_knn: drawn.knn,
+            untrained_linear: drawn.linear,
+            summary,
+            measured,
+        }
+    }
+}
+
 /// What accuracies are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {

@@ -180,6 +180,7 @@ mod tests {
                 dim: 128,
             }),
             feature_std: Some((0.08, 0.0884)),
+            rank_seconds: Vec::new(),
         }));
         state
     }

@@ -8,6 +8,7 @@ use crate::args::EmbedArgs;
 use crate::data;
 use crate::eval::encode;
 use crate::output::{Output, extension};
+use crate::ranks::peers;
 use crate::session::{Machine, open_encoder};
 use anyhow::bail;
 use moco::eval::Features;
@@ -27,15 +28,17 @@ enum Format {
 /// Encodes the images and writes one row for each.
 pub fn run(args: &EmbedArgs) -> anyhow::Result<()> {
     let format = format_of(&args.out)?;
+    // One rank writes.
     let files = files(&args.out, format)
         .into_iter()
+        .filter(|_| peers().speaks())
         .map(|(path, write)| Ok((Output::at(&path)?.spares(&args.data)?, path, write)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let machine = Machine::open(&args.machine)?;
     let TrainedEncoder { mut encoder, config, .. } = open_encoder(&args.encoder, &machine.device)?;
     let feature = args.feature.into();
     config.check_feature("--feature", feature)?;
-    let images = data::open(&args.data)?;
+    let images = data::open_together(&args.data)?;
     let threads = machine.options.threads;
     let features = encode(&mut encoder, &images, feature, threads, "images")?;
     let table = Table { features: &features, images: &images };

@@ -3,6 +3,7 @@
 use crate::args::LabelledArgs;
 use crate::console::Stage;
 use crate::data;
+use crate::ranks::peers;
 use crate::session::{Machine, open_encoder};
 use anyhow::{Context, bail};
 use moco::config::{FeatureKind, RunConfig};
@@ -73,8 +74,10 @@ impl Bench {
     }
 
     /// Says on stderr if test images are training images too. It is told by hashes of the bytes that
-    /// were read for the evaluation, so it comes after it, and reads nothing again.
+    /// were read for the evaluation, so it comes after it, and reads nothing again. A collective call.
     pub fn warn_of_shared_images(&self) {
+        share_hashes(&self.train_images);
+        share_hashes(&self.test_images);
         let shared = self.test_images.shared_with(&self.train_images);
         let Some(&first) = shared.first() else { return };
         let (count, total) = (shared.len(), self.test_images.len());
@@ -87,9 +90,20 @@ impl Bench {
     }
 }
 
+/// Lets every rank know what the others have read.
+fn share_hashes(images: &Dataset) {
+    if peers().alone() {
+        return;
+    }
+    let own = images.content_hashes().into_iter().flat_map(|(i, hash)| [i as u64, hash]);
+    let all = peers().gather_each(&own.collect::<Vec<u64>>(), "hashes of images");
+    let pairs = all.iter().flat_map(|hashes| hashes.as_chunks::<2>().0);
+    images.note_content_hashes(pairs.map(|[i, hash]| (*i as usize, *hash)));
+}
+
 /// Opens images that have classes, without those that have none.
 pub fn labelled(path: &Path) -> anyhow::Result<Dataset> {
-    let dataset = data::open(path)?;
+    let dataset = data::open_together(path)?;
     if dataset.class_names().is_empty() {
         bail!("{} has no labels: put each class's images into a folder of its own", path.display());
     }

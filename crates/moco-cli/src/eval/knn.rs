@@ -3,6 +3,7 @@
 use super::bench::Bench;
 use super::{Measured, print};
 use crate::args::KnnArgs;
+use crate::ranks::peers;
 use moco::config::FeatureKind;
 use moco::eval;
 use serde_json::json;
@@ -15,7 +16,7 @@ pub fn run(args: &KnnArgs) -> anyhow::Result<()> {
     let k = args.k.map_or(monitor.knn_k, |k| k as usize);
     let temperature = args.temperature.unwrap_or(monitor.knn_temperature);
     let (train, test) = (bench.train(feature)?, bench.test(feature)?);
-    let accuracy = eval::knn(&train, &test, k, temperature);
+    let accuracy = eval::knn_among(&train, &test, k, temperature, peers());
     let protocol = json!({
         "probe": "knn",
         "feature": feature.name(),

@@ -4,6 +4,7 @@ mod page;
 
 use crate::args::SearchArgs;
 use crate::data;
+use crate::ranks::peers;
 use crate::tables::{Format, Results, similarity};
 use crate::vectors::{Collection, Workshop};
 use anyhow::{Context, bail, ensure};
@@ -30,6 +31,9 @@ pub fn run(args: &SearchArgs) -> anyhow::Result<()> {
     let mut workshop = Workshop::open(&args.vectors)?;
     let queries = workshop.of(Arc::new(queries(&args.query)?))?;
     let collection = workshop.collection(&args.data)?;
+    if !peers().speaks() {
+        return Ok(());
+    }
     let (dim, top) = (collection.vectors.dim, args.top as usize);
     let nearest = nearest(&queries.vectors.values, &collection.vectors.values, dim, top);
     let found = Found { queries, collection, nearest };

@@ -108,17 +108,18 @@ fn what_cannot_be_is_one_sentence() {
     assert_eq!(uneven.stderr.matches(sentence).count(), 1, "{}", uneven.stderr);
     assert!(!path.join("run").exists(), "refused before anything is written");
 
-    let line = "eval knn --run {}/run --train {}/train --test {}/train";
+    let line = "eval finetune --run {}/run --train {}/train --test {}/train";
     let eval = ranks("2", line, &path).unwrap();
     assert_eq!(eval.code, Some(1));
-    assert!(eval.stderr.contains("this command runs as one process, not as 2 ranks"));
+    assert!(eval.stderr.contains("fine-tuning runs as one process, not as 2 ranks"));
 
-    // Two programs of one job, on other images.
-    write_folder(&shapes(121, 32, 5), &path.join("other")).unwrap();
+    // Two folders of one name, with other images in them.
+    write_folder(&shapes(121, 32, 5), &path.join("other/train")).unwrap();
     let mut command = mpirun("1").unwrap();
-    let line = |data: &str| format!("pretrain --data {{}}/{data} --out {{}}/run {SMALL}");
-    command.arg(env!("CARGO_BIN_EXE_moco")).args(words(&line("train"), &path));
-    command.args([":", "-n", "1", env!("CARGO_BIN_EXE_moco")]).args(words(&line("other"), &path));
+    let line = format!("pretrain --data train --out {{}}/run {SMALL}");
+    command.arg("-wdir").arg(&path).arg(env!("CARGO_BIN_EXE_moco")).args(words(&line, &path));
+    command.args([":", "-n", "1", "-wdir"]).arg(path.join("other"));
+    command.arg(env!("CARGO_BIN_EXE_moco")).args(words(&line, &path));
     let differ = outcome(&mut command);
     assert_eq!(differ.code, Some(1), "{}", differ.stderr);
     assert!(
@@ -128,12 +129,141 @@ fn what_cannot_be_is_one_sentence() {
     );
 }
 
+/// What the library or the launcher lacks is told before anything is done.
+#[test]
+fn a_library_that_does_not_fit_is_one_sentence() {
+    let (_place, path) = place();
+    let line = format!("pretrain --data {{}}/train --out {{}}/run {SMALL}");
+    let Some(mut command) = mpirun("2") else { return };
+    command.arg(env!("CARGO_BIN_EXE_moco")).args(words(&line, &path));
+    let missing = outcome(command.env("MOCO_MPI", "/nowhere/libmpi.so"));
+    let sentence = "no MPI library can be opened (tried /nowhere/libmpi.so): install";
+    assert_eq!(
+        (missing.code, missing.stderr.contains(sentence)),
+        (Some(1), true),
+        "{}",
+        missing.stderr
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_moco"));
+    let alone = command.args(words(&line, &path)).env("OMPI_COMM_WORLD_SIZE", "2");
+    let alone = outcome(alone.env("OMPI_ALLOW_RUN_AS_ROOT", "1"));
+    let sentence = "has started 2 ranks, but";
+    assert_eq!((alone.code, alone.stderr.contains(sentence)), (Some(1), true), "{}", alone.stderr);
+    assert!(!path.join("run").exists());
+}
+
+/// Ranks share the encoding and end with the very numbers of one process.
+#[test]
+fn measurements_are_those_of_one_process() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path();
+    write_folder(&shapes(400, 32, 0), &path.join("train")).unwrap();
+    write_folder(&shapes(140, 32, 1), &path.join("test")).unwrap();
+    let class = fs::read_dir(path.join("train")).unwrap().next().unwrap().unwrap().path();
+    fs::write(class.join("broken.png"), "no image").unwrap();
+    let line =
+        format!("pretrain --data {{}}/train --out {{}}/run {SMALL} --max-steps 1 --no-report");
+    let run = moco_line(&line, path);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let both = "--run {}/run --train {}/train --test {}/test --threads 1";
+    let lines = [
+        "embed --run {}/run --data {}/train --out {}/features.npy --threads 1".to_owned(),
+        format!("eval knn {both}"),
+        format!("eval linear {both}"),
+        format!("eval linear --solver sgd --epochs 2 --batch-size 60 {both}"),
+        "dedup --run {}/run --data {}/train --no-cache --threads 1".to_owned(),
+    ];
+    let features = || {
+        let read = fs::read(path.join("features.npy")).unwrap_or_default();
+        let _ = fs::remove_file(path.join("features.npy"));
+        read
+    };
+    for line in lines {
+        let one = moco_line(&line, path);
+        assert_eq!(one.code, Some(0), "{line}: {}", one.stderr);
+        let expected = (one.stdout.clone(), features());
+        assert_ne!(expected.1.is_empty(), line.starts_with("embed"));
+        for count in ["2", "3"] {
+            let Some(many) = ranks(count, &line, path) else { return };
+            assert_eq!(many.code, Some(0), "{line}: {}", many.stderr);
+            let warnings = [&one, &many].map(|of| of.stderr.matches("left out 1 of 401").count());
+            assert_eq!(warnings[1], warnings[0], "rank 0 alone speaks: {}", many.stderr);
+            assert!((many.stdout, features()) == expected, "{line}, {count} ranks");
+        }
+    }
+}
+
+/// The ranks train and measure one method after the other, and go on where they were.
+#[test]
+fn a_comparison_is_made_by_all_ranks() {
+    let (_place, path) = place();
+    let line = "compare --data {}/train --out {}/all --methods simsiam,moco-v2 --epochs 1 --threads 1 \
+                --recipes small --set model.width=4 --set train.batch_size=24 --set train.max_steps=2 \
+                --no-report";
+    let Some(first) = ranks("2", line, &path) else { return };
+    assert_eq!(first.code, Some(0), "{}", first.stderr);
+    let table = fs::read_to_string(path.join("all/compare.md")).unwrap();
+    assert!(table.contains("simsiam") && table.contains("moco-v2"), "{table}");
+    assert_eq!(first.stdout.matches("untrained kNN").count(), 1, "{}", first.stdout);
+    let again = ranks("2", line, &path).unwrap();
+    assert_eq!(again.stderr.matches("already trained").count(), 2, "{}", again.stderr);
+    assert_eq!(fs::read_to_string(path.join("all/compare.md")).unwrap(), table);
+    // What ranks have trained one process measures alike.
+    fs::remove_file(path.join("all/compare.jsonl")).unwrap();
+    let alone = moco_line(line, &path);
+    assert_eq!(alone.code, Some(0), "{}", alone.stderr);
+    assert_eq!(fs::read_to_string(path.join("all/compare.md")).unwrap(), table);
+}
+
+/// Only rank 0 has the run's folder.
+#[test]
+fn a_run_goes_on_where_other_ranks_have_no_folder() {
+    let (_place, path) = place();
+    let line = format!("pretrain --data {{}}/train --out {{}}/run {SMALL} --max-steps 2");
+    let begun = moco_line(&line, &path);
+    assert_eq!(begun.code, Some(0), "{}", begun.stderr);
+    let Some(mut command) = mpirun("1") else { return };
+    let program = env!("CARGO_BIN_EXE_moco");
+    let line =
+        |run: &str| format!("pretrain --resume {{}}/{run} --threads 1 --set train.max_steps=4");
+    command.arg(program).args(words(&line("run"), &path));
+    command.args([":", "-n", "1", program]).args(words(&line("nowhere"), &path));
+    let resumed = outcome(&mut command);
+    assert_eq!(resumed.code, Some(0), "{}", resumed.stderr);
+    assert!(!path.join("nowhere").exists());
+    let epochs = fs::read_to_string(path.join("run/metrics.jsonl")).unwrap();
+    let steps = epochs.lines().filter(|line| line.contains("slowest_rank")).count();
+    assert_eq!(steps, 2, "{epochs}");
+}
+
+/// A rank that is stopped is named, and the run ends.
+#[test]
+fn a_stopped_rank_is_named() {
+    let (_place, path) = place();
+    let Some(child) = begun(&path, &[("MOCO_PEERS_TIMEOUT", "3")]) else { return };
+    let pids = processes(&child);
+    signal("-STOP", pids[1]);
+    let begin = Instant::now();
+    // What is stopped answers to nothing but its end.
+    let (stopped, waits) = (pids[1], Duration::from_secs(40));
+    let ends = std::thread::spawn(move || {
+        sleep(waits);
+        let _ = Command::new("kill").args(["-KILL", &stopped.to_string()]).status();
+    });
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && begin.elapsed() < Duration::from_secs(90));
+    assert!(stderr.contains("rank 1 has not come to the exchange of"), "{stderr}");
+    drop(ends);
+}
+
 /// A long run of two ranks that has done its first step.
-fn begun(path: &Path) -> Option<Child> {
+fn begun(path: &Path, environment: &[(&str, &str)]) -> Option<Child> {
     let line = format!("pretrain --data {{}}/train --out {{}}/run {SMALL}")
         .replace("--epochs 1", "--epochs 2000 --set train.checkpoint_steps=1");
     let mut command = mpirun("2")?;
     command.arg(env!("CARGO_BIN_EXE_moco")).args(words(&line, path));
+    command.envs(environment.iter().copied());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (begin, metrics) = (Instant::now(), path.join("run/metrics.jsonl"));
     while fs::read_to_string(&metrics).map_or(0, |text| text.lines().count()) < 2 {
@@ -141,6 +271,15 @@ fn begun(path: &Path) -> Option<Child> {
         sleep(Duration::from_millis(50));
     }
     Some(child)
+}
+
+/// The two ranks of a launcher.
+fn processes(launcher: &Child) -> Vec<u32> {
+    let children = Command::new("pgrep").args(["-P", &launcher.id().to_string()]).output().unwrap();
+    let children = String::from_utf8(children.stdout).unwrap();
+    let pids: Vec<u32> = children.lines().map(|pid| pid.parse().unwrap()).collect();
+    assert_eq!(pids.len(), 2, "two ranks");
+    pids
 }
 
 fn signal(name: &str, pid: u32) {
@@ -162,7 +301,7 @@ fn stopped_and_saved(child: Child, path: &Path) {
 #[test]
 fn a_stop_file_saves_and_stops_all_ranks() {
     let (_place, path) = place();
-    let Some(child) = begun(&path) else { return };
+    let Some(child) = begun(&path, &[]) else { return };
     fs::write(path.join("run/stop"), "").unwrap();
     stopped_and_saved(child, &path);
     assert!(!path.join("run/stop").exists(), "so that the run can go on");
@@ -171,7 +310,7 @@ fn a_stop_file_saves_and_stops_all_ranks() {
 #[test]
 fn a_signal_to_the_launcher_saves_and_stops_all_ranks() {
     let (_place, path) = place();
-    let Some(child) = begun(&path) else { return };
+    let Some(child) = begun(&path, &[]) else { return };
     signal("-USR1", child.id());
     stopped_and_saved(child, &path);
 }
@@ -179,11 +318,8 @@ fn a_signal_to_the_launcher_saves_and_stops_all_ranks() {
 #[test]
 fn a_killed_rank_ends_the_run_which_then_goes_on() {
     let (_place, path) = place();
-    let Some(child) = begun(&path) else { return };
-    let children = Command::new("pgrep").args(["-P", &child.id().to_string()]).output().unwrap();
-    let children = String::from_utf8(children.stdout).unwrap();
-    let pids: Vec<u32> = children.lines().map(|pid| pid.parse().unwrap()).collect();
-    assert_eq!(pids.len(), 2, "two ranks");
+    let Some(child) = begun(&path, &[]) else { return };
+    let pids = processes(&child);
     signal("-KILL", pids[1]);
     let begin = Instant::now();
     let output = child.wait_with_output().unwrap();

@@ -121,6 +121,11 @@ impl TensorFile {
             path: path.into(),
             source,
         })?;
+        Self::of_bytes(path, bytes)
+    }
+
+    /// As [`TensorFile::open`], of what was read at `path`.
+    pub(crate) fn of_bytes(path: &Path, bytes: Vec<u8>) -> Result<TensorFile, CheckpointError> {
         let (_, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|error| malformed(path, error))?;
         let texts = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
@@ -134,6 +139,10 @@ impl TensorFile {
             }
             _ => Ok(file),
         }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -1,7 +1,7 @@
 //! What probes and fine-tuning have in common: a linear classifier on features, its loss, and the
 //! images it learns from.
 
-use super::Refit;
+use super::{EvalError, Refit};
 use crate::config::FeatureKind;
 use crate::loss::cross_entropy_at;
 use crate::models::Encode;
@@ -9,7 +9,8 @@ use crate::nn::{Linear, Mode, Module, Param, Visitor, init};
 use crate::rng::{self, Purpose};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor};
-use moco_data::{DataError, Dataset, Loader, LoaderConfig, View};
+use moco_data::{Dataset, Loader, LoaderConfig, Share, View};
+use moco_peers::Peers;
 use std::sync::Arc;
 
 /// Images that wait for the network, in at least one batch and at most [`PREFETCH`].
@@ -147,16 +148,20 @@ pub fn soft_cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     (log_softmax(logits, 1) * targets).sum_dim(1).mean().neg()
 }
 
-/// Augmented training images, a batch of at most `batch_size` at a time. Images that cannot be
-/// read are left out, however many they are.
+/// Augmented training images, this rank's share of a batch of at most `batch_size` at a time. Images
+/// that cannot be read are left out, however many they are.
 pub fn training_images(
     train: &Arc<Dataset>,
     view: &View,
     batch_size: usize,
     seed: u64,
     threads: usize,
-) -> Result<Loader, DataError> {
-    let batch_size = batch_size.min(train.len());
+    peers: Peers,
+) -> Result<Loader, EvalError> {
+    let (batch_size, ranks) = (batch_size.min(train.len()), peers.size());
+    if !batch_size.is_multiple_of(ranks) {
+        return Err(EvalError::Uneven { batch: batch_size, ranks });
+    }
     let settings = LoaderConfig {
         batch_size,
         views: vec![view.clone()],
@@ -166,7 +171,8 @@ pub fn training_images(
         max_bad_share: 1.0,
         cache_mb: 0,
     };
-    Loader::start(train.clone(), settings, 0)
+    let share = Share { number: peers.rank(), of: ranks };
+    Ok(Loader::start_share(train.clone(), settings, share, 0)?)
 }
 
 #[cfg(test)]

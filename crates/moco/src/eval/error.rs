@@ -21,6 +21,27 @@ pub enum EvalError {
         /// Name of one of the images.
         example: String,
     },
+    /// Another rank cannot go on.
+    #[error("rank {rank} on {host}: {reason}")]
+    Peer {
+        /// Its number.
+        rank: usize,
+        /// Its machine.
+        host: String,
+        /// What it says.
+        reason: String,
+    },
+    /// A probe's batches that the ranks cannot share.
+    #[error(
+        "--batch-size {batch} does not split over {ranks} ranks: set it to a multiple of {ranks}, such as {}",
+        (*batch / *ranks).max(1) * *ranks
+    )]
+    Uneven {
+        /// Images of a batch.
+        batch: usize,
+        /// How many ranks.
+        ranks: usize,
+    },
     /// The output of a head, of an encoder without one.
     #[error("--feature head: these weights have no projection head, so use backbone")]
     NoHead,

@@ -1,14 +1,15 @@
 //! Features of a data set under a frozen encoder.
 
 use super::EvalError;
+use super::encode::{Encoded, Seen, encode};
 use crate::batch::{pixels_to_tensor, to_host};
 use crate::checkpoint::{CheckpointError, load_plain};
 use crate::config::{FeatureKind, RunConfig};
 use crate::models::Encode;
 use crate::nn::{Mode, Module, copy_tensors, freeze, thaw};
 use burn::tensor::Device;
-use moco_data::{BadFile, DataError, Dataset, View, for_each_batch};
-use std::ops::ControlFlow;
+use moco_data::{BadFile, Dataset, View};
+use moco_peers::Peers;
 use std::path::Path;
 
 /// Images per forward pass.
@@ -20,7 +21,8 @@ pub struct FrozenEncoder {
     pub encoder: Box<dyn Encode>,
     /// What is done to an image before it is encoded.
     pub view: View,
-    device: Device,
+    pub(super) device: Device,
+    pub(super) peers: Peers,
 }
 
 impl FrozenEncoder {
@@ -30,7 +32,18 @@ impl FrozenEncoder {
     /// If the configuration was not validated.
     pub fn new(encoder: Box<dyn Encode>, config: &RunConfig, device: &Device) -> Self {
         let view = config.data.eval_view.parse().expect("a validated view");
-        Self { encoder, view, device: device.clone() }
+        Self { encoder, view, device: device.clone(), peers: Peers::SOLO }
+    }
+
+    /// The same encoder as that of one of several ranks, all of which encode the same images at the
+    /// same time, each a share of them: whoever asks for features gets those of all.
+    pub fn among(self, peers: Peers) -> Self {
+        Self { peers, ..self }
+    }
+
+    /// The ranks that share what is to be encoded.
+    pub fn peers(&self) -> Peers {
+        self.peers
     }
 
     /// Takes over the weights that a run left in `encoder.safetensors`.
@@ -103,7 +116,8 @@ impl Features {
     }
 }
 
-/// Encodes every image of `dataset`, in order. `progress` hears (done, total).
+/// Encodes every image of `dataset`, in order. `progress` hears (done, total). A collective call where
+/// several ranks share the work.
 ///
 /// # Errors
 /// [`EvalError`] when a server does not give the images, a feature is infinite or no number, or the
@@ -120,9 +134,10 @@ pub fn features(
     }
     let dim = frozen.encoder.width(kind);
     let ([height, width], count) = (frozen.view.size(), frozen.view.count());
-    let FrozenEncoder { encoder, view, device } = frozen;
+    let FrozenEncoder { encoder, view, device, peers } = frozen;
     freeze(encoder.as_mut());
-    let features = collect(dataset, view, dim, threads, progress, &mut |n, pixels| {
+    let seen = (dataset, &*view, threads);
+    let features = collect(seen, dim, *peers, progress, &mut |n, pixels| {
         let images = pixels_to_tensor(pixels, [n * count, height, width], device);
         to_host(encoder.embed(images, kind, Mode::Eval))
     });
@@ -151,37 +166,31 @@ pub(super) fn check_finite(
     }
 }
 
-/// The pixels themselves as features, after `view`: the baseline that any encoder must beat.
+/// The pixels themselves as features, after `view`: the baseline that any encoder must beat. A
+/// collective call of `peers`.
 ///
 /// # Errors
-/// [`DataError`] when a server does not give the images.
+/// [`EvalError`] when a server does not give the images.
 pub fn pixel_features(
     dataset: &Dataset,
     view: &View,
     threads: usize,
-) -> Result<Features, DataError> {
-    collect(dataset, view, view.value_count(), threads, &mut |_, _| (), &mut |_, pixels| pixels)
+    peers: Peers,
+) -> Result<Features, EvalError> {
+    let seen = (dataset, view, threads);
+    collect(seen, view.value_count(), peers, &mut |_, _| (), &mut |_, pixels| pixels)
 }
 
 fn collect(
-    dataset: &Dataset,
-    view: &View,
+    (dataset, view, threads): (&Dataset, &View, usize),
     dim: usize,
-    threads: usize,
+    peers: Peers,
     progress: &mut dyn FnMut(usize, usize),
-    encode: &mut dyn FnMut(usize, Vec<f32>) -> Vec<f32>,
-) -> Result<Features, DataError> {
+    network: &mut dyn FnMut(usize, Vec<f32>) -> Vec<f32>,
+) -> Result<Features, EvalError> {
     let all: Vec<usize> = (0..dataset.len()).collect();
-    let mut out = Features { dim, ..Features::default() };
-    out.values.reserve(dim * all.len());
-    let bad = for_each_batch(dataset, &all, view, BATCH, threads, &mut |batch| {
-        out.values.extend(encode(batch.indices.len(), batch.pixels));
-        out.indices.extend(batch.indices);
-        progress(out.indices.len(), all.len());
-        ControlFlow::Continue(())
-    })?;
-    let labels: Option<Vec<u32>> = out.indices.iter().map(|&i| dataset.label(i)).collect();
-    out.labels = labels.unwrap_or_default();
-    out.bad = bad;
-    Ok(out)
+    let seen = Seen { dataset, indices: &all, view, draws: 1, at_once: BATCH, threads };
+    let Encoded { indices, values, bad } = encode(seen, peers, progress, network)?;
+    let labels: Option<Vec<u32>> = indices.iter().map(|&i| dataset.label(i)).collect();
+    Ok(Features { values, dim, indices, labels: labels.unwrap_or_default(), bad })
 }

@@ -15,6 +15,7 @@ use crate::optim::{NamedGradients, Optimizer};
 use crate::schedule::{Decay, RateSchedule};
 use burn::tensor::{Device, Tensor};
 use moco_data::{Dataset, View, for_each_batch};
+use moco_peers::Peers;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -134,8 +135,8 @@ pub fn fine_tune(
     let mut net = Classifier::refitted(encoder, &config.refit, classes, config.seed, &graph);
     net.start_head(config.head, config.seed);
 
-    let mut loader =
-        training_images(&train, &config.view, config.batch_size, config.seed, config.threads)?;
+    let FineTune { view, batch_size, seed, threads, .. } = config;
+    let mut loader = training_images(&train, view, *batch_size, *seed, *threads, Peers::SOLO)?;
     let mut optimizer = Optimizer::of_rule(config.rule.clone(), config.scope, None, &mut net);
     if !config.head_adapted {
         optimizer.leave_out("head.");

@@ -1,8 +1,9 @@
 //! Weighted nearest neighbours: Wu et al. 2018 (arXiv 1805.01978), Sec. 3.4.
 
-use super::{Accuracy, Features};
+use super::{Accuracy, Features, hits};
 use crate::batch::to_host;
 use burn::tensor::{Device, Tensor, TensorData};
+use moco_peers::Peers;
 use rayon::prelude::*;
 
 /// Test rows compared with the whole training set at once; bounds memory.
@@ -16,6 +17,21 @@ const CHUNK: usize = 256;
 /// # Panics
 /// If the widths differ or a set has no labels; callers check both.
 pub fn knn(train: &Features, test: &Features, k: usize, temperature: f64) -> Accuracy {
+    knn_among(train, test, k, temperature, Peers::SOLO)
+}
+
+/// As [`knn`], each of several ranks with the same features classifying a share of the test rows. A
+/// collective call with the same result on all.
+///
+/// # Panics
+/// As [`knn`].
+pub fn knn_among(
+    train: &Features,
+    test: &Features,
+    k: usize,
+    temperature: f64,
+    peers: Peers,
+) -> Accuracy {
     assert_eq!(train.dim, test.dim, "features of one width");
     assert_eq!(train.len(), train.labels.len(), "a label for each training row");
     assert_eq!(test.len(), test.labels.len(), "a label for each test row");
@@ -29,19 +45,21 @@ pub fn knn(train: &Features, test: &Features, k: usize, temperature: f64) -> Acc
     let bank = matrix(train.normalized(), train.len()).transpose();
     let queries = test.normalized();
 
-    let scores: Vec<f32> = queries
-        .chunks(CHUNK * test.dim.max(1))
-        .flat_map(|chunk| {
-            let rows = chunk.len() / test.dim.max(1);
-            let similarity = matrix(chunk.to_vec(), rows).matmul(bank.clone());
-            let similarity = to_host(similarity);
-            similarity
-                .par_chunks_exact(train.len())
-                .flat_map_iter(|row| votes(row, &train.labels, classes, k, temperature))
-                .collect::<Vec<f32>>()
-        })
-        .collect();
-    Accuracy::from_scores(&scores, classes, &test.labels)
+    let chunks: Vec<(&[f32], &[u32])> =
+        queries.chunks(CHUNK * test.dim.max(1)).zip(test.labels.chunks(CHUNK)).collect();
+    let mut right = [0.0; 2];
+    for number in peers.share(chunks.len()) {
+        let (chunk, labels) = chunks[number];
+        let similarity = matrix(chunk.to_vec(), labels.len()).matmul(bank.clone());
+        let scores: Vec<f32> = to_host(similarity)
+            .par_chunks_exact(train.len())
+            .flat_map_iter(|row| votes(row, &train.labels, classes, k, temperature))
+            .collect();
+        let counts = hits(&scores, classes, labels);
+        right.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count as f64);
+    }
+    peers.sum_f64(&mut right, "nearest neighbours");
+    Accuracy::of_hits(right.map(|count| count as usize), test.len())
 }
 
 /// Votes per class of the `k` most similar rows; equal similarities are taken in order.

@@ -5,13 +5,14 @@
 //! statistics move. [`Protocol`] says what differs from method to method.
 
 use super::classifier::{classifier_of, cross_entropy, training_images};
-use super::{Accuracy, Epochs, EvalError, Features, FrozenEncoder, Protocol};
+use super::{Accuracy, Epochs, EvalError, Features, FrozenEncoder, Protocol, together};
 use crate::batch::{Batch, to_host};
 use crate::config::FeatureKind;
 use crate::nn::{Affine, FeatureNorm, Linear, Mode, freeze};
 use crate::optim::{NamedGradients, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use moco_data::{Dataset, View};
+use moco_peers::Peers;
 use std::sync::Arc;
 
 /// Images that are encoded at once, however large a batch is.
@@ -83,10 +84,12 @@ impl ProbeLayer {
 
 /// Trains the probe on `train` and scores it on the features of the test set after every epoch.
 ///
-/// `progress` hears (steps done, steps in all).
+/// `progress` hears (steps done, steps in all). A collective call where several ranks share the work:
+/// each encodes its share of a batch, and trains the same layer on all of it.
 ///
 /// # Errors
-/// [`EvalError`] when the training images cannot be read or the probe diverges.
+/// [`EvalError`] when the training images cannot be read, batches do not split over the ranks, or the
+/// probe diverges.
 pub fn linear_sgd(
     frozen: &mut FrozenEncoder,
     train: Arc<Dataset>,
@@ -95,11 +98,12 @@ pub fn linear_sgd(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Epochs, EvalError> {
     let device = frozen.device().clone();
+    let peers = frozen.peers();
     let LinearProbe { view, protocol, seed, threads } = config;
     let sizes = [frozen.encoder.width(protocol.feature), train.class_names().len()];
     let mut layer = ProbeLayer::new(protocol, sizes, *seed, &device);
     freeze(frozen.encoder.as_mut());
-    let mut loader = training_images(&train, view, protocol.batch_size, *seed, *threads)?;
+    let mut loader = training_images(&train, view, protocol.batch_size, *seed, *threads, peers)?;
     let rates = protocol.schedule(protocol.batch_size.min(train.len()));
     let per_epoch = loader.steps_per_epoch();
 
@@ -109,10 +113,11 @@ pub fn linear_sgd(
     let mut epochs = Epochs::default();
     let total = protocol.epochs * per_epoch;
     for step in 0..total {
-        let batch = loader.next_batch()?;
+        let batch = together(loader.next_batch().map_err(EvalError::from), peers)?;
         let labels: Vec<u32> = batch.indices.iter().filter_map(|&i| train.label(i)).collect();
         let images = Batch::new(batch, &device).views.remove(0);
         let features = encode(frozen, images, labels.len(), protocol.feature);
+        let (features, labels) = of_all(features, labels, peers);
         layer.step(features, &labels, rates.at(step, per_epoch));
         progress(step + 1, total);
         if (step + 1).is_multiple_of(per_epoch) {
@@ -136,4 +141,16 @@ fn encode(
     let parts = images.split(rows, 0).into_iter();
     let features = parts.map(|part| frozen.encoder.embed(part, feature, Mode::Eval));
     Tensor::cat(features.collect(), 0)
+}
+
+/// Features and labels of a whole batch, of those of this rank's share.
+fn of_all(features: Tensor<2>, labels: Vec<u32>, peers: Peers) -> (Tensor<2>, Vec<u32>) {
+    if peers.alone() {
+        return (features, labels);
+    }
+    let ([rows, width], device) = (features.dims(), features.device());
+    let values = peers.gather_rows(&to_host(features), width, "features");
+    let labels = peers.gather_rows(&labels, 1, "labels");
+    let all = TensorData::new(values, [rows * peers.size(), width]);
+    (Tensor::from_data(all, &device), labels)
 }

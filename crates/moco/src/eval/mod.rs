@@ -2,6 +2,7 @@
 //! which it does as each paper did, and nothing of training.
 
 mod classifier;
+mod encode;
 mod error;
 mod features;
 mod finetune;
@@ -18,7 +19,7 @@ pub use classifier::{Classifier, HeadStart, cross_entropy, soft_cross_entropy};
 pub use error::EvalError;
 pub use features::{Features, FrozenEncoder, features, pixel_features};
 pub use finetune::{FineTune, fine_tune};
-pub use knn::knn;
+pub use knn::{knn, knn_among};
 pub use linear::{LinearProbe, ProbeLayer, linear_sgd};
 pub use logistic::{Logistic, logistic};
 pub use mix::{Mix, Mixing};
@@ -27,6 +28,7 @@ pub use published::Published;
 pub use quality::Quality;
 pub use refit::{Readout, Refit};
 
+pub(crate) use encode::{share_bad, together};
 use features::check_finite;
 use std::cmp::Ordering;
 
@@ -86,19 +88,29 @@ impl Accuracy {
 
     /// Counts from per-class scores (higher is better) of each test image.
     pub(crate) fn from_scores(scores: &[f32], classes: usize, labels: &[u32]) -> Self {
-        let mut hits = [0usize; 2];
-        for (row, &label) in scores.chunks_exact(classes).zip(labels) {
-            let own = row[label as usize];
-            // Ties count against, so that a constant score earns nothing, and so does what cannot
-            // be compared because it is no number.
-            let beaten = |c: usize| own.partial_cmp(&row[c]) == Some(Ordering::Greater);
-            let better = (0..classes).filter(|&c| c != label as usize && !beaten(c)).count();
-            hits[0] += usize::from(better < 1);
-            hits[1] += usize::from(better < 5);
-        }
-        let share = |hits: usize| hits as f64 / labels.len().max(1) as f64;
-        Self { top1: share(hits[0]), top5: share(hits[1]), images: labels.len() }
+        Self::of_hits(hits(scores, classes, labels), labels.len())
     }
+
+    /// Of so many images, those right by the first choice and within five.
+    fn of_hits(hits: [usize; 2], images: usize) -> Self {
+        let [top1, top5] = hits.map(|hits| hits as f64 / images.max(1) as f64);
+        Self { top1, top5, images }
+    }
+}
+
+/// How many images have their own class first, and among the first five, by their scores.
+fn hits(scores: &[f32], classes: usize, labels: &[u32]) -> [usize; 2] {
+    let mut hits = [0; 2];
+    for (row, &label) in scores.chunks_exact(classes).zip(labels) {
+        let own = row[label as usize];
+        // Ties count against, so that a constant score earns nothing, and so does what cannot
+        // be compared because it is no number.
+        let beaten = |c: usize| own.partial_cmp(&row[c]) == Some(Ordering::Greater);
+        let better = (0..classes).filter(|&c| c != label as usize && !beaten(c)).count();
+        hits[0] += usize::from(better < 1);
+        hits[1] += usize::from(better < 5);
+    }
+    hits
 }
 
 #[cfg(test)]

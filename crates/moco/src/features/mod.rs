@@ -10,6 +10,7 @@ pub mod cache;
 mod choose;
 pub mod duplicates;
 mod nearest;
+mod read;
 
 pub use choose::{Rule, choose, clusters};
 pub use duplicates::Duplicate;
@@ -20,7 +21,8 @@ use crate::config::FeatureKind;
 use crate::eval::{EvalError, FrozenEncoder, features};
 use crate::nn::tensors;
 use cache::Cache;
-use moco_data::{BadFile, Content, Dataset, contents};
+use moco_data::{BadFile, Content, Dataset};
+use moco_peers::Peers;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
@@ -60,6 +62,9 @@ pub struct Encoding {
 /// encoding, after which they are known. Images of equal bytes are encoded once. `progress` hears
 /// (what is done, done, total).
 ///
+/// A collective call where several ranks share the reading and encoding. Rank 0 alone uses the folder
+/// `cache` and has all features in the end; the others have those that were encoded now.
+///
 /// # Errors
 /// [`EvalError`] when a server does not give the images, or a feature is infinite or no number.
 pub fn vectors(
@@ -69,16 +74,17 @@ pub fn vectors(
     threads: usize,
     progress: &mut dyn FnMut(&'static str, usize, usize),
 ) -> Result<Vectors, EvalError> {
-    let found = contents(dataset, threads, &mut |done, all| progress("reading", done, all))?;
+    let peers = encoding.frozen.peers();
+    let found = read::contents(dataset, threads, peers, progress)?;
     let dim = encoding.frozen.encoder.width(encoding.feature);
-    let cache = cache.map(|root| Cache::at(root, encoding.key, dim));
+    let cache = cache.filter(|_| peers.speaks()).map(|root| Cache::at(root, encoding.key, dim));
     let wanted: HashSet<u128> = found.images.iter().map(|(_, content)| content.digest).collect();
     let mut known = match &cache {
         Some(cache) => cache.load(|content| wanted.contains(&content)),
         None => HashMap::new(),
     };
     let mut out = Vectors { dim, bad: found.bad, ..Vectors::default() };
-    let missing = missing(&found.images, &known);
+    let missing = as_told(missing(&found.images, &known), peers);
     out.encoded = missing.len();
     let mut done = 0;
     for part in missing.chunks(PART) {
@@ -110,6 +116,25 @@ fn missing(images: &[(usize, Content)], known: &HashMap<u128, Vec<f32>>) -> Vec<
     let pairs = images.iter().map(|(index, content)| (*index, content.digest));
     let is_new = |(_, digest): &(usize, u128)| !known.contains_key(digest) && seen.insert(*digest);
     pairs.filter(is_new).collect()
+}
+
+/// The images that rank 0 misses.
+fn as_told(missing: Vec<(usize, u128)>, peers: Peers) -> Vec<(usize, u128)> {
+    if peers.alone() {
+        return missing;
+    }
+    let bytes = |(index, digest): (usize, u128)| {
+        let index = (index as u64).to_le_bytes();
+        index.into_iter().chain(digest.to_le_bytes())
+    };
+    let told = peers.tell(missing.into_iter().flat_map(bytes).collect(), "images to encode");
+    let (images, _) = told.as_chunks::<24>();
+    let image = |bytes: &[u8; 24]| {
+        let (index, digest) = bytes.split_at(8);
+        let index = u64::from_le_bytes(index.try_into().expect("8 bytes"));
+        (index as usize, u128::from_le_bytes(digest.try_into().expect("16 bytes")))
+    };
+    images.iter().map(image).collect()
 }
 
 /// The row at unit length; a row of zeros stays.

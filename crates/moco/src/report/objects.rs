@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// |---|---|
 /// | `start` | `method`, `images`, `steps_per_epoch`, `total_steps`, `first_step`, `batch_size`, `parameters`, `chance_loss` |
 /// | `step` | `step`, `epoch` (from 0), `loss`, `lr`, `seconds`, `data_wait` in seconds, and the method's own values |
-/// | `epoch` | `epoch` (finished), `step`, `loss`, `lr`, `images_per_second`, `data_wait_share`, `seconds`; where measured `knn`, `knn_protocol`, `probe`, `rank_me`, `lidar`, `alignment`, `uniformity`, `quality_dim`, `quality_images`, `feature_std`, `feature_std_healthy` |
+/// | `epoch` | `epoch` (finished), `step`, `loss`, `lr`, `images_per_second`, `data_wait_share`, `seconds`; where measured `knn`, `knn_protocol`, `probe`, `rank_me`, `lidar`, `alignment`, `uniformity`, `quality_dim`, `quality_images`, `feature_std`, `feature_std_healthy`; of several ranks `rank_seconds`, a list |
 /// | `progress` | `stage`, `done`, `total` |
 /// | `saved` | `path` |
 /// | `bad_file` | `name`, `reason` |
@@ -88,6 +88,10 @@ fn epoch_object(report: &EpochReport) -> Value {
         ("uniformity", quality.map(|quality| quality.uniformity.into())),
         ("quality_dim", quality.map(|quality| quality.dim.into())),
         ("quality_images", quality.map(|quality| quality.images.into())),
+        (
+            "rank_seconds",
+            Some(json!(report.rank_seconds)).filter(|_| !report.rank_seconds.is_empty()),
+        ),
     ];
     for (name, value) in measured {
         if let Some(value) = value {

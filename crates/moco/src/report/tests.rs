@@ -35,6 +35,7 @@ fn epoch(epoch: usize) -> Event {
             dim: 64,
         }),
         feature_std: Some((0.08, 0.0884)),
+        rank_seconds: Vec::new(),
     })
 }
 

@@ -117,4 +117,7 @@ pub struct EpochReport {
     pub quality: Option<Quality>,
     /// Standard deviation of the normalised features, averaged over channels, and 1/sqrt(D).
     pub feature_std: Option<(f64, f64)>,
+    /// Of a run of several ranks, the mean seconds of a step of each, without exchanges; a rank that
+    /// is slower than the others holds them up. Empty if there is one rank.
+    pub rank_seconds: Vec<f64>,
 }

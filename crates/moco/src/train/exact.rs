@@ -18,12 +18,15 @@ use burn::tensor::{Tensor, s};
 use moco_peers::Peers;
 use std::collections::BTreeMap;
 
-/// The loss of `batch`, computed in `parts`, and its gradients.
+/// The loss of `batch`, this rank's share of a global one, computed in `parts`, and its gradients. The
+/// method compares its images with those of all ranks, as it does with a batch at once: what one rank
+/// takes at a time is the same images for any number of ranks, as is what all take.
 pub(super) fn gradients(
     method: &mut dyn Method,
     batch: Batch,
     step: Step,
     parts: usize,
+    peers: Peers,
 ) -> Result<(Learnt, NamedGradients), NotFinite> {
     let images = batch.indices.clone();
     let batches = batch.split(parts);
@@ -34,8 +37,7 @@ pub(super) fn gradients(
     let output = comparing(method).compare(&images, leaves.clone(), constants);
     let loss = output.loss.clone();
     let mut learnt = Learnt::default();
-    // Several ranks are refused before a run begins.
-    learnt.add(output, 1.0, Peers::SOLO)?;
+    learnt.add(output, 1.0, peers)?;
     let at_outputs = loss.backward();
     let cotangents: Vec<_> = leaves.iter().map(|leaf| leaf.grad(&at_outputs)).collect();
 

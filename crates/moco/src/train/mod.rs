@@ -211,6 +211,8 @@ pub struct Trainer {
     /// Seconds of the last step without its exchanges, of this rank and of the step before of all.
     own_busy: f64,
     busy: Vec<f64>,
+    /// Sums of those of all ranks in the unfinished epoch, and of how many steps they are.
+    epoch_busy: (Vec<f64>, usize),
 }
 
 impl Trainer {
@@ -397,8 +399,10 @@ impl Trainer {
     }
 
     fn monitor(&self) -> Result<Option<Monitor>, TrainError> {
-        let encoder =
-            || FrozenEncoder::new((self.plain_encoder)(&self.device), &self.config, &self.device);
+        let encoder = || {
+            let network = (self.plain_encoder)(&self.device);
+            FrozenEncoder::new(network, &self.config, &self.device).among(self.peers)
+        };
         Monitor::new(&self.config, &self.dataset, self.options.threads, encoder)
     }
 
@@ -470,6 +474,7 @@ impl Trainer {
         }
         let loaded = loaded.map(|batch| batch.filter(|_| !stop.load(Ordering::Relaxed)));
         let (status, busy) = ranks::status(&loaded, self.own_busy, self.peers);
+        ranks::add_busy(&mut self.epoch_busy, &busy, self.own_busy > 0.0);
         self.busy = busy;
         match status {
             ranks::Status::Ready => Ok(loaded?),
@@ -533,6 +538,8 @@ impl Trainer {
         let clock = std::mem::take(clock);
         let steps = std::mem::take(&mut self.epoch_steps);
         let dim = self.method.expectation().dim as f64;
+        let (sums, told) = std::mem::take(&mut self.epoch_busy);
+        let rank_seconds = sums.iter().map(|sum| sum / told as f64).collect();
         let std = last.metrics.iter().find(|(name, _)| *name == "feature_std");
         EpochReport {
             epoch,
@@ -547,6 +554,7 @@ impl Trainer {
             knn_protocol: scores.map(|scores| scores.protocol),
             quality,
             feature_std: std.map(|(_, std)| (*std, 1.0 / dim.sqrt())),
+            rank_seconds,
         }
     }
 

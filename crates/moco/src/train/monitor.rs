@@ -1,6 +1,7 @@
 //! Quality while training: kNN and a linear probe on labelled images, and what needs no labels.
 //!
 //! Everything is measured on a copy of the weights and of images that are the same in every epoch.
+//! Several ranks encode the same images together, each a share of them, and end with the same numbers.
 //! Nothing is kept from one epoch to the next: the probe is fitted anew each time, on the features
 //! that kNN has anyway, so that a run that goes on measures what an uninterrupted one does.
 
@@ -133,7 +134,8 @@ impl Monitor {
                 (all.filter(|row| !held_out(row)), all.filter(held_out), "held-out images")
             }
         };
-        let accuracy = eval::knn(&bank, &queries, monitor.knn_k, monitor.knn_temperature);
+        let (k, temperature) = (monitor.knn_k, monitor.knn_temperature);
+        let accuracy = eval::knn_among(&bank, &queries, k, temperature, self.frozen.peers());
         let protocol = format!(
             "{} feature, k = {}, T = {}, {} {against}",
             monitor.knn_feature.name(),

@@ -75,6 +75,7 @@ impl Trainer {
             bad_known: 0,
             own_busy: 0.0,
             busy: Vec::new(),
+            epoch_busy: Default::default(),
         })
     }
 }

@@ -39,12 +39,6 @@ pub fn check(config: &RunConfig, device: &Device, ranks: usize) -> Result<(), Tr
              {ranks} of them{in_parts}: set it to {sizes}"
         ));
     }
-    if parts > 1 && config.optim.exact_parts() {
-        return refuse(format!(
-            "optim.accumulate_exact compares the images of one rank's parts alone, not those of \
-             {ranks} ranks: set it to false, or optim.accumulate to 1"
-        ));
-    }
     if !config.has_batch_norm() {
         return Ok(());
     }
@@ -145,6 +139,15 @@ fn agreed<T, E: std::fmt::Display>(
         return Status::Failed(rank, String::from_utf8_lossy(&all[rank]).into_owned());
     }
     if codes.contains(&1.0) { Status::Stop } else { Status::Ready }
+}
+
+/// Adds the seconds of a step to the sums of its epoch, unless no step was done yet.
+pub(super) fn add_busy((sums, told): &mut (Vec<f64>, usize), busy: &[f64], done: bool) {
+    if done {
+        sums.resize(busy.len(), 0.0);
+        sums.iter_mut().zip(busy).for_each(|(sum, seconds)| *sum += seconds);
+        *told += 1;
+    }
 }
 
 /// How the ranks have shared the work of a step: the slowest, its seconds, and the mean of all,

@@ -4,11 +4,13 @@ use super::{OwnMethod, RunDir, TrainError, Trainer, TrainerOptions};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Difference, MethodConfig, RunConfig, differences, parse_run};
 use burn::tensor::Device;
-use moco_data::{Changes, Dataset, allowed_bad};
+use moco_data::{Changes, Dataset, FileList, allowed_bad};
+use moco_peers::Peers;
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::Value;
 
@@ -27,12 +29,32 @@ pub struct Changed {
     pub known_bad: HashSet<String>,
 }
 
+/// What ranks need to know besides the checkpoint.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    path: PathBuf,
+    config: String,
+    accept_new_data: bool,
+    known_bad: HashSet<String>,
+}
+
+impl Told {
+    fn of(own: &Resume) -> Result<Vec<u8>, TrainError> {
+        let Changed { accept_new_data, known_bad, .. } = own.changed.clone();
+        let (path, config) = (own.checkpoint.path().into(), own.config.to_toml()?);
+        let told = Told { path, config, accept_new_data, known_bad };
+        Ok(serde_json::to_vec(&told).unwrap_or_default())
+    }
+}
+
 /// A run that could go on.
 pub struct Resume {
     checkpoint: Checkpoint,
     config: RunConfig,
     changed: Changed,
     notes: Vec<String>,
+    /// The list of images in the run's folder, if another rank has read it.
+    images: Option<Vec<u8>>,
 }
 
 impl Resume {
@@ -50,7 +72,36 @@ impl Resume {
         let kept = parse_run(&checkpoint.meta().config)?;
         let edited = edited(run, &kept, &mut notes)?;
         let config = kept.with_second(&edited)?.with_changes(&changed.settings)?;
-        Ok(Resume { checkpoint, config, changed, notes })
+        Ok(Resume { checkpoint, config, changed, notes, images: None })
+    }
+
+    /// What rank 0 has found in the run's folder, which it alone reads, on all ranks; the others bring
+    /// nothing. A collective call.
+    ///
+    /// # Errors
+    /// [`TrainError`] for a checkpoint that does not come over whole.
+    pub fn tell(own: Option<Resume>, run: &RunDir, peers: Peers) -> Result<Resume, TrainError> {
+        let told = own.as_ref().map(Told::of).transpose()?.unwrap_or_default();
+        let told = peers.tell(told, "settings of the run");
+        let images = own.as_ref().and_then(|_| fs::read(run.images()).ok()).unwrap_or_default();
+        let images = peers.tell(images, "list of images");
+        let file = own.as_ref().map_or_else(Vec::new, |own| own.checkpoint.bytes().to_vec());
+        let file = peers.tell(file, "checkpoint");
+        if let Some(own) = own {
+            return Ok(own);
+        }
+        let told: Told = serde_json::from_slice(&told).expect("as rank 0 wrote it");
+        Ok(Resume {
+            checkpoint: Checkpoint::of_bytes(&told.path, file)?,
+            config: parse_run(&told.config)?,
+            changed: Changed {
+                settings: Vec::new(),
+                accept_new_data: told.accept_new_data,
+                known_bad: told.known_bad,
+            },
+            notes: Vec::new(),
+            images: Some(images),
+        })
     }
 
     /// The settings with which the run goes on.
@@ -145,7 +196,11 @@ impl Resume {
     ) -> Result<Arc<Dataset>, TrainError> {
         let changed = || TrainError::DataChanged(self.config.data.path.clone());
         let expected = self.checkpoint.meta().data_fingerprint;
-        let list = run.read_images().filter(|list| list.fingerprint() == expected);
+        let list = match &self.images {
+            Some(told) => FileList::read(told.as_slice()).ok(),
+            None => run.read_images(),
+        };
+        let list = list.filter(|list| list.fingerprint() == expected);
         let list = list.ok_or_else(changed)?;
         let (dataset, changes) = dataset.in_order_of(list).ok_or_else(changed)?;
         self.check_gone(&dataset, &changes)?;

@@ -113,7 +113,7 @@ pub fn learn_among(
 ) -> Result<Learnt, NotFinite> {
     let Parts { count, exact } = parts.into();
     let (mut learnt, mut gradients) = match exact && method.as_compare().is_some() {
-        true => exact::gradients(method, batch, step, count)?,
+        true => exact::gradients(method, batch, step, count, peers)?,
         false => gradients(method, batch, step, count, peers)?,
     };
     step.part = count - 1;

@@ -28,6 +28,7 @@ mod own_method;
 mod pinned;
 mod probes;
 mod ranks;
+mod ranks_eval;
 mod recipes;
 mod resnet;
 mod resume_methods;

@@ -9,7 +9,9 @@
 use crate::device::device;
 use crate::resume_methods::{CASES, config_with};
 use crate::runs::{Recorder, dataset, options};
+use moco::batch::to_host;
 use moco::config::RunConfig;
+use moco::nn::tensors;
 use moco::train::{RunDir, TrainError, Trainer};
 use moco_data::Dataset;
 use moco_peers::{Comm, Peers, Threads};
@@ -63,6 +65,20 @@ fn alone(config: &RunConfig, data: &Arc<Dataset>) -> Left {
     left(&recorder, dir.path())
 }
 
+/// What ranks that are threads make of `work`, each of which is handed its peers.
+pub fn by<C: Comm + 'static, T: Send>(
+    ranks: usize,
+    spoil: impl Fn(Threads) -> C,
+    work: impl Fn(Peers) -> T + Sync,
+) -> Vec<T> {
+    let comms: Vec<Peers> = Threads::all(ranks).into_iter().map(|c| Peers::new(spoil(c))).collect();
+    thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = comms.iter().map(|&peers| scope.spawn(move || work(peers))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
 /// The same run by several ranks, whose messages `spoil` may change.
 fn among<C: Comm + 'static>(
     config: &RunConfig,
@@ -77,12 +93,7 @@ fn among<C: Comm + 'static>(
         recorder.train(&mut trainer.among(peers)?, dir.path())?;
         Ok::<_, TrainError>(recorder)
     };
-    let comms: Vec<Peers> = Threads::all(ranks).into_iter().map(|c| Peers::new(spoil(c))).collect();
-    let recorders: Vec<Result<Recorder, TrainError>> = thread::scope(|scope| {
-        let work = &work;
-        let threads: Vec<_> = comms.iter().map(|&peers| scope.spawn(move || work(peers))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
+    let recorders = by(ranks, spoil, work);
     let recorders = recorders.into_iter().collect::<Result<Vec<_>, _>>()?;
     for other in &recorders[1..] {
         assert_eq!(other.losses(), recorders[0].losses(), "all ranks tell the same loss");
@@ -206,6 +217,20 @@ fn groups_over_ranks_and_parts_of_batches_are_the_same() {
     compare(number("moco-v1-small"), &["model.bn_groups=4", "optim.accumulate=2"], &data, &[2]);
 }
 
+/// Batches in parts whose images are compared with each other, those of all parts of all ranks.
+#[test]
+fn parts_that_are_compared_as_a_whole_are_the_same() {
+    let data = dataset(120);
+    let exact = |more: &[&'static str]| {
+        [&["optim.accumulate=2", "optim.accumulate_exact=true"], more].concat()
+    };
+    for name in ["simclr-small", "moco-v3-vit-small", "byol-small"] {
+        compare(number(name), &exact(&[]), &data, &[2, 3]);
+    }
+    compare(number("simclr-v2-small") + 1, &exact(&[]), &data, &[2, 3]);
+    compare(number("invaspread-small"), &exact(&["method.gradient=both"]), &data, &[2, 3]);
+}
+
 /// A rank that does something wrong with what it hears.
 #[derive(Debug)]
 struct Faulty {
@@ -221,6 +246,16 @@ enum Fault {
     BackwardAlone,
     /// Keys come rank by rank, not by stride; of so many rows of each rank.
     KeysInRankOrder(usize),
+    /// The loss of the last rank is no number.
+    LossIsNone,
+    /// The last rank hears other gradients than the others.
+    OtherGradients,
+}
+
+impl Faulty {
+    fn is_last(&self) -> bool {
+        self.rank() + 1 == self.size()
+    }
 }
 
 impl Comm for Faulty {
@@ -238,8 +273,14 @@ impl Comm for Faulty {
     }
     fn sum_f32(&self, x: &mut [f32], what: &'static str) {
         self.inner.sum_f32(x, what);
+        if self.fault == Fault::OtherGradients && what == "gradients" && self.is_last() {
+            x[0] += 1.0;
+        }
     }
     fn sum_f64(&self, x: &mut [f64], what: &'static str) {
+        if self.fault == Fault::LossIsNone && what == "loss" && self.is_last() {
+            x[0] = f64::NAN;
+        }
         let own = x.to_vec();
         self.inner.sum_f64(x, what);
         if self.fault == Fault::BackwardAlone && what == "BatchNorm gradients" {
@@ -316,6 +357,47 @@ fn planted_faults_are_seen() {
     }
 }
 
+/// What is trained, without the statistics that a forward pass moves.
+fn weights(trainer: &mut Trainer) -> Vec<(String, Vec<f32>)> {
+    let all = tensors(trainer.method().student()).into_iter();
+    let trained = all.filter(|(name, _)| !name.contains("running_"));
+    trained.map(|(name, values)| (name, to_host(values))).collect()
+}
+
+/// What each of two ranks with a fault says in the end, and the steps of the checkpoints that are left.
+fn ended(fault: Fault, config: &RunConfig, data: &Arc<Dataset>) -> (Vec<String>, Vec<usize>) {
+    let dir = tempfile::tempdir().unwrap();
+    let work = |peers: Peers| {
+        let trainer = Trainer::new(config, data.clone(), &device(), options(1)).unwrap();
+        let mut trainer = trainer.among(peers).unwrap();
+        let before = weights(&mut trainer);
+        let error = Recorder::default().train(&mut trainer, dir.path()).unwrap_err();
+        let same = weights(&mut trainer) == before;
+        (error.to_string(), fault != Fault::LossIsNone || same)
+    };
+    let (errors, same): (Vec<String>, Vec<bool>) =
+        by(2, |inner| Faulty { inner, fault }, work).into_iter().unzip();
+    assert!(same.iter().all(|same| *same), "the weights are as they were");
+    let run = RunDir::at(dir.path());
+    (errors, (0..=STEPS).filter(|step| run.checkpoint(*step).exists()).collect())
+}
+
+/// One rank whose loss is no number stops all before anything has moved; one whose weights go their own
+/// way is found when they are saved, and named.
+#[test]
+fn a_rank_that_goes_astray_stops_all() {
+    let data = dataset(120);
+    let (_, config) = case(number("byol-small"), &[], &data);
+    let (errors, left) = ended(Fault::LossIsNone, &config, &data);
+    assert!(errors.iter().all(|e| e.contains("the loss became NaN at step 0")), "{errors:?}");
+    assert!(left.is_empty(), "{left:?}");
+    let (errors, left) = ended(Fault::OtherGradients, &config, &data);
+    // The rate of the first step is zero.
+    let told = |e: &String| e.contains("rank 1 on this process has another state after step 2");
+    assert!(errors.iter().all(told), "{errors:?}");
+    assert_eq!(left, [1], "what was the same is kept");
+}
+
 /// What does not divide is refused before any training, with the numbers that would do.
 #[test]
 fn what_does_not_divide_is_refused_with_what_would_do() {
@@ -337,27 +419,21 @@ fn a_run_goes_on_with_another_number_of_ranks() {
     let (_, config) = case(0, &["train.max_steps=3"], &data);
     let dir = tempfile::tempdir().unwrap();
     for (ranks, steps) in [(2, 2), (1, 3), (3, 5)] {
-        let comms: Vec<Peers> = Threads::all(ranks).into_iter().map(Peers::new).collect();
-        thread::scope(|scope| {
-            for &peers in &comms {
-                let (config, data, dir) = (&config, &data, dir.path());
-                scope.spawn(move || {
-                    let run = RunDir::at(dir);
-                    let mut config = config.clone();
-                    config.train.max_steps = Some(steps);
-                    let trainer = if steps == 2 {
-                        Trainer::new(&config, data.clone(), &device(), options(1)).unwrap()
-                    } else {
-                        let settings = vec![format!("train.max_steps={steps}")];
-                        let changed = moco::train::Changed { settings, ..Default::default() };
-                        let resume = moco::train::Resume::open(&run, changed).unwrap();
-                        resume.trainer(&run, data.clone(), &device(), options(1)).unwrap()
-                    };
-                    let mut trainer = trainer.among(peers).unwrap();
-                    Recorder::default().train(&mut trainer, dir).unwrap();
-                });
-            }
-        });
+        let work = |peers: Peers| {
+            let (run, mut config) = (RunDir::at(dir.path()), config.clone());
+            config.train.max_steps = Some(steps);
+            let trainer = if steps == 2 {
+                Trainer::new(&config, data.clone(), &device(), options(1)).unwrap()
+            } else {
+                let settings = vec![format!("train.max_steps={steps}")];
+                let changed = moco::train::Changed { settings, ..Default::default() };
+                let resume = moco::train::Resume::open(&run, changed).unwrap();
+                resume.trainer(&run, data.clone(), &device(), options(1)).unwrap()
+            };
+            let mut trainer = trainer.among(peers).unwrap();
+            Recorder::default().train(&mut trainer, dir.path()).unwrap();
+        };
+        by(ranks, |comm| comm, work);
     }
     let (_, straight) = case(0, &[], &data);
     let one = alone(&straight, &data);

@@ -15,14 +15,14 @@ mod spectrum;
 
 pub use spectrum::singular_values;
 
+use super::encode::{Encoded, Seen, encode};
 use super::{EvalError, FrozenEncoder, check_finite};
 use crate::batch::{pixels_to_tensor, to_host};
 use crate::config::FeatureKind;
 use crate::nn::{Mode, freeze, thaw};
-use moco_data::{Dataset, View, for_each_batch_of_draws};
+use moco_data::{Dataset, View};
 use rayon::prelude::*;
 use spectrum::Cholesky;
-use std::ops::ControlFlow;
 
 /// Added to each share of a spectrum, as in RankMe's Eq. 2, so that a share of 0 has a logarithm.
 const EPSILON: f64 = 1e-7;
@@ -69,7 +69,7 @@ impl Quality {
 
 /// Features of two draws of `view` from each of the images `indices`, as `[images, dim]` each and
 /// not normalised, and their width. Images that cannot be read are left out. `progress` hears
-/// (done, total).
+/// (done, total). A collective call where several ranks share the work.
 ///
 /// # Errors
 /// [`EvalError`] when a server does not give the images, or a feature is infinite or no number.
@@ -83,20 +83,16 @@ pub fn two_views(
 ) -> Result<([Vec<f32>; VIEWS], usize), EvalError> {
     let dim = frozen.encoder.width(kind);
     let ([height, width], patches) = (view.size(), view.count());
-    let (mut values, mut seen) = (Vec::new(), Vec::new());
-    freeze(frozen.encoder.as_mut());
-    let take = &mut |batch: moco_data::EvalBatch| {
-        let rows = batch.indices.len() * VIEWS * patches;
-        let images = pixels_to_tensor(batch.pixels, [rows, height, width], frozen.device());
-        values.extend(to_host(frozen.encoder.embed(images, kind, Mode::Eval)));
-        seen.extend(batch.indices);
-        progress(seen.len(), indices.len());
-        ControlFlow::Continue(())
-    };
-    let bad = for_each_batch_of_draws(dataset, indices, view, VIEWS, BATCH, threads, take);
-    thaw(frozen.encoder.as_mut());
-    bad?;
-    check_finite(dataset, &values, VIEWS * dim, &seen)?;
+    let FrozenEncoder { encoder, device, peers, .. } = frozen;
+    freeze(encoder.as_mut());
+    let seen = Seen { dataset, indices, view, draws: VIEWS, at_once: BATCH, threads };
+    let encoded = encode(seen, *peers, progress, &mut |n, pixels| {
+        let images = pixels_to_tensor(pixels, [n * VIEWS * patches, height, width], device);
+        to_host(encoder.embed(images, kind, Mode::Eval))
+    });
+    thaw(encoder.as_mut());
+    let Encoded { indices, values, .. } = encoded?;
+    check_finite(dataset, &values, VIEWS * dim, &indices)?;
     let of = |view| {
         let rows = values.chunks_exact(dim).skip(view).step_by(VIEWS);
         rows.flatten().copied().collect::<Vec<f32>>()
