@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
+import distill
 import layers
 import loss
 import mix
@@ -22,6 +23,7 @@ import optim
 import probe
 import quality
 import resnet
+import simclr_v2
 import trajectory
 import vit
 from common import SEED, GoldenFile
@@ -41,7 +43,7 @@ from methods import (
 
 PACKAGES = ["torch", "torchvision", "timm", "lightly", "numpy", "scikit-learn", "safetensors"]
 METHODS = [instdisc, invaspread, cpc, cmc, moco_v3, simclr, byol, simsiam, swav, dino, mae]
-MODULES = [layers, loss, optim, resnet, trajectory, probe, quality, mix, vit, *METHODS]
+MODULES = [layers, loss, optim, resnet, simclr_v2, trajectory, probe, quality, mix, distill, vit, *METHODS]
 LARGEST_FILE = 900_000
 
 

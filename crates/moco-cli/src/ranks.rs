@@ -53,6 +53,8 @@ fn one_process(command: &Command) -> Option<&'static str> {
         Command::Bench(args) if matches!(args.what, Bench::Ranks(_)) => None,
         Command::Eval(args) => match args.probe {
             Probe::Finetune(_) => Some("fine-tuning"),
+            Probe::Distill(_) => Some("distillation"),
+            Probe::Knn(ref args) if args.bank => Some("eval knn --bank"),
             Probe::Knn(_) | Probe::Linear(_) => None,
         },
         _ => Some("this command"),

@@ -41,6 +41,10 @@ pub struct ResNet {
     /// (`downsample`). Torchvision has one in the first block of a stage, and in basic blocks not in
     /// that of the first stage; see [`ResNet::has_usual_projections`].
     pub projections: Vec<Vec<bool>>,
+    /// Whether the bottlenecks have selective kernels and projected skip connections an average before
+    /// them: SimCLR v2 (Chen et al. 2020, arXiv 2006.10029, Sec. 3).
+    #[serde(default)]
+    pub selective: bool,
 }
 
 /// The two kinds of residual block.
@@ -64,9 +68,21 @@ pub enum ResNetStem {
         /// Zeros around the image: 1, and 2 in solo-learn, which makes the map two larger.
         padding: usize,
     },
+    /// Three 3x3 convolutions, the first with stride 2, the first two of half the channels, then a
+    /// max-pool of 3x3 with stride 2: ResNet-D (He et al. 2019, arXiv 1812.01187, Fig. 2b).
+    Deep,
 }
 
 impl ResNet {
+    /// Hidden channels of a selection of SimCLR v2's networks for each channel of a block, and at least.
+    pub const SELECTION: (f64, usize) = (1.0 / 16.0, 32);
+
+    /// Hidden channels of the selections of a stage, counted from 0.
+    pub fn selection(&self, stage: usize) -> usize {
+        let (share, least) = Self::SELECTION;
+        (((self.width << stage) as f64 * share) as usize).max(least)
+    }
+
     /// Width of the pooled output.
     pub fn features(&self) -> usize {
         self.stage_outputs(self.blocks.len().saturating_sub(1))

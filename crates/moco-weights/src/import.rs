@@ -293,11 +293,13 @@ fn in_words(architecture: &Architecture) -> String {
     let resnet = |net: &ResNet| {
         let stem = match net.stem {
             ResNetStem::Imagenet => "7x7 stem".to_owned(),
+            ResNetStem::Deep => "stem of three convolutions".to_owned(),
             ResNetStem::Cifar { padding: 1 } => "3x3 stem".to_owned(),
             ResNetStem::Cifar { padding } => format!("3x3 stem with a padding of {padding}"),
         };
+        let kernels = if net.selective { " with selective kernels" } else { "" };
         format!(
-            "{} of width {}, {stem} of {} channels, {} channels in, {} features out",
+            "{}{kernels} of width {}, {stem} of {} channels, {} channels in, {} features out",
             net.name(),
             net.width,
             net.stem_width,

@@ -27,6 +27,8 @@ pub struct RateSchedule {
     pub warmup_epochs: f64,
     /// The rate at which the warm-up begins.
     pub start: f64,
+    /// Whether the warm-up's last step is at the peak already.
+    pub inclusive: bool,
     /// Epochs of the run.
     pub epochs: usize,
     /// What follows the warm-up.
@@ -65,6 +67,7 @@ impl RateSchedule {
             peak: peak_rate(optim, train),
             warmup_epochs: optim.warmup_epochs,
             start: optim.warmup_start.unwrap_or(0.0),
+            inclusive: optim.warmup_inclusive == Some(true),
             epochs: train.epochs,
             decay,
             granularity: optim.granularity,
@@ -76,7 +79,14 @@ impl RateSchedule {
         let at = position(self.granularity, step, per_epoch);
         let (peak, warmup) = (self.peak, self.warmup_epochs);
         if at < warmup {
-            return self.start + (peak - self.start) * at / warmup;
+            let last = match (self.inclusive, self.granularity) {
+                (false, _) => warmup,
+                (true, Granularity::Epoch) => warmup - 1.0,
+                (true, Granularity::Step) => warmup - 1.0 / per_epoch as f64,
+            };
+            // A warm-up of one step is at the peak; the last of several may be rounded past it.
+            let share = if at < last { at / last } else { 1.0 };
+            return self.start + (peak - self.start) * share;
         }
         match &self.decay {
             Decay::Constant => peak,
@@ -141,6 +151,7 @@ mod tests {
             peak: 2.0,
             warmup_epochs: 1.0,
             start: 0.0,
+            inclusive: false,
             epochs: 5,
             decay: Decay::Cosine(0.0),
             granularity: Granularity::Step,
@@ -153,6 +164,15 @@ mod tests {
         let above = RateSchedule { start: 0.4, ..steps.clone() };
         let rates = [0, 5, 10].map(|step| above.at(step, 10));
         assert!(rates.iter().zip([0.4, 1.2, 2.0]).all(|(a, b)| (a - b).abs() < 1e-15), "{rates:?}");
+        // `numpy.linspace(0.4, 2, 10)`, then the cosine as it was.
+        let inclusive = RateSchedule { inclusive: true, ..above.clone() };
+        for step in 0..10 {
+            let expected = 0.4 + 1.6 * step as f64 / 9.0;
+            assert!((inclusive.at(step, 10) - expected).abs() < 1e-15, "step {step}");
+        }
+        assert_eq!((10..50).find(|&step| inclusive.at(step, 10) != above.at(step, 10)), None);
+        let short = RateSchedule { warmup_epochs: 0.1, ..inclusive };
+        assert_eq!(short.at(0, 10), 2.0);
         // Halfway between the warm-up and the end: half the peak.
         assert!((steps.at(30, 10) - 1.0).abs() < 1e-15);
     }

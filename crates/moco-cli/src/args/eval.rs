@@ -19,6 +19,9 @@ pub enum Probe {
     Linear(LinearArgs),
     /// Train the whole network further with labels, all of them or a few
     Finetune(Box<FinetuneArgs>),
+    /// Train a network on images without labels, by what a fine-tuned network says of them: the last
+    /// step of SimCLR v2
+    Distill(Box<DistillArgs>),
 }
 
 /// What every evaluation needs.
@@ -52,6 +55,11 @@ pub struct KnnArgs {
     /// Which output is compared [default: the run's own]
     #[arg(long, value_name = "NAME")]
     pub feature: Option<Feature>,
+    /// Compare with what the run remembered of its training images, from its newest checkpoint, instead
+    /// of encoding them: InstDisc's own evaluation, which the head's output is compared in; --train then
+    /// names the run's images
+    #[arg(long, requires = "run", conflicts_with = "feature")]
+    pub bank: bool,
 }
 
 #[derive(Debug, Args)]
@@ -174,6 +182,74 @@ pub struct FinetuneArgs {
     /// Seed of order, augmentation, mixing, first weights and the choice of labels
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// File for the tuned network, which `moco eval distill --teacher` takes [default: none is written]
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DistillArgs {
+    #[command(flatten)]
+    pub encoder: EncoderArgs,
+    /// The fine-tuned network, as `moco eval finetune --out` wrote it
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub teacher: PathBuf,
+    /// Images that the teacher is asked about; their labels, if they have any, are not looked at
+    #[arg(long, value_name = "PATH")]
+    pub train: PathBuf,
+    /// Labelled test images, with the teacher's classes
+    #[arg(long, value_name = "PATH")]
+    pub test: PathBuf,
+    /// Labelled images to learn from as well, with the teacher's classes; see --teacher-share
+    #[arg(long, value_name = "PATH", requires = "teacher_share")]
+    pub labelled: Option<PathBuf>,
+    /// Share of the teacher's loss beside that of --labelled, above 0 and below 1: alpha in the paper's
+    /// Eq. 3 [default: 1, without labels]
+    #[arg(long, value_name = "SHARE", value_parser = between, requires = "labelled")]
+    pub teacher_share: Option<f64>,
+    /// Draw the student's weights anew, by its run's seed, instead of starting from the encoder's
+    #[arg(long)]
+    pub fresh: bool,
+    /// Temperature of both networks' scores; the paper has 0.1 for a student like its teacher and 1 for
+    /// a smaller one
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = positive)]
+    pub temperature: f64,
+    /// Passes over the images
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: u32,
+    /// Images per step [default: the paper's 4096, or a 64th of the images where they are few]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: Option<u32>,
+    /// What moves the weights
+    #[arg(long, value_name = "NAME", default_value = "lars")]
+    pub optimizer: TuneRule,
+    /// Learning rate [default: the paper's 0.1 times the root of the batch with lars, else 0.001]
+    #[arg(long, value_name = "LR", value_parser = positive)]
+    pub lr: Option<f64>,
+    /// Epochs over which the learning rate rises [default: 5 % of all]
+    #[arg(long, value_name = "N", value_parser = not_negative, allow_negative_numbers = true)]
+    pub warmup_epochs: Option<f64>,
+    /// Weight decay, of matrices with adamw and lars
+    #[arg(long, value_name = "W", default_value_t = 1e-4, value_parser = not_negative, allow_negative_numbers = true)]
+    pub weight_decay: f64,
+    /// Epochs between two tests on the way, for the best epoch; 0 tests the last alone [default: as often
+    /// as keeps the images tested no more than those trained on]
+    #[arg(long, value_name = "N")]
+    pub test_epochs: Option<u32>,
+    /// Augmentation of the images, in the words of `moco views` [default: a random crop and a flip]
+    #[arg(long, value_name = "VIEW")]
+    pub view: Option<View>,
+    /// Seed of order, augmentation and the new layer
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// File for the student [default: none is written]
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON object instead of words
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 /// An output of the encoder.
@@ -261,6 +337,13 @@ fn share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
         _ => Err("must be above 0 and at most 1".to_owned()),
+    }
+}
+
+fn between(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
+        _ => Err("must be above 0 and below 1".to_owned()),
     }
 }
 

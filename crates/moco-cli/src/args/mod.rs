@@ -7,8 +7,8 @@ mod watch;
 mod weights;
 
 pub use eval::{
-    EvalArgs, Feature, FinetuneArgs, KnnArgs, LabelledArgs, LinearArgs, Pool, Preset, Probe,
-    ProbeRule, Schedule, SgdArgs, Solver, TuneRule,
+    DistillArgs, EvalArgs, Feature, FinetuneArgs, KnnArgs, LabelledArgs, LinearArgs, Pool, Preset,
+    Probe, ProbeRule, Schedule, SgdArgs, Solver, TuneRule,
 };
 pub use export::{ExportArgs, Format};
 pub use features::{DedupArgs, SearchArgs, SelectArgs, SelectRule, SplitCheckArgs, VectorArgs};

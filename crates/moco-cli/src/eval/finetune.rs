@@ -5,12 +5,14 @@ use super::{Measured, print};
 use crate::args::{FinetuneArgs, Pool, Preset, TuneRule};
 use crate::console::Stage;
 use crate::failure::RunFailed;
+use crate::output::Output;
 use anyhow::{Context, ensure};
 use moco::config::{DecayScope, LarsFlavor, RuleConfig};
 use moco::eval::{self, FineTune, HeadStart, Mixing, Published, Readout, Refit};
 use moco::methods;
 use moco::models::{Encode, NetworkSpec};
 use moco::pretrained;
+use moco::train::{ClassifierCard, save_classifier};
 use moco_data::{Dataset, View};
 use serde_json::{Value, json};
 use std::fs;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 const STAGE: &str = "fine-tuning: steps";
 
 pub fn run(args: &FinetuneArgs) -> anyhow::Result<()> {
+    let out = args.out.as_deref().map(Output::at).transpose()?;
     let mut bench = Bench::open(&args.labelled)?;
     ensure!(
         bench.classes.iter().enumerate().all(|(i, class)| i == *class as usize),
@@ -45,7 +48,7 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<()> {
     protocol["train_images"] = train.len().into();
     protocol["test_images"] = bench.test_images.len().into();
     let mut stage = Stage::new(STAGE);
-    let epochs = eval::fine_tune(
+    let mut tuned = eval::fine_tune(
         &mut bench.encoder,
         network,
         train,
@@ -55,9 +58,23 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<()> {
     )
     .map_err(RunFailed::from)?;
     drop(stage);
+    if let Some(out) = &out {
+        save_classifier(&mut tuned.net, &card(&bench, refit.readout), out.target())?;
+    }
     bench.warn_of_shared_images();
-    print(protocol, &Measured::Epochs(epochs), args.labelled.json);
+    print(protocol, &Measured::Epochs(tuned.epochs), args.labelled.json);
     Ok(())
+}
+
+/// What the tuned network's file says of itself.
+fn card(bench: &Bench, readout: Readout) -> ClassifierCard {
+    ClassifierCard {
+        config: bench.config.clone(),
+        imported: bench.imported.clone(),
+        readout,
+        classes: bench.train_images.class_names().to_vec(),
+        view: bench.encoder.view.clone(),
+    }
 }
 
 /// The images that a list names.
@@ -184,7 +201,7 @@ fn strong_view(bench: &Bench) -> anyhow::Result<View> {
 }
 
 /// A view that was asked for, if it makes the images that the network is tested on.
-fn fitting(asked: &View, tested: &View) -> anyhow::Result<View> {
+pub fn fitting(asked: &View, tested: &View) -> anyhow::Result<View> {
     let rows = |view: &View| (view.size(), view.count());
     ensure!(
         asked.range() == tested.range(),
@@ -202,7 +219,7 @@ fn fitting(asked: &View, tested: &View) -> anyhow::Result<View> {
 fn described(config: &FineTune) -> Value {
     json!({
         "probe": "finetune",
-        "pool": name(config.refit.readout),
+        "pool": config.refit.readout.name(),
         "drop_path": config.refit.drop_path,
         "view": config.view.to_string(),
         "epochs": config.epochs,
@@ -225,7 +242,7 @@ fn described(config: &FineTune) -> Value {
 }
 
 /// An optimiser's name as in `--optimizer`.
-fn optimizer(rule: &RuleConfig) -> &'static str {
+pub fn optimizer(rule: &RuleConfig) -> &'static str {
     match rule {
         RuleConfig::Sgd { .. } => "sgd",
         RuleConfig::Nesterov { .. } => "nesterov",
@@ -260,15 +277,6 @@ impl From<Preset> for Published {
             Preset::Byol => Published::Byol,
             Preset::Deit => Published::Deit,
         }
-    }
-}
-
-/// A readout's name as in `--pool`.
-fn name(readout: Readout) -> &'static str {
-    match readout {
-        Readout::Own => "own",
-        Readout::PatchMean => "mean",
-        Readout::Projector => "projector",
     }
 }
 

@@ -1,6 +1,7 @@
 //! `moco eval`: accuracy of an encoder on labelled images.
 
 mod bench;
+mod distill;
 mod finetune;
 mod knn;
 mod linear;
@@ -36,6 +37,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         Probe::Knn(args) => knn::run(args),
         Probe::Linear(args) => linear::run(args),
         Probe::Finetune(args) => finetune::run(args),
+        Probe::Distill(args) => distill::run(args),
     }
 }
 

@@ -73,8 +73,12 @@ fn resnet_lines(library: &str, resnet: &ResNetShape) -> Vec<String> {
     let block = if resnet.bottleneck { "Bottleneck" } else { "BasicBlock" };
     let mut blocks = resnet.blocks.clone();
     blocks.resize(4, 1);
+    let stem = match resnet.stem {
+        StemKind::Deep => format!(", stem_width={}, stem_type=\"deep\"", resnet.stem_width / 2),
+        _ => String::new(),
+    };
     let mut lines =
-        vec![format!("net = {module}.ResNet({module}.{block}, {layers}{blocks:?}{classes})")];
+        vec![format!("net = {module}.ResNet({module}.{block}, {layers}{blocks:?}{classes}{stem})")];
     if library == "torchvision" {
         lines.push("net.fc = torch.nn.Identity()".to_owned());
     }
@@ -85,7 +89,8 @@ fn resnet_lines(library: &str, resnet: &ResNetShape) -> Vec<String> {
 fn changed_layers(resnet: &ResNetShape) -> Vec<String> {
     let ResNetShape { width, stem_width: stem, stem_padding: border, .. } = *resnet;
     let mut lines = Vec::new();
-    if width != 64 || stem != 64 {
+    let settable = resnet.stem == StemKind::Deep;
+    if width != 64 || (stem != 64 && !settable) {
         lines.push(format!(
             "# first give it {stem} channels in its first layer and {width} in its first stage \
              instead of 64: there is no switch for that"

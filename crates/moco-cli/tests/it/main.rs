@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod bench;
+mod distill;
 mod doctor;
 mod export;
 mod features;

@@ -150,6 +150,17 @@ fn banks_and_parts_are_what_was_asked_for() {
     let trained = done(&format!("{bank} {small}"), &path);
     let log = fs::read_to_string(path.join("bank/run.log")).unwrap() + &trained.stdout;
     assert!(log.contains("40 test images against the memory bank"), "{log}\n{}", trained.stderr);
+    // The monitor's last figure, by the same neighbours, queries and settings.
+    let metrics = fs::read_to_string(path.join("bank/metrics.jsonl")).unwrap();
+    let last = metrics.lines().map(json).rfind(|line| line["knn"].is_number()).unwrap();
+    let knn = "eval knn --run {}/bank --train {}/train --test {}/test --json --bank";
+    let result = json(&done(knn, &path).stdout);
+    assert_eq!((&result["top1"], &result["neighbours"]), (&last["knn"], &"memory bank".into()));
+    assert_eq!((&result["feature"], &result["train_images"]), (&"head".into(), &96.into()));
+    let others = moco_line(&knn.replace("{}/train", "{}/test"), &path);
+    assert_eq!(others.code, Some(1), "{}", others.stdout);
+    assert!(others.stderr.contains("cannot take the memory of"), "{}", others.stderr);
+
     let parts = "check --recipe simclr-small --data {}/train --set optim.accumulate=4";
     let planned = done(&format!("{parts} {small}"), &path).stdout;
     assert!(planned.contains("4 of 4 images, compared as one batch"), "{planned}");

@@ -52,6 +52,16 @@ pub fn grayscale(image: &mut Image) {
     );
 }
 
+/// Leaves one channel as it is and sets the two others to those of `fill`: Doersch et al. 2015 (arXiv
+/// 1505.05192), Sec. 3.1, without the noise that they put there.
+pub fn keep_channel(image: &mut Image, channel: usize, fill: [u8; 3]) {
+    for pixel in image.pixels.chunks_exact_mut(3) {
+        let kept = pixel[channel];
+        pixel.copy_from_slice(&fill);
+        pixel[channel] = kept;
+    }
+}
+
 /// Applies a change to the pixels of an image, block by block.
 #[inline(always)]
 pub(super) fn change(image: &mut Image, mut f: impl FnMut(&mut Block)) {

@@ -18,6 +18,7 @@
 //! | `flip` | [`flip`] from left to right | torchvision, exactly |
 //! | `jitter(b,c,s,h)` | [`ColorJitter`] | torchvision, exactly |
 //! | `gray` | [`grayscale`] | torchvision, exactly |
+//! | `drop` | [`keep_channel`], a random one; the others become those of a mean pixel | its definition |
 //! | `blur(a..b)` | [`gaussian_blur`] | Pillow, exactly |
 //! | `blur(a..b; taps=N)` | [`Convolver`] | convolution in double precision, within 1 level |
 //! | `solarize(t)` | [`solarize`] | torchvision, exactly |
@@ -41,6 +42,8 @@
 //! black and white before anything is cut to 8 bits: `range(0..4095)` for 12 bits in 16-bit PNG,
 //! `range(-1000..400)` for Hounsfield units, `range(percentile 1..99)` by each image's own values.
 //! Files of 8 bits stay as they are. All views of a loader have the same range.
+//!
+//! CPC v2 lets each patch keep one channel: `patches(80; stride=36) drop`.
 //!
 //! MAE fine-tunes with `crop(224, 0.08..1, bicubic) flip randaugment(9, 0.5) normalize(imagenet)
 //! erase(p=0.25)`. What `randaugment` moves in from outside the image has the mean colour that
@@ -78,7 +81,9 @@ mod window;
 
 pub use affine::Affine;
 pub use blur::gaussian_blur;
-pub use color::{add_brightness, adjust_brightness, adjust_contrast, adjust_saturation, grayscale};
+pub use color::{
+    add_brightness, adjust_brightness, adjust_contrast, adjust_saturation, grayscale, keep_channel,
+};
 pub use crop::{ASPECT, CropBox, RandomResizedCrop, center_crop};
 pub use erase::RandomErasing;
 pub use flip::flip;

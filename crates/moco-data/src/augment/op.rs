@@ -1,7 +1,7 @@
 //! The operations of a view and what they do to an image.
 
 use super::blur::gaussian_blur;
-use super::color::grayscale;
+use super::color::{grayscale, keep_channel};
 use super::crop::{CropBox, RandomResizedCrop, center_crop};
 use super::flip::flip;
 use super::gaussian::{Convolver, Taps};
@@ -36,6 +36,8 @@ pub(super) enum Change {
     Flip,
     Jitter(ColorJitter),
     Gray,
+    /// Two of the three channels become those of a mean pixel.
+    Drop,
     /// Pillow's blur, or with taps that of SimCLR and BYOL.
     Blur {
         sigma: [f64; 2],
@@ -127,6 +129,7 @@ impl Change {
             Change::Flip => flip(image),
             Change::Jitter(jitter) => jitter.draw(random).apply(image),
             Change::Gray => grayscale(image),
+            Change::Drop => keep_channel(image, random.below(3), tools.fill),
             Change::Blur { sigma: [low, high], taps } => {
                 let sigma = random.uniform(low, high);
                 match taps {

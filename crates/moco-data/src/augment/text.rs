@@ -13,7 +13,7 @@ use crate::decode::ValueRange;
 use std::fmt;
 
 /// Every operation's name and form; what stands in brackets may be left out.
-pub(super) const USAGE: [(&str, &str); 17] = [
+pub(super) const USAGE: [(&str, &str); 18] = [
     ("range", "range(a..b) in the values of the file, or range(percentile a..b)"),
     ("crop", "crop(S or HxW, [a..b], [bicubic], [aspect=3/4..4/3])"),
     ("cut", "cut(S or HxW)"),
@@ -24,6 +24,7 @@ pub(super) const USAGE: [(&str, &str); 17] = [
          [colors=tensorflow], [p=1])",
     ),
     ("gray", "gray([p=1])"),
+    ("drop", "drop([p=1])"),
     ("blur", "blur(a..b, [taps=N or height/10], [p=1])"),
     ("solarize", "solarize(threshold, [p=1])"),
     ("translate", "translate(pixels, [p=1])"),
@@ -126,6 +127,7 @@ fn read_change(call: &mut Call) -> Result<Change, ParseViewError> {
         "flip" => Change::Flip,
         "jitter" => Change::Jitter(read_jitter(call)?),
         "gray" => Change::Gray,
+        "drop" => Change::Drop,
         "blur" => Change::Blur {
             sigma: call.need("a range of blurs such as 0.1..2", |text| range(text, 0.0, 100.0))?,
             taps: call
@@ -275,6 +277,7 @@ fn fmt_change(change: &Change, p: f64, f: &mut fmt::Formatter) -> fmt::Result {
         Change::Flip => ("flip", Vec::new()),
         Change::Jitter(jitter) => ("jitter", jitter_arguments(jitter)),
         Change::Gray => ("gray", Vec::new()),
+        Change::Drop => ("drop", Vec::new()),
         Change::Blur { sigma: [a, b], taps } => {
             let range = format!("{a}..{b}");
             let taps = taps.map(|taps| match taps {

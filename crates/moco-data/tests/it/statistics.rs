@@ -317,6 +317,13 @@ fn operations_happen_with_their_probability() {
     assert_share("gray p=0.2", share("center(1x2) gray(p=0.2)", &gray), DRAWS, 0.2);
     assert_eq!(share("center(1x2) gray(p=0)", &gray), 0);
     assert_eq!(share("center(1x2) gray", &gray), DRAWS);
+    // Each channel is kept a third of the time, and the others are grey without a mean.
+    for (kept, pixel) in [[200, 128, 128], [128, 0, 128], [128, 128, 0]].into_iter().enumerate() {
+        let found = share("center(1x2) drop", &|first| first == pixel);
+        assert_share(&format!("drop but channel {kept}"), found, DRAWS, 1.0 / 3.0);
+    }
+    let untouched = |pixel: &[u8]| pixel == [200, 0, 0];
+    assert_share("drop p=0.4", share("center(1x2) drop(p=0.4)", &untouched), DRAWS, 0.6);
     let inverted = |pixel: &[u8]| pixel == [55, 0, 0];
     assert_share("solarize", share("center(1x2) solarize(128; p=0.7)", &inverted), DRAWS, 0.7);
 }

@@ -76,7 +76,7 @@ fn errors_name_the_place_and_the_mend() {
         ("Crop(32)", "`Crop` at column 1 is no operation; did you mean `crop`?"),
         (
             "grayscale",
-            "`grayscale` at column 1 is no operation; there are range, crop, cut, flip, jitter, gray, blur, solarize, translate, randaugment, resize, center, patches, lab, ycbcr, normalize, erase",
+            "`grayscale` at column 1 is no operation; there are range, crop, cut, flip, jitter, gray, drop, blur, solarize, translate, randaugment, resize, center, patches, lab, ycbcr, normalize, erase",
         ),
         (
             "crop",
@@ -194,7 +194,7 @@ fn errors_name_the_place_and_the_mend() {
         ),
         (
             "crop(32) größe",
-            "`größe` at column 10 is no operation; there are range, crop, cut, flip, jitter, gray, blur, solarize, translate, randaugment, resize, center, patches, lab, ycbcr, normalize, erase",
+            "`größe` at column 10 is no operation; there are range, crop, cut, flip, jitter, gray, drop, blur, solarize, translate, randaugment, resize, center, patches, lab, ycbcr, normalize, erase",
         ),
     ] {
         assert_eq!(text.parse::<View>().unwrap_err().to_string(), message, "{text}");
@@ -213,7 +213,7 @@ fn a_number_repeats_a_view() {
         ("6x crop(8) flop", "`flop` at column 12 is no operation; did you mean `flip`?"),
         ("6 crop(8)", "`6` at column 1 is no operation; there are NAMES"),
     ] {
-        let message = message.replace("NAMES", "range, crop, cut, flip, jitter, gray, blur, solarize, translate, randaugment, resize, center, patches, lab, ycbcr, normalize, erase");
+        let message = message.replace("NAMES", "range, crop, cut, flip, jitter, gray, drop, blur, solarize, translate, randaugment, resize, center, patches, lab, ycbcr, normalize, erase");
         assert_eq!(View::repeated(text).unwrap_err().to_string(), message, "{text}");
     }
 }

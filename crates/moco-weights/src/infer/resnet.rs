@@ -11,17 +11,14 @@ const MOST: usize = 512;
 /// Tells a residual network from its tensors, with so many zeros around the image in a CIFAR stem,
 /// and checks that it is whole.
 pub(crate) fn infer(mapped: &Mapped<'_>, cifar_padding: usize, stages: Stages) -> Result<ResNet> {
-    if mapped.shape("conv1.weight").is_none() && mapped.shape("conv1.0.weight").is_some() {
+    let deep = mapped.shape("conv1.weight").is_none() && mapped.shape("conv1.0.weight").is_some();
+    let selective = deep && mapped.shape("layer1.0.select.fc1.weight").is_some();
+    if deep && !selective {
         return Err(mapped.unsupported("has a stem of several convolutions", PLAIN));
     }
-    let [stem_width, in_channels, kernel, _] = mapped.needed("conv1.weight")?;
-    let stem = match kernel {
-        7 => ResNetStem::Imagenet,
-        3 => ResNetStem::Cifar { padding: cifar_padding },
-        _ => {
-            let problem = format!("begins with a {kernel}x{kernel} convolution");
-            return Err(mapped.unsupported(&problem, PLAIN));
-        }
+    let (stem, stem_width, in_channels) = match selective {
+        true => deep_stem(mapped)?,
+        false => stem(mapped, cifar_padding)?,
     };
     let count = match stages {
         Stages::Four => 4,
@@ -38,12 +35,13 @@ pub(crate) fn infer(mapped: &Mapped<'_>, cifar_padding: usize, stages: Stages) -
     let [width, ..] = mapped.needed::<4>("layer1.0.conv1.weight")?;
     let net = ResNet {
         block: if bottleneck { ResidualBlock::Bottleneck } else { ResidualBlock::Basic },
-        projections: projections(mapped, &blocks),
+        projections: projections(mapped, &blocks, selective),
         blocks,
         width,
         stem_width,
         stem,
         in_channels,
+        selective,
     };
     if width == 0 || width > 1 << 20 {
         return Err(mapped.unsupported("has no channels, or millions", PLAIN));
@@ -64,9 +62,32 @@ pub(crate) enum Stages {
 
 const PLAIN: &str = "give weights of a plain ResNet of basic blocks or bottlenecks";
 
-fn projections(mapped: &Mapped<'_>, blocks: &[usize]) -> Vec<Vec<bool>> {
+/// The first layers, their channels, and those of the image.
+fn stem(mapped: &Mapped<'_>, cifar_padding: usize) -> Result<(ResNetStem, usize, usize)> {
+    let [width, channels, kernel, _] = mapped.needed("conv1.weight")?;
+    let stem = match kernel {
+        7 => ResNetStem::Imagenet,
+        3 => ResNetStem::Cifar { padding: cifar_padding },
+        _ => {
+            let problem = format!("begins with a {kernel}x{kernel} convolution");
+            return Err(mapped.unsupported(&problem, PLAIN));
+        }
+    };
+    Ok((stem, width, channels))
+}
+
+/// As [`stem`], of three convolutions.
+fn deep_stem(mapped: &Mapped<'_>) -> Result<(ResNetStem, usize, usize)> {
+    let [_, channels, ..] = mapped.needed::<4>("conv1.0.weight")?;
+    let [width, ..] = mapped.needed::<4>("conv1.6.weight")?;
+    Ok((ResNetStem::Deep, width, channels))
+}
+
+fn projections(mapped: &Mapped<'_>, blocks: &[usize], selective: bool) -> Vec<Vec<bool>> {
+    let convolution = if selective { 1 } else { 0 };
     let has = |stage: usize, block: usize| {
-        mapped.shape(&format!("layer{}.{block}.downsample.0.weight", stage + 1)).is_some()
+        let name = format!("layer{}.{block}.downsample.{convolution}.weight", stage + 1);
+        mapped.shape(&name).is_some()
     };
     let stage = |(stage, &blocks): (usize, &usize)| (0..blocks).map(|b| has(stage, b)).collect();
     blocks.iter().enumerate().map(stage).collect()
@@ -95,10 +116,11 @@ fn refuse_kin(mapped: &Mapped<'_>, net: &ResNet) -> Result<()> {
 /// The tensors of a network and their shapes.
 pub(crate) fn expected(net: &ResNet) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = BTreeMap::new();
-    let kernel = if net.stem == ResNetStem::Imagenet { 7 } else { 3 };
-    let stem = vec![net.stem_width, net.in_channels, kernel, kernel];
-    shapes.insert("conv1.weight".to_owned(), stem);
+    stem_shapes(&mut shapes, net);
     norm(&mut shapes, "bn1", net.stem_width);
+    let kernels = if net.selective { 2 } else { 1 };
+    // An average is a layer without weights.
+    let skip = if net.selective { [1, 2] } else { [0, 1] };
     let mut inputs = net.stem_width;
     for (stage, &blocks) in net.blocks.iter().enumerate() {
         let (inner, outputs) = (net.width << stage, net.stage_outputs(stage));
@@ -107,25 +129,52 @@ pub(crate) fn expected(net: &ResNet) -> BTreeMap<String, Vec<usize>> {
             let convolutions: &[(usize, usize, usize)] = match net.block {
                 ResidualBlock::Basic => &[(inputs, inner, 3), (inner, inner, 3)],
                 ResidualBlock::Bottleneck => {
-                    &[(inputs, inner, 1), (inner, inner, 3), (inner, outputs, 1)]
+                    &[(inputs, inner, 1), (inner, kernels * inner, 3), (inner, outputs, 1)]
                 }
             };
             for (i, &(from, to, side)) in convolutions.iter().enumerate() {
                 shapes.insert(format!("{at}.conv{}.weight", i + 1), vec![to, from, side, side]);
                 norm(&mut shapes, &format!("{at}.bn{}", i + 1), to);
             }
+            if net.selective {
+                let (at, hidden) = (format!("{at}.select"), net.selection(stage));
+                shapes.insert(format!("{at}.fc1.weight"), vec![hidden, inner, 1, 1]);
+                norm(&mut shapes, &format!("{at}.bn"), hidden);
+                shapes.insert(format!("{at}.fc2.weight"), vec![2 * inner, hidden, 1, 1]);
+            }
+            let [convolution, normed] = skip.map(|i| format!("{at}.downsample.{i}"));
             if net.projections[stage][block] {
                 let shape = vec![outputs, inputs, 1, 1];
-                shapes.insert(format!("{at}.downsample.0.weight"), shape);
-                norm(&mut shapes, &format!("{at}.downsample.1"), outputs);
+                shapes.insert(format!("{convolution}.weight"), shape);
+                norm(&mut shapes, &normed, outputs);
             } else if inputs != outputs {
                 // A block that changes its width cannot do without.
-                shapes.insert(format!("{at}.downsample.0.weight"), vec![outputs, inputs, 1, 1]);
+                shapes.insert(format!("{convolution}.weight"), vec![outputs, inputs, 1, 1]);
             }
             inputs = outputs;
         }
     }
     shapes
+}
+
+fn stem_shapes(shapes: &mut BTreeMap<String, Vec<usize>>, net: &ResNet) {
+    let (width, channels) = (net.stem_width, net.in_channels);
+    let mut convolution = |name: &str, shape: [usize; 3]| {
+        let [outputs, inputs, kernel] = shape;
+        shapes.insert(format!("{name}.weight"), vec![outputs, inputs, kernel, kernel]);
+    };
+    match net.stem {
+        ResNetStem::Imagenet => convolution("conv1", [width, channels, 7]),
+        ResNetStem::Cifar { .. } => convolution("conv1", [width, channels, 3]),
+        ResNetStem::Deep => {
+            let half = width / 2;
+            convolution("conv1.0", [half, channels, 3]);
+            convolution("conv1.3", [half, half, 3]);
+            convolution("conv1.6", [width, half, 3]);
+            norm(shapes, "conv1.1", half);
+            norm(shapes, "conv1.4", half);
+        }
+    }
 }
 
 fn norm(shapes: &mut BTreeMap<String, Vec<usize>>, at: &str, width: usize) {

@@ -15,6 +15,8 @@ pub(crate) enum Naming {
     /// SimCLR's networks as converted: `net.0` the stem, `net.1` to `net.4` the stages, each block
     /// again a `Sequential`.
     SimClr,
+    /// The same with selective kernels and ResNet-D's stem and skip connections.
+    SimClrSelective,
     /// timm's VisionTransformer: ours. DINOv2's own names are nearly the same.
     Timm,
     /// torchvision's VisionTransformer.
@@ -38,6 +40,9 @@ impl Naming {
             Naming::Shortcut => &["conv1.weight", "layer2.0.shortcut.0.weight"],
             Naming::Numbered => &["0.weight", "1.running_mean"],
             Naming::SimClr => &["net.0.0.weight", "net.1.blocks.0.net.0.weight"],
+            Naming::SimClrSelective => {
+                &["net.0.4.weight", "net.1.blocks.0.net.2.main_conv.0.weight"]
+            }
             Naming::Timm => &["patch_embed.proj.weight"],
             Naming::TorchvisionVit => &["class_token", "encoder.pos_embedding"],
             Naming::HuggingFace => &["embeddings.patch_embeddings.projection.weight"],
@@ -107,6 +112,7 @@ impl Naming {
                 }
             }
             Naming::SimClr => whole(simclr(name)?),
+            Naming::SimClrSelective => whole(simclr_selective(name)?),
             Naming::Timm => whole(timm(name)?),
             Naming::TorchvisionVit => whole(torchvision_vit(name, offset)?),
             Naming::HuggingFace => hugging_face(name),
@@ -144,6 +150,42 @@ fn simclr(name: &str) -> Option<String> {
         }
     };
     Some(format!("layer{stage}.{block}.{layer}"))
+}
+
+/// `net.0.4.weight` as `conv1.6.weight`, `net.2.blocks.1.net.2.mixing_conv.0.weight` as
+/// `layer2.1.select.fc1.weight`.
+fn simclr_selective(name: &str) -> Option<String> {
+    let (stage, rest) = name.strip_prefix("net.")?.split_once('.')?;
+    let renamed = |rest: &str, layers: &[(&str, &str)]| {
+        let found = layers.iter().find_map(|(from, to)| Some((to, rest.strip_prefix(from)?)));
+        found.map(|(to, tensor)| format!("{to}{tensor}"))
+    };
+    if stage == "0" {
+        let stem = [
+            ("0.", "conv1.0."),
+            ("1.0.", "conv1.1."),
+            ("2.", "conv1.3."),
+            ("3.0.", "conv1.4."),
+            ("4.", "conv1.6."),
+            ("5.0.", "bn1."),
+        ];
+        return renamed(rest, &stem);
+    }
+    let (block, rest) = rest.strip_prefix("blocks.")?.split_once('.')?;
+    let layers = [
+        ("projection.shortcut.2.", "downsample.1."),
+        ("projection.bn.0.", "downsample.2."),
+        ("net.0.", "conv1."),
+        ("net.1.0.", "bn1."),
+        ("net.2.main_conv.0.", "conv2."),
+        ("net.2.main_conv.1.0.", "bn2."),
+        ("net.2.mixing_conv.0.", "select.fc1."),
+        ("net.2.mixing_conv.1.0.", "select.bn."),
+        ("net.2.mixing_conv.2.", "select.fc2."),
+        ("net.3.", "conv3."),
+        ("net.4.0.", "bn3."),
+    ];
+    Some(format!("layer{stage}.{block}.{}", renamed(rest, &layers)?))
 }
 
 /// timm's names, and DINOv2's where they differ: `register_tokens`, `w12`, `w3`, blocks in chunks.

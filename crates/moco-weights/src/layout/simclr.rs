@@ -15,7 +15,7 @@ pub(super) const RULE: Rule = Rule {
             && (Naming::SimClr.is_at(keys, "resnet.") || Naming::Torchvision.is_at(keys, "resnet."))
     },
     parts: &[only(&["resnet.", ""])],
-    namings: &[Naming::SimClr, Naming::Torchvision],
+    namings: &[Naming::SimClrSelective, Naming::SimClr, Naming::Torchvision],
     input: UNIT,
     small_input: UNIT,
     ..USUAL

@@ -50,7 +50,8 @@ pub enum FamilyConfig {
 pub struct ResNetConfig {
     /// Channels of the first stage; 64 is the published network.
     pub width: usize,
-    /// First layers: `imagenet` (7x7 stride 2, max-pool) or `cifar` (3x3 stride 1, no pool).
+    /// First layers: `imagenet` (7x7 stride 2, max-pool), `deep` (three of 3x3, stride 2 in the first,
+    /// max-pool) or `cifar` (3x3 stride 1, no pool).
     pub stem: StemKind,
     /// Stages of residual blocks, 1..=4; each after the first halves the map and doubles the width.
     pub stages: usize,
@@ -74,6 +75,15 @@ pub struct ResNetConfig {
     /// SimCLR's code; without it none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_projection: Option<bool>,
+    /// A 2x2 average in a skip connection that is projected, in place of the projection's stride:
+    /// ResNet-D (He et al. 2019, arXiv 1812.01187, Fig. 2c). As in SimCLR's code the first stage has one
+    /// too, at stride 1. Without it none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_skips: Option<bool>,
+    /// Selective kernels in the bottlenecks: hidden channels of the layers that weigh them, as a share of
+    /// the block's width, at least 32; 0.0625 in SimCLR v2. Without it one kernel a block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sk_ratio: Option<f64>,
 }
 
 /// How a convolution's weights are drawn.
@@ -96,6 +106,9 @@ pub enum StemKind {
     Imagenet,
     /// 3x3 convolution with stride 1, no pooling.
     Cifar,
+    /// Three 3x3 convolutions, the first with stride 2 and, as the second, half the channels, then a 3x3
+    /// max-pool with stride 2: ResNet-D (He et al. 2019, arXiv 1812.01187, Fig. 2b).
+    Deep,
 }
 
 /// Normalisation after a convolution.

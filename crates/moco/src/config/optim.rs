@@ -35,6 +35,10 @@ pub struct OptimConfig {
     /// The rate at which the warm-up begins, as it is (not scaled by the batch); left out is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_start: Option<f64>,
+    /// Whether the last step of the warm-up, and not the first one behind it, is the first at the peak:
+    /// numpy's `linspace`, in SwAV's and DINO's code; left out is `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_inclusive: Option<bool>,
     /// Parts that a batch is computed in, one after the other, to save memory.
     pub accumulate: usize,
     /// Compare all images of a batch in parts, by passing each through the network twice (gradient

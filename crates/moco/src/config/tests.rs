@@ -119,6 +119,7 @@ fn the_table_of_keys_is_that_of_the_structs() {
         "optim.weight_decay_end=0.1",
         "optim.warmup_epochs=1",
         "optim.warmup_start=0.01",
+        "optim.warmup_inclusive=true",
         "init={source='weights.pth', layout='dino', network='teacher', heads=6, licence='MIT'}",
     ];
     let variants = [
@@ -150,8 +151,14 @@ fn the_table_of_keys_is_that_of_the_structs() {
     assert_eq!(seen, known);
 }
 
-const RESIDUAL_SIZES: [&str; 3] =
-    ["model.stem_width=64", "model.blocks=[2, 1, 1, 3]", "model.first_projection=true"];
+const RESIDUAL_SIZES: [&str; 6] = [
+    "model.backbone=resnet50",
+    "model.stem_width=64",
+    "model.blocks=[2, 1, 1, 3]",
+    "model.first_projection=true",
+    "model.average_skips=true",
+    "model.sk_ratio=0.25",
+];
 const TRANSFORMER_SIZES: [&str; 11] = [
     "model.embed_dim=96",
     "model.depth=3",
@@ -171,7 +178,8 @@ fn sizes_that_no_name_has_make_the_network() {
     let config = run("", &RESIDUAL_SIZES, &facts(50_000, 32));
     let Architecture::ResNet(shape) = NetworkSpec::of(&config).architecture else { panic!() };
     assert_eq!((shape.stem_width, shape.blocks.as_slice()), (64, &[2, 1, 1, 3][..]));
-    assert!(shape.first_projection);
+    assert!(shape.first_projection && shape.average_skips);
+    assert_eq!(shape.sk_ratio, Some(0.25));
     let sets = [&["method.name=dino"][..], &TRANSFORMER_SIZES].concat();
     let config = run("", &sets, &facts(50_000, 32));
     let Architecture::Vit(vit) = NetworkSpec::of(&config).architecture else { panic!() };
@@ -183,6 +191,23 @@ fn sizes_that_no_name_has_make_the_network() {
         "",
         &["model.blocks=[2, 2]"],
         "model.blocks = [2, 2]: needs a number from 1 to 100 for each of the model.stages = 4",
+    );
+    refused(
+        "",
+        &["model.sk_ratio=0.0625"],
+        "model.sk_ratio = 0.0625: resnet18 has no bottlenecks, whose kernels could be selected, so \
+         choose resnet50 or larger",
+    );
+    refused(
+        "",
+        &["model.backbone=resnet50", "model.norm=layer", "model.sk_ratio=0.0625"],
+        "model.sk_ratio = 0.0625: the layers that weigh the kernels have BatchNorm, so set model.norm \
+         to batch",
+    );
+    refused(
+        "",
+        &["model.stem=deep", "model.stem_width=9"],
+        "model.stem = deep: its first layers have half of the 9 channels, so make model.stem_width even",
     );
     let bad = run("", &["method.name=dino", "model.heads=5"], &facts(50_000, 32));
     let error = crate::methods::check_memory(&bad, 50_000).unwrap_err().to_string();
@@ -261,6 +286,12 @@ fn a_warm_up_may_begin_above_0() {
     assert!((rate(1000) - 0.6).abs() < 1e-12);
     refused(
         "swav-cifar10",
+        &["optim.warmup_inclusive=true"],
+        "optim.warmup_inclusive = true: there is no warm-up whose last step it could be, so leave it out \
+         or set optim.warmup_epochs",
+    );
+    refused(
+        "moco-v2-small",
         &["optim.warmup_start=0.3"],
         "optim.warmup_start = 0.3: there is no warm-up that could begin there, so leave it out or set \
          optim.warmup_epochs",
@@ -340,7 +371,8 @@ fn keys_of_another_method_backbone_or_optimiser_are_refused() {
         &["model.backbone=resnet18", "model.patch=4"],
         "`model.patch` has no meaning with model.backbone = resnet18: it has model.width, \
          model.stem, model.stages, model.norm, model.init, model.zero_init_residual, \
-         model.bn_groups, model.stem_width, model.blocks, model.first_projection",
+         model.bn_groups, model.stem_width, model.blocks, model.first_projection, \
+         model.average_skips, model.sk_ratio",
     );
     refused(
         "moco-v1-small",

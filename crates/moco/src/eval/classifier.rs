@@ -72,6 +72,11 @@ impl Classifier {
         Self { encoder, feature, head }
     }
 
+    /// Classes that are told apart.
+    pub fn classes(&self) -> usize {
+        self.head.weight.val().dims()[0]
+    }
+
     /// Draws the new layer anew, from `seed`.
     pub fn start_head(&mut self, start: HeadStart, seed: u64) {
         let weight = self.head.weight.val();

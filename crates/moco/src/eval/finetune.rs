@@ -102,11 +102,20 @@ impl FineTune {
             peak: self.lr,
             warmup_epochs: self.warmup_epochs,
             start: 0.0,
+            inclusive: false,
             epochs: self.epochs,
             decay: Decay::Cosine(self.lr_end.min(self.lr)),
             granularity: Granularity::Step,
         }
     }
+}
+
+/// A classifier after its training.
+pub struct Tuned {
+    /// What was measured on the way.
+    pub epochs: Epochs,
+    /// The network after the last epoch, on the autodiff side of its device.
+    pub net: Classifier,
 }
 
 /// Trains the encoder of `start` and a new layer on `train`, and scores them on `test`: after the last
@@ -127,7 +136,7 @@ pub fn fine_tune(
     test: &Dataset,
     config: &FineTune,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Epochs, EvalError> {
+) -> Result<Tuned, EvalError> {
     let device = start.device().clone();
     crate::nn::copy_tensors(start.encoder.as_mut(), encoder.as_mut());
     let classes = train.class_names().len();
@@ -160,11 +169,10 @@ pub fn fine_tune(
         let epoch = (step + 1) / per_epoch;
         let due = config.test_epochs > 0 && epoch.is_multiple_of(config.test_epochs);
         if (step + 1).is_multiple_of(per_epoch) && (due || epoch == config.epochs) {
-            let scored = score(&mut net, test, &start.view, classes, config.threads, &device);
-            epochs.push(epoch, scored?);
+            epochs.push(epoch, score(&mut net, test, &start.view, config.threads, &device)?);
         }
     }
-    Ok(epochs)
+    Ok(Tuned { epochs, net })
 }
 
 /// The loss of a batch, mixed or as it is.
@@ -218,11 +226,14 @@ impl Layers {
     }
 }
 
-fn score(
+/// How well a classifier tells the images of `test` apart, seen through `view`.
+///
+/// # Errors
+/// [`EvalError`] when the images cannot be read or a score is no finite number.
+pub fn score(
     net: &mut Classifier,
     test: &Dataset,
     view: &View,
-    classes: usize,
     threads: usize,
     device: &Device,
 ) -> Result<Accuracy, EvalError> {
@@ -236,7 +247,7 @@ fn score(
         labels.extend(batch.indices.iter().filter_map(|&i| test.label(i)));
         ControlFlow::Continue(())
     })?;
-    Accuracy::of_classifier(&scores, classes, &labels)
+    Accuracy::of_classifier(&scores, net.classes(), &labels)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! which it does as each paper did, and nothing of training.
 
 mod classifier;
+mod distill;
 mod encode;
 mod error;
 mod features;
@@ -16,9 +17,10 @@ pub mod quality;
 mod refit;
 
 pub use classifier::{Classifier, HeadStart, cross_entropy, soft_cross_entropy};
+pub use distill::{Distill, Lessons, distill, distillation};
 pub use error::EvalError;
 pub use features::{Features, FrozenEncoder, features, pixel_features};
-pub use finetune::{FineTune, fine_tune};
+pub use finetune::{FineTune, Tuned, fine_tune, score};
 pub use knn::{knn, knn_among};
 pub use linear::{LinearProbe, ProbeLayer, linear_sgd};
 pub use logistic::{Logistic, logistic};

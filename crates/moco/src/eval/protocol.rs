@@ -247,6 +247,7 @@ impl Protocol {
             peak: self.peak(images),
             warmup_epochs: self.warmup_epochs,
             start: 0.0,
+            inclusive: false,
             epochs: self.epochs,
             decay: self.decay.as_schedule(),
             granularity: self.granularity,

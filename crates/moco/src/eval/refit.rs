@@ -24,7 +24,25 @@ pub struct Refit {
     pub drop_path: f64,
 }
 
+impl Readout {
+    const ALL: [(Readout, &str); 3] =
+        [(Readout::Own, "own"), (Readout::PatchMean, "mean"), (Readout::Projector, "projector")];
+
+    /// The word for it, on the command line and in a file.
+    pub fn name(self) -> &'static str {
+        Readout::ALL.iter().find(|(readout, _)| *readout == self).map_or("own", |(_, name)| name)
+    }
+
+    /// The readout of a word.
+    pub fn of_name(name: &str) -> Option<Readout> {
+        Readout::ALL.iter().find(|(_, known)| *known == name).map(|(readout, _)| *readout)
+    }
+}
+
 impl Refit {
+    /// An encoder as its network is.
+    pub const NONE: Self = Self { readout: Readout::Own, drop_path: 0.0 };
+
     /// Changes an encoder that has its pre-trained weights; `seed` is drop-path's.
     ///
     /// # Panics

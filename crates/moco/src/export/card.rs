@@ -22,7 +22,9 @@ const METHOD: &str = "moco.method";
 const ARCHITECTURE: &str = "moco.architecture";
 const VIEW: &str = "moco.view";
 const NAMES: &str = "moco.names";
-const PART: &str = "moco.part";
+pub(crate) const PART: &str = "moco.part";
+/// The part that a fine-tuned network's file holds.
+pub(crate) const CLASSIFIER: &str = "classifier";
 
 /// What made an encoder; it stands in the encoder's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,6 +174,15 @@ pub fn describe(path: &Path) -> Result<Option<EncoderCard>, ExportError> {
     let (Some(version), Some(step)) = (file.text(VERSION), file.text(STEP)) else {
         return Ok(None);
     };
+    if file.text(PART) == Some(CLASSIFIER) {
+        return Err(ExportError::unsupported(
+            format!(
+                "{} holds a classifier, a fine-tuned network with its last layer",
+                path.display()
+            ),
+            "give it to `moco eval distill --teacher`, or name an encoder",
+        ));
+    }
     let settings = |reason: String| ExportError::Settings { path: path.into(), reason };
     let config = file.text(CONFIG).map(parse_run).transpose();
     let config = config.map_err(|error| settings(error.to_string()))?;

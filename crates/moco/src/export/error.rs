@@ -43,7 +43,7 @@ pub enum ExportError {
 }
 
 impl ExportError {
-    pub(super) fn unsupported(reason: impl Into<String>, mend: &'static str) -> Self {
+    pub(crate) fn unsupported(reason: impl Into<String>, mend: &'static str) -> Self {
         ExportError::Unsupported { reason: reason.into(), mend }
     }
 }

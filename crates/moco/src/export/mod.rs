@@ -16,7 +16,7 @@ mod onnx;
 mod part;
 mod rename;
 
-pub(crate) use card::facts;
+pub(crate) use card::{CLASSIFIER, PART, facts};
 pub use card::{EncoderCard, Origin, describe, open_encoder, read_origin};
 pub use error::ExportError;
 pub use folder::{FolderKind, save_folder, timm_mlp_ratio};

@@ -99,7 +99,21 @@ impl Names {
                 USE_MOCO,
             );
         }
+        if let Some(other) = other_than_published(resnet) {
+            return unsupported(format!("{name}'s residual networks have no {other}"), USE_MOCO);
+        }
         match self {
+            Names::Torchvision | Names::HuggingFace | Names::Detectron2 | Names::Dino
+                if resnet.stem == StemKind::Deep =>
+            {
+                unsupported(
+                    format!(
+                        "{name}'s residual networks begin with one convolution, this one with three \
+                         convolutions (model.stem = \"deep\")"
+                    ),
+                    "pass --names timm or write an .onnx",
+                )
+            }
             Names::Mae => unsupported(
                 "facebookresearch/mae has no residual networks",
                 "pass --names torchvision",
@@ -149,12 +163,28 @@ impl Names {
     }
 }
 
+/// What SimCLR v2's residual networks have and nobody else's under names of ours.
+fn other_than_published(resnet: &ResNetShape) -> Option<&'static str> {
+    if resnet.sk_ratio.is_some() {
+        return Some("selective kernels (model.sk_ratio) of this form");
+    }
+    // timm's ResNet-D has none in the first stage.
+    resnet.average_skips.then_some(
+        "an average in skip connections (model.average_skips) from the first stage on, as SimCLR's",
+    )
+}
+
 /// What a residual network has that others do not build, as the end of a sentence about theirs.
 pub(super) fn other_than_usual(resnet: &ResNetShape) -> Option<&'static str> {
     if resnet.stem == StemKind::Cifar {
         return Some(
             "begin with a 7x7 convolution and a pool, this one with a 3x3 convolution \
              (model.stem = \"cifar\")",
+        );
+    }
+    if resnet.stem == StemKind::Deep {
+        return Some(
+            "of these names begin with one convolution, this one with three (model.stem = \"deep\")",
         );
     }
     if resnet.stem_padding > 0 {

@@ -27,15 +27,26 @@ impl Architecture {
 }
 
 fn resnet_weights(shape: &ResNetShape, channels: usize) -> f64 {
-    let kernel = if shape.stem == StemKind::Imagenet { 49.0 } else { 9.0 };
-    let mut weights = kernel * channels as f64 * shape.stem_width as f64;
-    let mut inputs = shape.stem_width as f64;
+    let (channels, mut inputs) = (channels as f64, shape.stem_width as f64);
+    let mut weights = match shape.stem {
+        StemKind::Imagenet => 49.0 * channels * inputs,
+        StemKind::Cifar => 9.0 * channels * inputs,
+        StemKind::Deep => 4.5 * (channels + 1.5 * inputs) * inputs,
+    };
     for (stage, &blocks) in shape.blocks.iter().enumerate() {
         let width = shape.width as f64 * f64::from(1 << stage);
         let outputs = width * shape.widening() as f64;
+        // Selective kernels: two 3x3 convolutions, and three times the width of each hidden channel.
+        let hidden = shape.selection(shape.width << stage).map(|hidden| hidden as f64);
+        let (kernels, selection) = match hidden {
+            Some(hidden) => (2.0, 3.0 * hidden * width),
+            None => (1.0, 0.0),
+        };
         for block in 0..blocks {
             weights += match shape.bottleneck {
-                true => inputs * width + 9.0 * width * width + width * outputs,
+                true => {
+                    inputs * width + 9.0 * kernels * width * width + selection + width * outputs
+                }
                 false => 9.0 * (inputs + width) * width,
             };
             if block == 0 && (stage > 0 || inputs != outputs || shape.first_projection) {

@@ -30,8 +30,8 @@ pub(super) fn network(file: &Weights) -> Result<Network, ImportError> {
 }
 
 /// Names of the layers that see the image, as the end of a tensor's name.
-const FIRST_LAYERS: [&str; 3] =
-    ["patch_embed.proj.weight", "patch_embed.proj.0.weight", "conv1.weight"];
+const FIRST_LAYERS: [&str; 4] =
+    ["patch_embed.proj.weight", "patch_embed.proj.0.weight", "conv1.weight", "conv1.0.weight"];
 
 /// Whether a tensor of a backbone is the weight of the layer that sees the image.
 pub(super) fn is_first_layer(name: &str) -> bool {
@@ -49,6 +49,12 @@ pub(super) fn tensors(file: &Weights) -> Named {
     for (name, weight) in &mut tensors {
         if is_first_layer(name) && weight.shape[1] != CHANNELS {
             *weight = channels::adapted(weight, CHANNELS);
+        }
+    }
+    // 1x1 convolutions of one position are layers.
+    for (name, weight) in &mut tensors {
+        if name.contains(".select.fc") {
+            weight.shape.truncate(2);
         }
     }
     // A class token is its own mean: where its LayerNorm comes after pooling, it might as well come
@@ -71,6 +77,7 @@ fn resnet(net: &weights::ResNet) -> Result<ResNetShape, String> {
     }
     let (stem, padding) = match net.stem {
         ResNetStem::Imagenet => (StemKind::Imagenet, 0),
+        ResNetStem::Deep => (StemKind::Deep, 0),
         ResNetStem::Cifar { padding } if padding >= 1 => (StemKind::Cifar, padding - 1),
         ResNetStem::Cifar { .. } => return Err("has a first layer without padding".to_owned()),
     };
@@ -82,6 +89,8 @@ fn resnet(net: &weights::ResNet) -> Result<ResNetShape, String> {
         stem_width: net.stem_width,
         stem_padding: padding,
         first_projection: net.projections.first().and_then(|stage| stage.first()) == Some(&true),
+        average_skips: net.selective,
+        sk_ratio: net.selective.then_some(weights::ResNet::SELECTION.0),
         norm: NormKind::Batch,
         zero_init_residual: false,
         bn_groups: 1,

@@ -24,7 +24,7 @@ pub(super) fn usual_view(file: &Weights) -> String {
     let (side, bicubic) = match &file.architecture {
         weights::Architecture::Vit(net) => (transformer_side(net), true),
         weights::Architecture::ResNet(net) | weights::Architecture::Pair { luma: net, .. } => {
-            let small = !matches!(net.stem, weights::ResNetStem::Imagenet);
+            let small = matches!(net.stem, weights::ResNetStem::Cifar { .. });
             let bicubic = matches!(file.layout, LayoutName::SimClr | LayoutName::Byol);
             ([if small { SMALL } else { USUAL }; 2], bicubic)
         }
@@ -154,7 +154,11 @@ fn resnet(shape: &ResNetShape) -> Vec<(&'static str, Value)> {
         (true, [3, 24, ..]) => "resnet200",
         (true, _) => "resnet50",
     };
-    let stem = if shape.stem == StemKind::Imagenet { "imagenet" } else { "cifar" };
+    let stem = match shape.stem {
+        StemKind::Imagenet => "imagenet",
+        StemKind::Cifar => "cifar",
+        StemKind::Deep => "deep",
+    };
     let mut settings = vec![
         ("backbone", name.into()),
         ("width", number(shape.width)),
@@ -173,6 +177,12 @@ fn resnet(shape: &ResNetShape) -> Vec<(&'static str, Value)> {
     let needed = shape.bottleneck || shape.stem_width != shape.width;
     if shape.first_projection && !needed {
         settings.push(("first_projection", true.into()));
+    }
+    if shape.average_skips {
+        settings.push(("average_skips", true.into()));
+    }
+    if let Some(ratio) = shape.sk_ratio {
+        settings.push(("sk_ratio", ratio.into()));
     }
     settings
 }

@@ -3,6 +3,8 @@
 //! The only module that brings data, methods, optimisers, checkpoints and evaluation together.
 //! Nothing in the library imports it.
 
+mod bank;
+mod classifier;
 mod collapse;
 pub mod event;
 mod exact;
@@ -18,6 +20,8 @@ mod run_dir;
 mod step;
 mod trained;
 
+pub use bank::{Bank, has_bank, open_bank};
+pub use classifier::{ClassifierCard, open_classifier, save_classifier};
 pub use event::{EpochReport, Event, Observer, Start, StepReport};
 pub use open::open_encoder;
 pub use own::{MakeEncoder, OwnMethod};
@@ -74,6 +78,9 @@ pub enum TrainError {
     /// The data set is not the one that the checkpoint was trained on.
     #[error("{} is not the data set that this run was started with, and what has changed cannot be told image by image: restore it, take it as it is with --accept-new-data, or start a new run", .0.display())]
     DataChanged(PathBuf),
+    /// A memory bank is asked for other images than it remembers.
+    #[error("the memory has a row for each image that the run began with, in {}, and these are others: give --train the run's own images", .0.display())]
+    OtherImages(PathBuf),
     /// The disk is full.
     #[error("{full}: make room and run `moco pretrain --resume {run}`; {last}")]
     NoRoom {

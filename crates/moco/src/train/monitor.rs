@@ -211,7 +211,7 @@ fn probe(bank: &Features, queries: &Features) -> Accuracy {
 }
 
 /// The rows of a memory bank whose images have a label, as features.
-fn remembered(images: &Dataset, memory: Tensor<2>) -> Features {
+pub(super) fn remembered(images: &Dataset, memory: Tensor<2>) -> Features {
     let [_, dim] = memory.dims();
     let (values, count) = (to_host(memory), images.len());
     let all = Features { values, dim, indices: (0..count).collect(), ..Features::default() };

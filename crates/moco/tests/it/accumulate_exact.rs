@@ -35,6 +35,8 @@ fn without_norm() -> NetworkSpec {
         stem_width: None,
         blocks: None,
         first_projection: None,
+        average_skips: None,
+        sk_ratio: None,
     };
     let shape = ResNetShape::named("resnet18", &resnet).expect("a known name");
     NetworkSpec { architecture: Architecture::ResNet(shape), seed: 1 }

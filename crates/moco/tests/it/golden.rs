@@ -117,6 +117,8 @@ pub fn resnet(backbone: &str, width: usize, stem: StemKind) -> NetworkSpec {
         stem_width: None,
         blocks: None,
         first_projection: None,
+        average_skips: None,
+        sk_ratio: None,
     };
     let shape = ResNetShape::named(backbone, &resnet).expect("a known name");
     NetworkSpec { architecture: Architecture::ResNet(shape), seed: 0 }

@@ -192,6 +192,7 @@ fn configs(lr: f64, schedule: ScheduleConfig, epochs: usize) -> (OptimConfig, Tr
         granularity: Granularity::Epoch,
         warmup_epochs: 0.0,
         warmup_start: None,
+        warmup_inclusive: None,
         accumulate: 1,
         accumulate_exact: None,
     };

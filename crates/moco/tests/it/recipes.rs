@@ -17,7 +17,7 @@ use toml::Table;
 /// of 3 p² D + D numbers, is frozen. CMC's two networks have three input channels together. The CIFAR
 /// stem has 27 weights a channel for 147; SimCLR's ResNet-18 has one projection more. A stem of convolutions: 48, 96, 192 and 384 channels of
 /// 3x3 without bias, four BatchNorms, a 1x1 convolution with bias, and 11 blocks of 12 D² + 13 D.
-const EXACT: [(&str, usize); 47] = [
+const EXACT: [(&str, usize); 54] = [
     ("instdisc-imagenet", 23_508_032),
     ("instdisc-softmax-imagenet", 23_508_032),
     ("instdisc-cifar10", 11_168_832),
@@ -35,6 +35,13 @@ const EXACT: [(&str, usize); 47] = [
     ("simclr-v2-imagenet", 23_508_032),
     ("simclr-v2-101-imagenet", 42_500_160),
     ("simclr-v2-152-imagenet", 58_143_808),
+    ("simclr-v2-sk-imagenet", 35_215_584),
+    ("simclr-v2-2x-sk-imagenet", 140_306_048),
+    ("simclr-v2-101-sk-imagenet", 64_662_304),
+    ("simclr-v2-101-2x-sk-imagenet", 257_132_224),
+    ("simclr-v2-152-sk-imagenet", 88_940_896),
+    ("simclr-v2-152-2x-sk-imagenet", 353_398_528),
+    ("simclr-v2-152-3x-sk-imagenet", 794_704_160),
     ("simclr-v2-cifar10", 11_168_832 + 64 * 64 + 128),
     ("byol-imagenet", 23_508_032),
     ("byol-100-imagenet", 23_508_032),
@@ -69,13 +76,20 @@ const EXACT: [(&str, usize); 47] = [
 
 /// In millions, as the READMEs of SwAV (twice and four times the width) and SimCLR round them, and the
 /// pair of CMC's code of half the width behind a stem of 64 channels.
-const MILLIONS: [(&str, f64); 7] = [
+const MILLIONS: [(&str, f64); 14] = [
     ("simclr-2x-imagenet", 94.0),
     ("simclr-4x-imagenet", 375.0),
     ("simclr-v2-2x-imagenet", 94.0),
     ("simclr-v2-101-imagenet", 43.0),
     ("simclr-v2-101-2x-imagenet", 170.0),
     ("simclr-v2-152-2x-imagenet", 233.0),
+    ("simclr-v2-sk-imagenet", 35.0),
+    ("simclr-v2-2x-sk-imagenet", 140.0),
+    ("simclr-v2-101-sk-imagenet", 65.0),
+    ("simclr-v2-101-2x-sk-imagenet", 257.0),
+    ("simclr-v2-152-sk-imagenet", 89.0),
+    ("simclr-v2-152-2x-sk-imagenet", 354.0),
+    ("simclr-v2-152-3x-sk-imagenet", 795.0),
     ("cmc-half-imagenet", 12.0),
 ];
 
@@ -108,10 +122,10 @@ fn backbone_parameters(spec: &NetworkSpec, channels: usize) -> usize {
                 count_params(&mut ResNet::new(&shape, channels, &mut rng(), &device())) as i64
             };
             // Newton's form through three widths.
-            let [a, b, c] = [8, 16, 24].map(at);
-            let steps = (shape.width as i64 - 8) / 8;
+            let [a, b, c] = [2, 4, 6].map(at);
+            let steps = (shape.width as i64 - 2) / 2;
             let count = a + steps * (b - a) + steps * (steps - 1) / 2 * (c - 2 * b + a);
-            usize::try_from(count).expect("a count")
+            usize::try_from(count).expect("a count") + wider_selections(shape)
         }
         Architecture::Vit(vit) => {
             let at = |depth| {
@@ -123,6 +137,18 @@ fn backbone_parameters(spec: &NetworkSpec, channels: usize) -> usize {
             one + (vit.depth - 1) * (two - one)
         }
     }
+}
+
+/// What selections of more than the least number of hidden channels, 32, add: a row of each of two layers,
+/// to one and to two values a channel, and two values of a BatchNorm for each.
+fn wider_selections(shape: &ResNetShape) -> usize {
+    let Some(ratio) = shape.sk_ratio else { return 0 };
+    let stages = shape.blocks.iter().enumerate().map(|(stage, blocks)| {
+        let width = shape.width << stage;
+        let hidden = (width as f64 * ratio) as usize;
+        blocks * hidden.saturating_sub(32) * (3 * width + 2)
+    });
+    stages.sum()
 }
 
 #[test]

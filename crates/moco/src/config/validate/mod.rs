@@ -6,9 +6,13 @@ mod views;
 
 use super::error::shown;
 use super::{
-    ConfigError, FeatureKind, MethodConfig, NormKind, RuleConfig, RunConfig, ScheduleConfig, keys,
+    ConfigError, FeatureKind, MethodConfig, NormKind, ResNetConfig, RuleConfig, RunConfig,
+    ScheduleConfig, StemKind, keys,
 };
 pub(super) use views::views_at;
+
+/// Residual networks whose blocks are no bottlenecks.
+const BASIC: [&str; 2] = ["resnet18", "resnet34"];
 
 impl RunConfig {
     /// Checks every value and every relation between values.
@@ -49,9 +53,11 @@ impl RunConfig {
         }
     }
 
-    /// Refuses a residual network whose blocks were not given for each stage.
+    /// Refuses a residual network whose blocks were not given for each stage, or whose parts do not go
+    /// together.
     fn check_blocks(&self) -> Result<(), ConfigError> {
         let Some(resnet) = self.model.resnet() else { return Ok(()) };
+        self.check_parts(resnet)?;
         let Some(blocks) = &resnet.blocks else { return Ok(()) };
         if blocks.len() == resnet.stages && blocks.iter().all(|n| (1..=100).contains(n)) {
             return Ok(());
@@ -61,6 +67,31 @@ impl RunConfig {
             shown(&format!("{blocks:?}")),
             resnet.stages
         ))
+    }
+
+    fn check_parts(&self, resnet: &ResNetConfig) -> Result<(), ConfigError> {
+        let name = &self.model.backbone;
+        let stem = resnet.stem_width.unwrap_or(resnet.width);
+        if resnet.stem == StemKind::Deep && !stem.is_multiple_of(2) {
+            return invalid(format!(
+                "model.stem = deep: its first layers have half of the {stem} channels, so make \
+                 model.stem_width even"
+            ));
+        }
+        match resnet.sk_ratio {
+            Some(ratio) if BASIC.contains(&name.as_str()) => invalid(format!(
+                "model.sk_ratio = {ratio}: {name} has no bottlenecks, whose kernels could be selected, so \
+                 choose resnet50 or larger"
+            )),
+            Some(ratio) if resnet.norm != NormKind::Batch => invalid(format!(
+                "model.sk_ratio = {ratio}: the layers that weigh the kernels have BatchNorm, so set \
+                 model.norm to batch"
+            )),
+            Some(ratio) if ratio > 1.0 => invalid(format!(
+                "model.sk_ratio = {ratio}: must be at most 1, a share of the block's width"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// A normalisation over whole maps is made for images of one size.
@@ -113,6 +144,13 @@ impl RunConfig {
                 "optim.warmup_start = {start}: there is no warm-up that could begin there, so leave it \
                  out or set optim.warmup_epochs"
             ));
+        }
+        if self.optim.warmup_inclusive == Some(true) && self.optim.warmup_epochs == 0.0 {
+            return invalid(
+                "optim.warmup_inclusive = true: there is no warm-up whose last step it could be, so leave \
+                 it out or set optim.warmup_epochs"
+                    .to_owned(),
+            );
         }
         if let RuleConfig::Lars { trust, .. } = self.optim.rule
             && trust > 1.0

@@ -35,14 +35,24 @@ impl ResNetGraph<'_> {
     }
 
     fn stem(&self, layers: &mut Layers, x: &Value) -> Value {
-        let [conv, norm, relu] = ["conv1", "bn1", "relu1"].map(|name| self.named(name));
-        let stride = if self.shape.stem == StemKind::Cifar { 1 } else { 2 };
-        let moves = Stride { stride, border: self.shape.stem_padding };
-        let x = self.conv_norm(layers, x, [&conv, &norm], moves);
-        let x = layers.relu(&x, &relu);
+        let border = self.shape.stem_padding;
+        let first = |stride| Stride { stride, border };
+        let (names, moves): (&[[&str; 2]], _) = match self.shape.stem {
+            StemKind::Cifar => (&[["conv1", "bn1"]], first(1)),
+            StemKind::Imagenet => (&[["conv1", "bn1"]], first(2)),
+            StemKind::Deep => {
+                (&[["conv1.0", "conv1.1"], ["conv1.3", "conv1.4"], ["conv1.6", "bn1"]], first(2))
+            }
+        };
+        let mut x = x.clone();
+        for (i, [conv, norm]) in names.iter().enumerate() {
+            let moves = if i == 0 { moves } else { Stride::of(1) };
+            let normed = self.conv_norm(layers, &x, [&self.named(conv), &self.named(norm)], moves);
+            x = layers.relu(&normed, &self.named(&format!("relu{}", names.len() - i)));
+        }
         match self.shape.stem {
             StemKind::Cifar => x,
-            StemKind::Imagenet => {
+            StemKind::Imagenet | StemKind::Deep => {
                 let settings = [
                     ("kernel_shape", Setting::Ints(&[3; 2])),
                     ("pads", Setting::Ints(&[1; 4])),
@@ -64,18 +74,36 @@ impl ResNetGraph<'_> {
             let stride = Stride::of(if i == strided { stride } else { 1 });
             y = self.conv_norm(layers, &y, [&names[0], &names[1]], stride);
             y = layers.relu(&y, &format!("{block}.relu{i}"));
+            if i == 2 && self.shape.sk_ratio.is_some() {
+                y = select(layers, &y, &format!("{block}.select"));
+            }
         }
         let names = ["conv", "bn"].map(|kind| format!("{block}.{kind}{last}"));
         let y = self.conv_norm(layers, &y, [&names[0], &names[1]], Stride::of(1));
-        let skip = match layers.has(&format!("{block}.downsample.0.weight")) {
-            true => {
-                let names = [0, 1].map(|i| format!("{block}.downsample.{i}"));
-                self.conv_norm(layers, x, [&names[0], &names[1]], Stride::of(stride))
-            }
-            false => x.clone(),
-        };
+        let skip = self.skip(layers, x, &format!("{block}.downsample"), stride);
         let sum = layers.add(&y, &skip, &format!("{block}.sum"));
         layers.relu(&sum, &format!("{block}.relu"))
+    }
+
+    /// `x`, or its projection; with an average before it the convolution has number 1.
+    fn skip(&self, layers: &mut Layers, x: &Value, name: &str, stride: usize) -> Value {
+        let numbers = if self.shape.average_skips { [1, 2] } else { [0, 1] };
+        let [conv, norm] = numbers.map(|i| format!("{name}.{i}"));
+        if !layers.has(&format!("{conv}.weight")) {
+            return x.clone();
+        }
+        if !self.shape.average_skips {
+            return self.conv_norm(layers, x, [&conv, &norm], Stride::of(stride));
+        }
+        let settings = [
+            ("kernel_shape", Setting::Ints(&[2; 2])),
+            ("pads", Setting::Ints(&[0, 0, 1, 1])),
+            ("strides", Setting::Ints(&[stride as i64; 2])),
+            // Zeros behind an odd map count, and what is behind the last row at stride 1 does not.
+            ("count_include_pad", Setting::Int(i64::from(stride == 2))),
+        ];
+        let averaged = layers.graph.node("AveragePool", &format!("{name}.0"), &[x], &settings);
+        self.conv_norm(layers, &averaged, [&conv, &norm], Stride::of(1))
     }
 
     fn conv_norm(
@@ -102,4 +130,33 @@ impl ResNetGraph<'_> {
     fn named(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
+}
+
+/// Selective kernels: of each pair of channels `a u + (1 - a) v`.
+fn select(layers: &mut Layers, x: &Value, name: &str) -> Value {
+    let part = |part: &str| format!("{name}.{part}");
+    let width = (layers.values(&part("fc2.weight")).0[0] / 2) as i64;
+    let pooled = layers.graph.node("GlobalAveragePool", &part("pool"), &[x], &[]);
+    let means =
+        layers.graph.node("Flatten", &part("means"), &[&pooled], &[("axis", Setting::Int(1))]);
+    let [u, v] = halves(layers, &means, &part("means"), width);
+    let sum = layers.add(&u, &v, &part("sum"));
+    let hidden = layers.linear(&sum, &part("fc1"));
+    let hidden = layers.batch_norm(&hidden, &part("bn"));
+    let hidden = layers.relu(&hidden, &part("relu"));
+    let weights = layers.linear(&hidden, &part("fc2"));
+    let [u, v] = halves(layers, &weights, &part("weights"), width);
+    let difference = layers.graph.node("Sub", &part("difference"), &[&u, &v], &[]);
+    let share = layers.graph.node("Sigmoid", &part("share"), &[&difference], &[]);
+    let share = layers.reshape(&share, &part("share.map"), &[0, -1, 1, 1]);
+    let [u, v] = halves(layers, x, &part("kernels"), width);
+    let difference = layers.graph.node("Sub", &part("kernels.difference"), &[&u, &v], &[]);
+    let scaled = layers.graph.node("Mul", &part("kernels.scaled"), &[&share, &difference], &[]);
+    layers.add(&v, &scaled, name)
+}
+
+/// The first and the second half of the channels.
+fn halves(layers: &mut Layers, x: &Value, name: &str, width: i64) -> [Value; 2] {
+    [("u", [0, width]), ("v", [width, 2 * width])]
+        .map(|(half, range)| layers.slice(x, &format!("{name}.{half}"), 1, range))
 }

@@ -76,6 +76,7 @@ fn compute(node: &Node, x: &[&Array]) -> Array {
         ("Gemm", [x, weight, bias @ ..]) => gemm(node, x, weight, bias),
         ("Conv", [x, weight, bias @ ..]) => conv(node, x, weight, bias),
         ("MaxPool", [x]) => max_pool(node, x),
+        ("AveragePool", [x]) => average_pool(node, x),
         ("GlobalAveragePool", [x]) => {
             let [n, c, h, w] = x.shape[..] else { panic!("{:?}", x.shape) };
             let map =
@@ -224,6 +225,26 @@ fn max_pool(node: &Node, x: &Array) -> Array {
     Array::filled(&[n, c, map_size(node, h), map_size(node, w)], |at| {
         let taps = window(node, [h, w], [at[2], at[3]]);
         taps.iter().fold(f64::MIN, |top, (_, [y, z])| top.max(x.at(&[at[0], at[1], *y, *z])))
+    })
+}
+
+/// The mean of a window of 2x2, whose border is behind the last row and column.
+fn average_pool(node: &Node, x: &Array) -> Array {
+    let [n, c, h, w] = x.shape[..] else { panic!("{:?}", x.shape) };
+    assert_eq!(
+        (&node.ints["kernel_shape"][..], &node.ints["pads"][..]),
+        (&[2, 2][..], &[0, 0, 1, 1][..])
+    );
+    let stride = node.ints["strides"][0] as usize;
+    let border_counts = node.ints["count_include_pad"] == [1];
+    let size = |size: usize| (size + 1 - 2) / stride + 1;
+    Array::filled(&[n, c, size(h), size(w)], |at| {
+        let inside = |at: usize, size: usize| {
+            [at * stride, at * stride + 1].into_iter().filter(move |i| *i < size)
+        };
+        let taps = inside(at[2], h).flat_map(|y| inside(at[3], w).map(move |x| [y, x]));
+        let values: Vec<f64> = taps.map(|[y, z]| x.at(&[at[0], at[1], y, z])).collect();
+        values.iter().sum::<f64>() / if border_counts { 4.0 } else { values.len() as f64 }
     })
 }
 

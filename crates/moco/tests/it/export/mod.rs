@@ -145,6 +145,11 @@ fn graphs_of_residual_networks() {
     assert_computes_the_same(&with(&["model.stem=imagenet", "model.backbone=resnet50"]), PLAIN);
     let more = ["model.stem_width=12", "model.blocks=[1,2,1,1]", "model.first_projection=true"];
     assert_computes_the_same(&with(&more), PLAIN);
+    // 44 pixels: maps of 11 and 6, so that an average has a border once and none at another time.
+    let more = ["model.stem=deep", "model.backbone=resnet50", "model.average_skips=true"];
+    let size = ["data.eval_view=\"resize(44) center(44)\""];
+    assert_computes_the_same(&with(&[&more[..], &size].concat()), PLAIN);
+    assert_computes_the_same(&with(&[&more[..], &size, &["model.sk_ratio=0.5"]].concat()), PLAIN);
     let simsiam = settings("simsiam-small", &["model.width=4"]);
     assert_computes_the_same(&simsiam, both);
 }
@@ -295,6 +300,19 @@ fn what_has_no_graph_or_no_names_is_refused() {
     told(names(Names::Detectron2, Part::Encoder, &mae), &["not of a transformer", "--names timm"]);
     told(names(Names::Detectron2, Part::Encoder, &narrow), &["3x3 convolution", "torchvision"]);
     told(names(Names::HuggingFace, Part::Encoder, &narrow), &["3x3 convolution", "torchvision"]);
+    let kernels = ["model.backbone=resnet50", "model.sk_ratio=0.5"];
+    for (settings_, words) in [
+        (&kernels[..], "selective kernels (model.sk_ratio)"),
+        (&["model.average_skips=true"], "an average in skip connections (model.average_skips)"),
+    ] {
+        let network = settings("moco-v2-small", settings_);
+        for of in [Names::Torchvision, Names::Timm, Names::HuggingFace, Names::Detectron2] {
+            told(names(of, Part::Encoder, &network), &[words, "--names moco or write an .onnx"]);
+        }
+    }
+    let deep = settings("moco-v2-small", &["model.stem=deep"]);
+    told(names(Names::Torchvision, Part::Encoder, &deep), &["three convolutions", "--names timm"]);
+    assert!(names(Names::Timm, Part::Encoder, &deep).is_ok());
     told(names(Names::Mae, Part::Encoder, &narrow), &["no residual networks"]);
     told(names(Names::Mae, Part::EncoderAndHead, &mae), &["no name for a head", "--part all"]);
     told(names(Names::Dino, Part::All, &mae), &["no names for more", "--part encoder"]);

@@ -4,103 +4,32 @@
 //! torchvision's. `width` scales every stage; 64 is the published network, for which the encoder
 //! (without `fc`) has 11.18 M parameters as ResNet-18, 21.28 M as -34, 23.51 M as -50 and 42.50 M
 //! as -101. The CIFAR stem is that of He et al., Sec. 4.2: one 3x3 convolution, no pooling.
+//!
+//! SimCLR v2's networks (Chen et al. 2020, arXiv 2006.10029, Sec. 3; `resnet.py` of their code) are
+//! these with ResNet-D's stem, an average before each projected skip connection, and selective kernels
+//! in the bottlenecks. One thing is torch's here and not TensorFlow's: the 3x3 max-pool has a border on
+//! both sides, where TensorFlow's `SAME` has one behind the last row and column of an even map.
 
-use crate::config::{ConvInit, NormKind, ResNetConfig, StemKind};
-use crate::nn::{
-    BatchNorm, Conv, ConvNorm, LayerNorm, MapNorm, Mode, Module, NormedConv, Visitor,
-    conv_norm_act, for_each_param, init, residual,
-};
+mod block;
+mod selective;
+mod shape;
+mod stem;
+
+pub use shape::ResNetShape;
+
+use crate::config::{ConvInit, NormKind, StemKind};
+use crate::nn::{BatchNorm, ConvNorm, LayerNorm, MapNorm, Mode, for_each_param, init};
+use crate::ops::Engine;
 use crate::ops::pool::global_average_pool;
-use crate::ops::{Engine, Epilogue};
+use block::{Block, BlockShape, stage};
 use burn::tensor::{Device, Tensor, s};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
-
-/// What determines a residual network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ResNetShape {
-    /// Blocks of 1x1, 3x3 and 1x1 convolutions with a fourfold wider output; otherwise two of 3x3.
-    pub bottleneck: bool,
-    /// Blocks of each stage, 1 to 4 stages.
-    pub blocks: Vec<usize>,
-    /// Channels of the first stage's 3x3 convolutions; each further stage has twice as many.
-    pub width: usize,
-    /// First layers.
-    pub stem: StemKind,
-    /// Channels of the first layer.
-    pub stem_width: usize,
-    /// Zeros beyond each border that the first layer sees besides the usual ones, which keep the
-    /// size at stride 1.
-    pub stem_padding: usize,
-    /// Whether the first stage's first skip connection is projected even if its shape stays.
-    pub first_projection: bool,
-    /// Normalisation after each convolution.
-    pub norm: NormKind,
-    /// Start every residual branch at zero.
-    pub zero_init_residual: bool,
-    /// BatchNorm groups, see [`BatchNorm::new`].
-    pub bn_groups: usize,
-    /// How the convolutions' weights are drawn.
-    #[serde(default)]
-    pub init: ConvInit,
-    /// Height and width of the images, which [`NormKind::Map`] is made for.
-    #[serde(default)]
-    pub image: [usize; 2],
-}
-
-/// The names that [`ResNetShape::named`] knows: blocks of each stage, and whether they are
-/// bottlenecks.
-const NAMED: [(&str, [usize; 4], bool); 6] = [
-    ("resnet18", [2, 2, 2, 2], false),
-    ("resnet34", [3, 4, 6, 3], false),
-    ("resnet50", [3, 4, 6, 3], true),
-    ("resnet101", [3, 4, 23, 3], true),
-    ("resnet152", [3, 8, 36, 3], true),
-    ("resnet200", [3, 24, 36, 3], true),
-];
-
-impl ResNetShape {
-    /// The network of a name with a run's choices, for images of any size; `None` if there is no network of that name.
-    pub fn named(name: &str, config: &ResNetConfig) -> Option<Self> {
-        let (_, blocks, bottleneck) = NAMED.into_iter().find(|(known, ..)| *known == name)?;
-        let blocks = config.blocks.clone().unwrap_or_else(|| blocks.to_vec());
-        Some(Self {
-            bottleneck,
-            blocks: blocks.into_iter().take(config.stages).collect(),
-            width: config.width,
-            stem: config.stem,
-            stem_width: config.stem_width.unwrap_or(config.width),
-            stem_padding: 0,
-            first_projection: config.first_projection.unwrap_or(false),
-            norm: config.norm,
-            zero_init_residual: config.zero_init_residual,
-            bn_groups: config.bn_groups,
-            init: config.init,
-            image: [0; 2],
-        })
-    }
-
-    /// Blocks of the stages of the network of a name.
-    pub fn blocks_of(name: &str) -> Option<[usize; 4]> {
-        NAMED.into_iter().find(|(known, ..)| *known == name).map(|(_, blocks, _)| blocks)
-    }
-
-    /// Output channels of a block as a multiple of its width.
-    pub(super) fn widening(&self) -> usize {
-        if self.bottleneck { 4 } else { 1 }
-    }
-
-    /// Width of the pooled output.
-    pub fn features(&self) -> usize {
-        (self.widening() * self.width) << (self.blocks.len() - 1)
-    }
-}
+use stem::Stem;
 
 /// A residual network up to and including the global average pool.
 #[derive(Debug)]
 pub struct ResNet {
-    conv1: Conv,
+    conv1: Stem,
     bn1: ConvNorm,
     layer1: Vec<Block>,
     layer2: Vec<Block>,
@@ -119,14 +48,10 @@ impl ResNet {
         rng: &mut ChaCha8Rng,
         device: &Device,
     ) -> Self {
-        let (kernel, stride) = match shape.stem {
-            StemKind::Imagenet => (7, 2),
-            StemKind::Cifar => (3, 1),
-        };
-        let conv1 = Conv::new(channels, shape.stem_width, kernel, stride, rng, device);
-        let mut map = shape.image.map(|side| (side + 2 * shape.stem_padding).div_ceil(stride));
+        let conv1 = Stem::new(shape, channels, rng, device);
+        let mut map = conv1.outputs_map(shape.image);
         let bn1 = norm(shape.stem_width, map, shape, device);
-        if shape.stem == StemKind::Imagenet {
+        if shape.stem != StemKind::Cifar {
             map = map.map(|side| side.div_ceil(2));
         }
         let mut channels = shape.stem_width;
@@ -198,12 +123,7 @@ impl ResNet {
     }
 
     fn early_stages(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
-        let (conv, norm) = (&self.conv1, &mut self.bn1);
-        let x = with_border(x, self.shape.stem_padding);
-        let x = match self.shape.stem {
-            StemKind::Imagenet => conv_norm_act(x, conv, norm, Epilogue::ReluMaxPool, mode),
-            StemKind::Cifar => conv_norm_act(x, conv, norm, Epilogue::Relu, mode),
-        };
+        let x = self.conv1.forward(x, &mut self.bn1, mode);
         let early = self.layer1.iter_mut().chain(&mut self.layer2);
         early.fold(x, |x, block| block.forward(x, mode))
     }
@@ -214,7 +134,7 @@ impl ResNet {
             return usize::MAX;
         }
         let [_, h, w, _] = x.dims();
-        let shrinks = if self.shape.stem == StemKind::Imagenet { 4 } else { 1 };
+        let shrinks = if self.shape.stem == StemKind::Cifar { 1 } else { 4 };
         let channels = self.layer1.last().map_or(1, Block::outputs);
         let map = h.div_ceil(shrinks) * w.div_ceil(shrinks) * channels * size_of::<f32>();
         (rayon::current_num_threads() * CACHE_BYTES / map.max(1)).max(1)
@@ -260,120 +180,11 @@ fn norm(channels: usize, map: [usize; 2], shape: &ResNetShape, device: &Device) 
     }
 }
 
-/// Sizes of one residual block.
-#[derive(Clone, Copy)]
-struct BlockShape {
-    inputs: usize,
-    /// Height and width of what comes in.
-    map: [usize; 2],
-    width: usize,
-    stride: usize,
-    /// Whether the skip connection is projected even if its shape stays.
-    projected: bool,
-}
-
-impl BlockShape {
-    /// Height and width of what goes out.
-    fn outputs_map(&self) -> [usize; 2] {
-        self.map.map(|side| side.div_ceil(self.stride))
-    }
-}
-
-/// `count` blocks, of which `first` is the first.
-fn stage(
-    count: usize,
-    first: BlockShape,
-    shape: &ResNetShape,
-    rng: &mut ChaCha8Rng,
-    device: &Device,
-) -> Vec<Block> {
-    let inputs = shape.widening() * first.width;
-    let map = first.outputs_map();
-    let next = BlockShape { inputs, map, stride: 1, projected: false, ..first };
-    let sizes = std::iter::once(first).chain(std::iter::repeat(next)).take(count);
-    sizes.map(|sizes| Block::new(sizes, shape, rng, device)).collect()
-}
-
-/// A residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1 with a fourfold wider output.
-#[derive(Debug)]
-struct Block {
-    conv1: Conv,
-    bn1: ConvNorm,
-    conv2: Conv,
-    bn2: ConvNorm,
-    conv3: Option<Conv>,
-    bn3: Option<ConvNorm>,
-    downsample: Option<Projection>,
-}
-
-crate::module!(Block { conv1, bn1, conv2, bn2, conv3, bn3, downsample });
-
-impl Block {
-    fn new(sizes: BlockShape, shape: &ResNetShape, rng: &mut ChaCha8Rng, device: &Device) -> Self {
-        let BlockShape { inputs, map, width, stride, projected } = sizes;
-        let bottleneck = shape.bottleneck;
-        let outputs = shape.widening() * width;
-        let out = sizes.outputs_map();
-        let norm = |channels, map| norm(channels, map, shape, device);
-        let (first, second) =
-            if bottleneck { ((1, 1), (3, stride)) } else { ((3, stride), (3, 1)) };
-        let between = if bottleneck { map } else { out };
-        let mut block = Self {
-            conv1: Conv::new(inputs, width, first.0, first.1, rng, device),
-            bn1: norm(width, between),
-            conv2: Conv::new(width, width, second.0, second.1, rng, device),
-            bn2: norm(width, out),
-            conv3: bottleneck.then(|| Conv::new(width, outputs, 1, 1, rng, device)),
-            bn3: bottleneck.then(|| norm(outputs, out)),
-            downsample: None,
-        };
-        if projected || stride != 1 || inputs != outputs {
-            let conv = Conv::new(inputs, outputs, 1, stride, rng, device);
-            block.downsample = Some(Projection { conv, norm: norm(outputs, out) });
-        }
-        if shape.zero_init_residual {
-            let last = block.bn3.as_mut().unwrap_or(&mut block.bn2);
-            for_each_param(last, |name, param| {
-                if name == "weight" {
-                    param.set_flat(param.flat().zeros_like());
-                }
-            });
-        }
-        block
-    }
-
-    /// Output channels.
-    fn outputs(&self) -> usize {
-        self.conv3.as_ref().unwrap_or(&self.conv2).weight.val().dims()[0]
-    }
-
-    fn forward(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
-        let mut layers: Vec<NormedConv> =
-            vec![(&self.conv1, &mut self.bn1), (&self.conv2, &mut self.bn2)];
-        layers.extend(self.conv3.as_ref().zip(self.bn3.as_mut()));
-        let projection = self.downsample.as_mut().map(|p| (&p.conv, &mut p.norm));
-        residual(x, layers, projection, mode)
-    }
-}
-
-/// The 1x1 convolution of a skip connection that changes shape.
-#[derive(Debug)]
-struct Projection {
-    conv: Conv,
-    norm: ConvNorm,
-}
-
-impl Module for Projection {
-    fn visit(&mut self, visitor: &mut Visitor<'_>) {
-        visitor.child("0", &mut self.conv);
-        visitor.child("1", &mut self.norm);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::batch::to_host;
+    use crate::config::ResNetConfig;
     use crate::nn::init;
     use crate::rng::{Purpose, stream};
 
@@ -393,6 +204,8 @@ mod tests {
                 stem_width: None,
                 blocks: None,
                 first_projection: None,
+                average_skips: None,
+                sk_ratio: None,
             };
             let (rng, device) = (&mut stream(3, Purpose::Weights, 0), Device::flex());
             let shape = ResNetShape::named("resnet18", &config).expect("a known name");
@@ -425,6 +238,8 @@ mod tests {
             stem_width: None,
             blocks: None,
             first_projection: None,
+            average_skips: None,
+            sk_ratio: None,
         };
         let (rng, device) = (&mut stream(3, Purpose::Weights, 0), Device::flex());
         for name in ["resnet18", "resnet50"] {
@@ -452,6 +267,8 @@ mod tests {
             stem_width: None,
             blocks: None,
             first_projection: None,
+            average_skips: None,
+            sk_ratio: None,
         };
         let (rng, device) = (&mut stream(3, Purpose::Weights, 0), Device::flex());
         let shape = ResNetShape::named("resnet18", &config).expect("a known name");
