@@ -1,6 +1,6 @@
 """Exact search among many vectors: ours against numpy and FAISS's flat index, in turns.
 
-    python3 bench/peers/search.py --vectors 1000000 --rounds 3 --out results/search.jsonl
+    python3 bench/peers/search.py --vectors 1000000 --rounds 3 --out results/log/search.jsonl
 
 Ours is `target/release/examples/bench_search`. All search the same vectors, which follow a formula.
 Each round runs all three one after the other; the times are those of the search alone, by the clock and
