@@ -11,7 +11,8 @@ Three kinds of work, f32, on one random batch:
 
 Prints one JSON object as its last line. Variants: `eager` (NCHW), `channels-last`, `compiled`
 (channels-last under torch.compile; inference is frozen first, which folds BatchNorm). `--device
-cuda` runs it there, with PyTorch's own default for convolutions (TF32). With `--count` it runs one step and tells its floating-point operations, a multiply-add as two, as the
+cuda` runs it there, with PyTorch's own default for convolutions (TF32); `--precision` f32 or tf32
+sets it for these and for products, bf16 and f16 run the networks under autocast, f16 with a scaled loss. With `--count` it runs one step and tells its floating-point operations, a multiply-add as two, as the
 direct algorithm of each layer takes them.
 """
 
@@ -21,6 +22,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 
 import timm
@@ -61,10 +63,31 @@ def images(args: argparse.Namespace) -> Tensor:
     return torch.rand(shape).contiguous(memory_format=layout(args))
 
 
+HALF = {"bf16": torch.bfloat16, "f16": torch.float16}
+
+
+def half(args: argparse.Namespace) -> AbstractContextManager:
+    """Autocast, if the precision asks for it."""
+    kind = HALF.get(args.precision)
+    return torch.autocast(args.device.split(":")[0], kind) if kind else nullcontext()
+
+
+def scaler(args: argparse.Namespace) -> torch.amp.GradScaler:
+    return torch.amp.GradScaler(args.device.split(":")[0], enabled=args.precision == "f16")
+
+
+def learn(loss: Tensor, optimiser: torch.optim.Optimizer, scale: torch.amp.GradScaler) -> None:
+    optimiser.zero_grad()
+    scale.scale(loss).backward()
+    scale.step(optimiser)
+    scale.update()
+
+
 class MocoStep:
     """Two encoders, a queue and SGD."""
 
     def __init__(self, args: argparse.Namespace):
+        self.args, self.scaler = args, scaler(args)
         self.query = network(args, DIM).to(memory_format=layout(args)).train()
         self.key = deepcopy(self.query).requires_grad_(False)
         self.pairs = list(self.key.parameters()), list(self.query.parameters())
@@ -77,19 +100,21 @@ class MocoStep:
         self.run_key = torch.compile(self.key) if compiled else self.key
 
     def loss(self) -> tuple[Tensor, Tensor]:
-        q = F.normalize(self.run_query(self.views[0]))
+        with half(self.args):
+            q = self.run_query(self.views[0])
+        q = F.normalize(q.float())
         with torch.no_grad():
             torch._foreach_lerp_(*self.pairs, 1.0 - MOMENTUM)
-            k = F.normalize(self.run_key(self.views[1]))
+            with half(self.args):
+                k = self.run_key(self.views[1])
+            k = F.normalize(k.float())
         l_pos = (q * k).sum(dim=1, keepdim=True)
         logits = torch.cat([l_pos, q @ self.queue.clone()], dim=1) / TEMPERATURE
         return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long)), k
 
     def __call__(self) -> None:
         loss, k = self.loss()
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
+        learn(loss, self.optimiser, self.scaler)
         n = min(len(k), KEYS - self.ptr)
         self.queue[:, self.ptr : self.ptr + n] = k[:n].T
         self.queue[:, : len(k) - n] = k[n:].T
@@ -108,13 +133,13 @@ class Training:
             self.optimiser = torch.optim.SGD(
                 net.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4
             )
+        self.args, self.scaler = args, scaler(args)
         self.net = torch.compile(net) if args.variant == "compiled" else net
 
     def __call__(self) -> None:
-        loss = F.cross_entropy(self.net(self.images), self.labels)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
+        with half(self.args):
+            logits = self.net(self.images)
+        learn(F.cross_entropy(logits.float(), self.labels), self.optimiser, self.scaler)
 
 
 class Forward:
@@ -123,11 +148,13 @@ class Forward:
     def __init__(self, args: argparse.Namespace):
         net = network(args, 0).to(memory_format=layout(args)).eval().requires_grad_(False)
         self.images = images(args)
+        self.args = args
         self.net = torch.compile(net) if args.variant == "compiled" else net
 
     @torch.inference_mode()
     def __call__(self) -> None:
-        self.net(self.images)
+        with half(self.args):
+            self.net(self.images)
 
 
 WORK = {"method": MocoStep, "train": Training, "forward": Forward}
@@ -166,6 +193,7 @@ def main() -> None:
     parser.add_argument("--stem", choices=["cifar", "imagenet"], default="cifar")
     parser.add_argument("--variant", choices=["eager", "channels-last", "compiled"], default="eager")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=["f32", "tf32", "bf16", "f16"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--count", action="store_true", help="operations instead of times")
@@ -173,13 +201,16 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.set_default_device(args.device)
     torch.manual_seed(0)
+    if args.precision:
+        torch.backends.cuda.matmul.allow_tf32 = args.precision != "f32"
+        torch.backends.cudnn.allow_tf32 = args.precision != "f32"
     if args.variant == "compiled" and args.work == "forward":
         torch._inductor.config.freezing = True
     step = WORK[args.work](args)
     report = count(step) if args.count else measure(step, args.steps)
     if "seconds_per_step" in report:
         report["images_per_second"] = args.batch_size / report["seconds_per_step"]
-    print(json.dumps(report | {"variant": args.variant, "torch": torch.__version__}))
+    print(json.dumps(report | {"variant": args.variant, "precision": args.precision, "torch": torch.__version__}))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ use crate::memory::{bytes_in_use, with_peak_memory};
 use crate::ranks::{self, peers};
 use crate::session::{Machine, Session};
 use moco::config::{LrScaling, RunConfig};
+use moco::device;
 use moco::report::{duration, percent};
 use moco::schedule::learning_rate;
 use moco::train::{Start, Trainer, check_ranks};
@@ -25,6 +26,8 @@ const LONG_STEP: f64 = 10.0;
 /// Pixels in a timed batch at most, so that a plan for a large machine can be checked on a small
 /// one; time and memory grow in proportion to the batch.
 const TIMED_PIXELS: usize = 1 << 20;
+/// Share of a GPU's memory that tensors can have; the rest is the driver's, libraries' and lost in gaps.
+const USABLE: f64 = 0.9;
 
 /// Prints the resolved configuration, its consequences and estimates.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
@@ -68,6 +71,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         n => format!("measured with batches of {} in {n} parts", measured.batch_size),
     };
     row("memory", &memory(&config, &measured, &with)?);
+    if let Some(gpu) = &measured.gpu {
+        row("GPU memory", &gpu_memory(&config, &measured, gpu));
+    }
     row(
         "time",
         &format!(
@@ -166,6 +172,36 @@ fn memory(config: &RunConfig, measured: &Measured, with: &str) -> anyhow::Result
     Ok(format!("about {:.1} GB; {with}", estimate / 1e9))
 }
 
+/// The memory of a GPU, and the batch that fills it: what tensors took beyond weights and state grows with
+/// a part of the batch.
+fn gpu_memory(config: &RunConfig, measured: &Measured, gpu: &GpuMemory) -> String {
+    let part = config.train.batch_size / config.optim.accumulate;
+    let image = gpu.grown as f64 / (measured.batch_size / measured.parts) as f64;
+    let (fixed, total) = (gpu.fixed as f64, gpu.total as f64);
+    let needed = fixed + image * part as f64;
+    let fits = ((total * USABLE - fixed) / image).max(0.0) as usize;
+    let verdict = match part <= fits {
+        true => format!("a batch of about {fits} would fit"),
+        false if fits == 0 => "not even one image fits: take a smaller network or view".to_owned(),
+        false => format!(
+            "too much: about {fits} images fit at once, so lower train.batch_size or set \
+             optim.accumulate={}",
+            config.train.batch_size.div_ceil(fits)
+        ),
+    };
+    format!("about {:.1} of {:.1} GB; {verdict}", needed / 1e9, total / 1e9)
+}
+
+/// What steps took of a GPU's memory.
+struct GpuMemory {
+    /// Bytes of weights and state.
+    fixed: u64,
+    /// Bytes more, at most during the steps.
+    grown: u64,
+    /// Bytes of the GPU.
+    total: u64,
+}
+
 /// What a few steps cost.
 struct Measured {
     batch_size: usize,
@@ -175,6 +211,7 @@ struct Measured {
     seconds: f64,
     /// Bytes in use before the first step, and at most during the steps.
     memory: Option<(usize, usize)>,
+    gpu: Option<GpuMemory>,
 }
 
 fn measure(
@@ -186,6 +223,8 @@ fn measure(
     (config.train.batch_size, config.optim.accumulate) = timed_batch(&config)?;
     let mut trainer = Trainer::new(&config, dataset, &machine.device, machine.options)?;
     let before = bytes_in_use();
+    let fixed = device::used_memory(&machine.device);
+    device::reset_peak_memory(&machine.device);
     let (seconds, peak) = with_peak_memory(|| {
         let mut seconds = trainer.time_steps(1).map_err(RunFailed::from)?;
         if seconds[0] < LONG_STEP {
@@ -196,7 +235,13 @@ fn measure(
         anyhow::Ok(seconds[seconds.len() / 2])
     });
     let (batch_size, parts) = (config.train.batch_size, config.optim.accumulate);
-    Ok(Measured { batch_size, parts, seconds: seconds?, memory: before.zip(peak) })
+    let gpu = || {
+        let (fixed, peak) = (fixed?, device::peak_memory(&machine.device)?);
+        let total = device::memory(&machine.device)?.total;
+        Some(GpuMemory { fixed, grown: peak.saturating_sub(fixed).max(1), total })
+    };
+    let memory = before.zip(peak);
+    Ok(Measured { batch_size, parts, seconds: seconds?, memory, gpu: gpu() })
 }
 
 /// A batch to try out and its parts, two at most: each as in the run, halved while it is too large

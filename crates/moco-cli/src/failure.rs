@@ -96,6 +96,9 @@ fn told(panic: &PanicHookInfo<'_>) -> String {
     if message.contains("failed to spawn thread") {
         return NO_THREADS.to_owned();
     }
+    if let Some(sentence) = moco::device::out_of_memory(message) {
+        return sentence;
+    }
     let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
     format!("a fault in moco ended it ({message}{place}); please report it")
 }

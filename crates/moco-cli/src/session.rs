@@ -185,6 +185,9 @@ impl Machine {
     /// Finds the device and sets the number of threads of this process.
     pub fn open(args: &MachineArgs) -> anyhow::Result<Machine> {
         let device = moco::device::parse(&args.device)?;
+        if args.device == "auto" {
+            eprintln!("device   {}", moco::device::best());
+        }
         moco::device::cpu_kernel_name()?;
         let threads = match args.threads {
             Some(threads) => usize::from(threads),

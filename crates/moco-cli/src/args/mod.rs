@@ -138,6 +138,9 @@ pub struct BenchStepArgs {
     /// Learning method; `moco methods` lists them
     #[arg(long, value_name = "NAME", default_value = "moco-v1")]
     pub method: String,
+    /// What large products are computed in: auto, f32, tf32, bf16 or f16
+    #[arg(long, value_name = "NAME")]
+    pub precision: Option<String>,
     /// Timed steps
     #[arg(long, value_name = "N", default_value = "10")]
     pub steps: u16,
@@ -268,7 +271,7 @@ pub struct RunArgs {
 /// Where to compute.
 #[derive(Debug, Args)]
 pub struct MachineArgs {
-    /// Where to compute: cpu, or a GPU of `moco devices`, e.g. cuda:0
+    /// Where to compute: cpu, a GPU of `moco devices`, e.g. cuda:0, or auto for the best there is
     #[arg(long, value_name = "D", default_value = "cpu")]
     pub device: String,
     /// CPU threads [default: all]

@@ -6,7 +6,7 @@ use crate::memory::{bytes_in_use, with_peak_memory};
 use crate::session::Machine;
 use clap::ValueEnum;
 use moco::config::{self, DataFacts, RunConfig, resolve, set_value};
-use moco::device::{Device, cpu_kernel_name};
+use moco::device::{self, Arithmetic, Device, cpu_kernel_name};
 use moco::report::duration;
 use serde_json::json;
 use std::time::Instant;
@@ -20,12 +20,15 @@ const WARM_UP: usize = 3;
 pub fn run(args: &BenchStepArgs) -> anyhow::Result<()> {
     let config = configure(args)?;
     let machine = Machine::open(&args.machine)?;
+    let precision = config.train.precision.unwrap_or_default();
+    let arithmetic = Arithmetic::on(&machine.device, precision)?;
     let mut work = work::prepare(args.work, &config, &machine.device)?;
     let warm_up = || (0..WARM_UP).try_for_each(|_| finished(&mut *work, &machine.device));
-    let (warm_up, peak) = with_peak_memory(warm_up);
+    let (warm_up, peak) = with_peak_memory(|| arithmetic.during(warm_up));
     warm_up?;
     let steps = usize::from(args.steps.max(1));
-    let (seconds, [memory_early, memory_end]) = timed(&mut *work, &machine.device, steps)?;
+    let (seconds, [memory_early, memory_end]) =
+        arithmetic.during(|| timed(&mut *work, &machine.device, steps))?;
     let (fastest, median, slowest) = (seconds[0], seconds[steps / 2], seconds[steps - 1]);
     let images_per_second = config.train.batch_size as f64 / median;
     if args.json {
@@ -46,6 +49,8 @@ pub fn run(args: &BenchStepArgs) -> anyhow::Result<()> {
             "batch_size": config.train.batch_size,
             "threads": machine.options.threads,
             "device": args.machine.device,
+            "precision": arithmetic.name(),
+            "device_peak_bytes": device::peak_memory(&machine.device),
             "kernels": cpu_kernel_name()?,
         });
         println!("{report}");
@@ -106,6 +111,9 @@ pub fn configure(args: &BenchStepArgs) -> anyhow::Result<RunConfig> {
     if !args.backbone.starts_with("vit") {
         config::set(&mut tree, "model.width", 64.into())?;
         config::set(&mut tree, "model.bn_groups", 1.into())?;
+    }
+    if let Some(precision) = &args.precision {
+        config::set(&mut tree, "train.precision", precision.clone().into())?;
     }
     if let Some(stem) = &args.stem {
         config::set(&mut tree, "model.stem", stem.clone().into())?;

@@ -14,6 +14,7 @@ mod method;
 mod model;
 mod optim;
 mod parse;
+mod precision;
 mod recipe;
 mod resolve;
 mod suggest;
@@ -39,6 +40,7 @@ pub use optim::{
     DecayScope, Granularity, LarsFlavor, LrScaling, OptimConfig, RuleConfig, ScheduleConfig,
 };
 pub use parse::{parse_run, parse_tree, read_tree, set, set_value};
+pub use precision::Precision;
 pub use recipe::{Recipe, load_recipe, recipes};
 pub use resolve::{Resolved, resolve};
 
@@ -112,6 +114,9 @@ pub struct TrainConfig {
     /// Stop after this many steps even if epochs are left. Does not change the schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<usize>,
+    /// What large products are computed in; left out is f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Seed of everything random.
     pub seed: u64,
     /// Write a checkpoint every so many steps besides the one at each epoch's end; 0 for none.

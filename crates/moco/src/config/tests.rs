@@ -114,6 +114,7 @@ fn configs_folder_and_embedded_recipes_are_the_same_set() {
 fn the_table_of_keys_is_that_of_the_structs() {
     let optional = [
         "train.max_steps=7",
+        "train.precision=auto",
         "monitor.knn_test=test",
         "optim.clip=3",
         "optim.weight_decay_end=0.1",

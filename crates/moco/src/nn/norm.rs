@@ -4,10 +4,10 @@
 //! argument, never inferred from the device; the running variance is unbiased, as in PyTorch; and
 //! a batch can be normalised in groups, as if it were spread over several devices.
 
-use super::module::{Module, Visitor};
+use super::module::{Module, TensorLeaf, Visitor};
 use super::param::{Buffer, Param};
 use super::ranks;
-use crate::ops::batch_norm::{self, ByBatch, ByRunning, Statistics};
+use crate::ops::batch_norm::{self, ByBatch, ByRunning, MOMENTUM, OfBatch, Running, Statistics};
 use burn::tensor::{Device, Tensor};
 use moco_peers::Peers;
 
@@ -50,8 +50,6 @@ impl Module for BatchNorm {
 
 /// Added to variances, torch's default.
 pub const EPSILON: f64 = 1e-5;
-/// Weight of the newest batch in the running statistics, torch's default.
-const MOMENTUM: f64 = 0.1;
 
 impl BatchNorm {
     /// Scale 1, shift 0, running mean 0 and variance 1.
@@ -95,9 +93,14 @@ impl BatchNorm {
     }
 
     /// This layer as an operation takes it in training.
-    pub(super) fn by_batch(&self) -> ByBatch {
+    pub(super) fn by_batch(&mut self) -> ByBatch {
         let (scale, shift) = (self.weight.val(), self.bias.val());
-        ByBatch { scale, shift, groups: self.groups(), epsilon: self.epsilon }
+        // Given back to `track`, whole: the engine holds the only handles, so it works in place.
+        let running = batch_norm::moves_running(&scale.device()).then(|| Running {
+            mean: self.running_mean.take_flat(),
+            variance: self.running_var.take_flat(),
+        });
+        ByBatch { scale, shift, groups: self.groups(), epsilon: self.epsilon, running }
     }
 
     /// This layer as an operation takes it in evaluation.
@@ -142,7 +145,7 @@ impl BatchNorm {
         let group =
             ranks::Group { number: self.peers.rank() % self.groups, of: self.groups, parts };
         let (y, [mean, variance]) = ranks::normalize(x, group, self.epsilon, self.peers);
-        self.track(Statistics { mean, variance, count: parts * n * h * w });
+        self.track(Statistics::OfBatch(OfBatch { mean, variance, count: parts * n * h * w }));
         let row = |v: Tensor<1>| v.reshape([1, 1, 1, c]);
         y * row(self.weight.val()) + row(self.bias.val())
     }
@@ -152,7 +155,13 @@ impl BatchNorm {
     /// # Panics
     /// If they are of another number of groups or channels.
     pub fn track(&mut self, statistics: Statistics) {
-        let Statistics { mean, variance, count } = statistics;
+        let OfBatch { mean, variance, count } = match statistics {
+            Statistics::OfBatch(of_batch) => of_batch,
+            Statistics::Moved(Running { mean, variance }) => {
+                self.running_mean.set_flat(mean);
+                return self.running_var.set_flat(variance);
+            }
+        };
         let g = self.groups();
         let unbiased = count as f64 / (count as f64 - 1.0).max(1.0);
         let over_groups = |v: Tensor<1>| {

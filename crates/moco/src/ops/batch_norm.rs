@@ -1,6 +1,7 @@
 //! Batch normalisation as a function. Ioffe & Szegedy 2015 (arXiv 1502.03167), Alg. 1.
 
-use burn::tensor::{Tensor, module};
+use super::Engine;
+use burn::tensor::{Device, Tensor, module};
 
 /// Normalisation by the statistics of the batch.
 #[derive(Clone, Debug)]
@@ -13,6 +14,30 @@ pub struct ByBatch {
     pub groups: usize,
     /// Added to variances.
     pub epsilon: f64,
+    /// Moved towards the batch's in the same pass, by engines that do, see [`moves_running`].
+    pub running: Option<Running>,
+}
+
+/// Running statistics, moved by [`MOMENTUM`] towards the mean over groups of what batches have.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// `[C]`.
+    pub mean: Tensor<1>,
+    /// Unbiased, `[C]`.
+    pub variance: Tensor<1>,
+}
+
+/// Weight of the newest batch in running statistics, torch's default.
+pub const MOMENTUM: f64 = 0.1;
+
+/// Whether the engine of a device moves [`ByBatch::running`] itself. It gives them back, whole, as
+/// [`Statistics::Moved`].
+pub(crate) fn moves_running(device: &Device) -> bool {
+    match Engine::of(device) {
+        #[cfg(feature = "libtorch")]
+        Engine::LibTorch => true,
+        Engine::Kernels(_) | Engine::Stock => false,
+    }
 }
 
 /// Normalisation by statistics that are given.
@@ -30,15 +55,35 @@ pub struct ByRunning {
     pub epsilon: f64,
 }
 
+/// What a normalisation by the batch yields beside its output.
+#[derive(Clone, Debug)]
+pub enum Statistics {
+    /// What the batch was normalised by.
+    OfBatch(OfBatch),
+    /// The running statistics, which have moved.
+    Moved(Running),
+}
+
 /// What a batch was normalised by.
 #[derive(Clone, Debug)]
-pub struct Statistics {
+pub struct OfBatch {
     /// Of each group and channel, `[groups * C]`.
     pub mean: Tensor<1>,
     /// Biased, of each group and channel, `[groups * C]`.
     pub variance: Tensor<1>,
     /// How many values went into each.
     pub count: usize,
+}
+
+impl Statistics {
+    /// What the batch was normalised by, of an engine that tells it.
+    #[cfg(test)]
+    pub(crate) fn of_batch(self) -> OfBatch {
+        match self {
+            Statistics::OfBatch(of_batch) => of_batch,
+            Statistics::Moved(_) => panic!("running statistics"),
+        }
+    }
 }
 
 /// A batch in torch's order normalised by its own statistics, and these.
@@ -49,6 +94,10 @@ pub struct Statistics {
 /// # Panics
 /// If N is not a multiple of the number of groups.
 pub fn by_batch(x: Tensor<4>, norm: ByBatch) -> (Tensor<4>, Statistics) {
+    #[cfg(feature = "libtorch")]
+    if Engine::of(&x.device()) == Engine::LibTorch {
+        return super::torch::batch_norm::of_maps(x, norm);
+    }
     let [n, c, h, w] = x.dims();
     let g = norm.groups;
     assert!(n.is_multiple_of(g), "a batch of {n} does not split into {g} BatchNorm groups");
@@ -57,9 +106,8 @@ pub fn by_batch(x: Tensor<4>, norm: ByBatch) -> (Tensor<4>, Statistics) {
     let repeat = |v: Tensor<1>| if g == 1 { v } else { v.repeat_dim(0, g) };
     let (scale, shift) = (repeat(norm.scale), repeat(norm.shift));
     let result = module::batch_norm_train(grouped, scale, shift, norm.epsilon);
-    let statistics =
-        Statistics { mean: result.mean, variance: result.variance, count: n / g * h * w };
-    (result.output.reshape([n, c, h, w]), statistics)
+    let statistics = OfBatch { mean: result.mean, variance: result.variance, count: n / g * h * w };
+    (result.output.reshape([n, c, h, w]), Statistics::OfBatch(statistics))
 }
 
 /// A batch in torch's order normalised by given statistics.

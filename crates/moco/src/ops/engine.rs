@@ -10,6 +10,9 @@ use moco_kernels::Isa;
 pub enum Engine {
     /// Our CPU kernels, with one of the processor's instruction sets.
     Kernels(Isa),
+    /// LibTorch's operations and its own autograd.
+    #[cfg(feature = "libtorch")]
+    LibTorch,
     /// Burn's own operations.
     Stock,
 }
@@ -18,11 +21,12 @@ impl Engine {
     /// The engine of `device`, with or without autodiff.
     pub fn of(device: &Device) -> Self {
         let plain = device.clone().without_autodiff();
-        let kernels = match plain.as_dispatch() {
-            DispatchDevice::Flex(_) => cpu_kernels(),
+        match plain.as_dispatch() {
+            DispatchDevice::Flex(_) => cpu_kernels().map_or(Engine::Stock, Engine::Kernels),
+            #[cfg(feature = "libtorch")]
+            DispatchDevice::LibTorch(_) if cpu_kernels().is_some() => Engine::LibTorch,
             #[allow(unreachable_patterns, reason = "Flex is the only device without features")]
-            _ => None,
-        };
-        kernels.map_or(Engine::Stock, Engine::Kernels)
+            _ => Engine::Stock,
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::batch::to_host;
 use crate::nn::{Module, for_each_param};
+use crate::ops::update;
 use burn::tensor::{Gradients, Tensor};
 use moco_peers::Peers;
 use std::collections::BTreeMap;
@@ -35,6 +36,11 @@ impl NamedGradients {
     /// Takes the mean over the ranks of a run, all of them in one exchange.
     pub fn average(&mut self, peers: Peers) {
         average(self.0.values_mut(), peers, "gradients");
+    }
+
+    /// Divides all by `factor`; whether they are finite then.
+    pub fn divide(&mut self, factor: f64) -> bool {
+        update::divide(self.0.values_mut(), factor)
     }
 
     /// Moves one gradient out.

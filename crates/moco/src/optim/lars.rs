@@ -40,7 +40,7 @@ impl Lars {
     }
 
     /// These settings in the form that the operation takes.
-    fn config(&self, lr: f64, weight_decay: Option<f64>) -> LarsConfig {
+    pub(super) fn config(&self, lr: f64, weight_decay: Option<f64>) -> LarsConfig {
         let (norm, eps) = match self.flavor {
             LarsFlavor::Larc | LarsFlavor::SoloLearn => (TrustNorm::Sum, SUM_EPSILON as f32),
             LarsFlavor::Outside | LarsFlavor::Inside => (TrustNorm::Decayed, 0.0),

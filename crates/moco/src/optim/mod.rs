@@ -7,6 +7,8 @@ mod adam;
 mod gradients;
 mod lars;
 mod sgd;
+#[cfg(feature = "libtorch")]
+mod together;
 
 pub use gradients::NamedGradients;
 pub(crate) use gradients::average;
@@ -68,6 +70,12 @@ impl Optimizer {
         self.left_out.push(beginning.to_owned());
     }
 
+    /// Whether weight decay, and LARS's adaptation, apply to a parameter.
+    fn decays(&self, name: &str, param: &dyn TensorLeaf) -> bool {
+        (self.decay == DecayScope::All || param.shape().len() > 1)
+            && !self.left_out.iter().any(|start| name.starts_with(start))
+    }
+
     /// Moves every parameter of `student` that a gradient reached, at the learning rate that
     /// `rate` gives for its name; none leaves the parameter and its state as they are.
     ///
@@ -80,6 +88,10 @@ impl Optimizer {
         weight_decay: f64,
         rate: impl Fn(&str) -> Option<f64>,
     ) {
+        #[cfg(feature = "libtorch")]
+        if self.moves_together() {
+            return self.step_together(student, gradients, weight_decay, rate);
+        }
         for_each_param(student, |name, param| {
             let Some(gradient) = gradients.take(name) else { return };
             let Some(lr) = rate(name) else { return };
@@ -87,10 +99,8 @@ impl Optimizer {
                 Some(longest) => clipped(gradient, longest),
                 None => gradient,
             };
+            let decay = self.decays(name, param).then_some(weight_decay);
             let state = self.state.get_mut(name).expect("a parameter known at the start");
-            let in_scope = (self.decay == DecayScope::All || param.shape().len() > 1)
-                && !self.left_out.iter().any(|start| name.starts_with(start));
-            let decay = in_scope.then_some(weight_decay);
             update(&self.rule, param, gradient, state, lr, decay);
         });
     }

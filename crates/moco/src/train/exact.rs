@@ -9,7 +9,7 @@
 //! The second pass repeats the first, drop-path included, and leaves running statistics as the first
 //! left them. Only BatchNorm makes a difference to the whole batch: its statistics are those of a part.
 
-use super::step::{Learnt, NotFinite};
+use super::step::{Learnt, NotFinite, scaled};
 use crate::batch::Batch;
 use crate::methods::{Compare, Method, Step};
 use crate::nn::{Leaf, Module, for_each_leaf};
@@ -18,14 +18,15 @@ use burn::tensor::{Tensor, s};
 use moco_peers::Peers;
 use std::collections::BTreeMap;
 
-/// The loss of `batch`, this rank's share of a global one, computed in `parts`, and its gradients. The
-/// method compares its images with those of all ranks, as it does with a batch at once: what one rank
+/// The loss of `batch`, this rank's share of a global one, computed in `parts`, and its gradients,
+/// times `factor`. The method compares its images with those of all ranks, as it does with a batch at once: what one rank
 /// takes at a time is the same images for any number of ranks, as is what all take.
 pub(super) fn gradients(
     method: &mut dyn Method,
     batch: Batch,
     step: Step,
     parts: usize,
+    factor: Option<f64>,
     peers: Peers,
 ) -> Result<(Learnt, NamedGradients), NotFinite> {
     let images = batch.indices.clone();
@@ -38,7 +39,7 @@ pub(super) fn gradients(
     let loss = output.loss.clone();
     let mut learnt = Learnt::default();
     learnt.add(output, 1.0, peers)?;
-    let at_outputs = loss.backward();
+    let at_outputs = scaled(loss, factor).backward();
     let cotangents: Vec<_> = leaves.iter().map(|leaf| leaf.grad(&at_outputs)).collect();
 
     let statistics = buffers(method.student());

@@ -17,6 +17,7 @@ mod ranks;
 mod resume;
 mod room;
 mod run_dir;
+mod scale;
 mod step;
 mod trained;
 
@@ -34,6 +35,7 @@ pub use trained::{EncoderError, TrainedEncoder, load_encoder};
 use crate::batch::Batch;
 use crate::checkpoint::CheckpointError;
 use crate::config::{ConfigError, RunConfig};
+use crate::device::{Arithmetic, DeviceError};
 use crate::eval::{EvalError, FrozenEncoder};
 use crate::files::NoRoom;
 use crate::methods::{self, Method, Step};
@@ -47,11 +49,13 @@ use moco_peers::Peers;
 use monitor::{Measured, Monitor};
 use outputs::last_good;
 use own::steps_per_epoch;
+use scale::LossScale;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use step::learn_scaled;
 
 /// Batches that may wait for the trainer.
 const PREFETCH: usize = 4;
@@ -66,6 +70,9 @@ pub enum TrainError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The run's folder.
     #[error(transparent)]
     RunDir(#[from] RunDirError),
@@ -203,6 +210,10 @@ pub struct Trainer {
     /// Makes a network for the monitor.
     plain_encoder: MakeEncoder,
     optimizer: Optimizer,
+    /// What layers compute in while they train.
+    arithmetic: Arithmetic,
+    /// Of the loss, where gradients need one.
+    scale: Option<LossScale>,
     step: usize,
     /// Sum of the losses of the unfinished epoch, and how many they are.
     epoch_loss: f64,
@@ -446,7 +457,10 @@ impl Trainer {
         let (rates, at) = (self.rates(), self.position());
         let (method, parts) = (self.method.as_mut(), Parts::of(&self.config.optim));
         let optimizer = &mut self.optimizer;
-        let learnt = learn_among(method, optimizer, batch, at, &rates, parts, self.peers);
+        let (peers, scale) = (self.peers, self.scale.as_mut());
+        let learnt = self
+            .arithmetic
+            .during(|| learn_scaled(method, optimizer, batch, at, &rates, parts, peers, scale));
         let Learnt { loss, mut metrics } =
             learnt.map_err(|NotFinite(loss)| self.non_finite(loss, run))?;
         if !self.peers.alone() {

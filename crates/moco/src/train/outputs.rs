@@ -5,6 +5,7 @@ use super::{RunDir, TrainError, Trainer, ranks, room};
 use crate::checkpoint::{self, CheckpointError, Meta};
 use crate::export::{Origin, read_origin, save_encoder_of};
 use crate::files::shell_word;
+use crate::nn::Module;
 use moco_data::DataError;
 
 impl Trainer {
@@ -82,10 +83,9 @@ impl Trainer {
                 config: self.config.to_toml()?,
                 data_fingerprint: self.dataset.fingerprint(),
             };
-            let parts: &mut [(&str, &mut dyn crate::nn::Module)] =
-                &mut [("method", self.method.as_mut()), ("optimizer", &mut self.optimizer)];
             room::check(run, size)?;
-            checkpoint::save(&path, parts, &meta).map_err(|error| match error {
+            let saved = checkpoint::save(&path, &mut self.state(), &meta);
+            saved.map_err(|error| match error {
                 error @ CheckpointError::NotFinite { .. } => self.explained(error, run),
                 error => room::explain(run, size, error),
             })?;
@@ -100,6 +100,16 @@ impl Trainer {
             observer.event(&Event::Saved(path));
         }
         Ok(())
+    }
+
+    /// All that a checkpoint holds, by name.
+    pub(super) fn state(&mut self) -> Vec<(&'static str, &mut dyn Module)> {
+        let mut parts: Vec<(&'static str, &mut dyn Module)> =
+            vec![("method", self.method.as_mut()), ("optimizer", &mut self.optimizer)];
+        if let Some(scale) = &mut self.scale {
+            parts.push(("scale", scale));
+        }
+        parts
     }
 
     /// Bytes of a checkpoint.

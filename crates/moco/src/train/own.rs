@@ -1,7 +1,9 @@
 //! What a run trains: a method of the library, or one of the caller's own.
 
+use super::scale::LossScale;
 use super::{TrainError, Trainer, TrainerOptions};
 use crate::config::RunConfig;
+use crate::device::Arithmetic;
 use crate::methods::{self, Method};
 use crate::models::Encode;
 use crate::optim::Optimizer;
@@ -56,6 +58,7 @@ impl Trainer {
         let steps_per_epoch = steps_per_epoch(config, &dataset)?;
         let OwnMethod { name, mut method, encoder } = own;
         let optimizer = Optimizer::new(&config.optim, method.student());
+        let arithmetic = Arithmetic::on(device, config.train.precision.unwrap_or_default())?;
         Ok(Self {
             config: config.clone(),
             dataset,
@@ -65,6 +68,8 @@ impl Trainer {
             method,
             plain_encoder: encoder,
             optimizer,
+            arithmetic,
+            scale: (arithmetic == Arithmetic::F16).then(LossScale::default),
             step: 0,
             epoch_loss: 0.0,
             epoch_steps: 0,

@@ -161,9 +161,7 @@ impl Resume {
             false => self.remembered(run, dataset)?,
         };
         let mut trainer = start(&self.config, dataset)?;
-        let parts: &mut [(&str, &mut dyn crate::nn::Module)] =
-            &mut [("method", trainer.method.as_mut()), ("optimizer", &mut trainer.optimizer)];
-        self.checkpoint.restore(parts, device)?;
+        self.checkpoint.restore(&mut trainer.state(), device)?;
         let meta = self.checkpoint.meta();
         trainer.step = meta.step;
         if !anew {

@@ -1,5 +1,6 @@
 //! One step: loss, gradients, update, and what the method does after it.
 
+use super::scale::LossScale;
 use super::{exact, ranks};
 use crate::batch::Batch;
 use crate::config::OptimConfig;
@@ -30,7 +31,7 @@ pub struct Learnt {
 
 impl Learnt {
     /// Adds a part of the batch, whose share of it is `share`.
-    /// The loss is the mean over the ranks, before any backward pass, so that all stop where one must.
+    /// The loss is the mean over the ranks, before any update, so that all stop where one must.
     pub(super) fn add(
         &mut self,
         output: StepOutput,
@@ -106,32 +107,62 @@ pub fn learn_among(
     method: &mut dyn Method,
     optimizer: &mut Optimizer,
     batch: Batch,
-    mut step: Step,
+    step: Step,
     rates: &Rates,
     parts: impl Into<Parts>,
     peers: Peers,
 ) -> Result<Learnt, NotFinite> {
-    let Parts { count, exact } = parts.into();
+    learn_scaled(method, optimizer, batch, step, rates, parts.into(), peers, None)
+}
+
+/// As [`learn_among`], with a scaled loss where gradients are 16-bit floats. If one of them is not finite,
+/// the optimiser leaves out the step.
+pub(super) fn learn_scaled(
+    method: &mut dyn Method,
+    optimizer: &mut Optimizer,
+    batch: Batch,
+    mut step: Step,
+    rates: &Rates,
+    Parts { count, exact }: Parts,
+    peers: Peers,
+    scale: Option<&mut LossScale>,
+) -> Result<Learnt, NotFinite> {
+    let factor = scale.as_ref().map(|scale| scale.factor());
     let (mut learnt, mut gradients) = match exact && method.as_compare().is_some() {
-        true => exact::gradients(method, batch, step, count, peers)?,
-        false => gradients(method, batch, step, count, peers)?,
+        true => exact::gradients(method, batch, step, count, factor, peers)?,
+        false => gradients(method, batch, step, count, factor, peers)?,
     };
     step.part = count - 1;
     ranks::average(method, &mut gradients, &mut learnt.metrics, peers);
-    let treatment = method.treatment(&step);
-    optimizer.step(method.student(), gradients, rates.weight_decay, |name| {
-        treatment.rate(name, rates.lr, rates.fixed_lr)
-    });
+    let finite = factor.is_none_or(|factor| gradients.divide(factor));
+    if let Some(scale) = scale {
+        scale.see(finite);
+    }
+    if finite {
+        let treatment = method.treatment(&step);
+        optimizer.step(method.student(), gradients, rates.weight_decay, |name| {
+            treatment.rate(name, rates.lr, rates.fixed_lr)
+        });
+    }
     method.after_update(&step);
     Ok(learnt)
 }
 
-/// The mean of the losses of the parts, and its gradients.
+/// A loss times `factor`, where there is one.
+pub(super) fn scaled(loss: Tensor<1>, factor: Option<f64>) -> Tensor<1> {
+    match factor {
+        Some(factor) => loss * factor,
+        None => loss,
+    }
+}
+
+/// The mean of the losses of the parts, and its gradients, times `factor`.
 fn gradients(
     method: &mut dyn Method,
     batch: Batch,
     mut step: Step,
     parts: usize,
+    factor: Option<f64>,
     peers: Peers,
 ) -> Result<(Learnt, NamedGradients), NotFinite> {
     let share = 1.0 / parts as f64;
@@ -140,9 +171,11 @@ fn gradients(
     for (part, batch) in batch.split(parts).into_iter().enumerate() {
         step.part = part;
         let output = method.loss(&batch, &step);
-        let loss = output.loss.clone();
+        // The loss is read when all of the backward pass has been asked for, so that a GPU has work while
+        // the host waits for it; the optimiser still sees no gradient of a loss that is no number.
+        let backward = scaled(output.loss.clone(), factor).backward();
         learnt.add(output, share, peers)?;
-        gradients.add(method.student(), &loss.backward(), share);
+        gradients.add(method.student(), &backward, share);
     }
     Ok((learnt, gradients))
 }

@@ -27,6 +27,7 @@ mod official;
 mod optim;
 mod own_method;
 mod pinned;
+mod precision;
 mod probes;
 mod ranks;
 mod ranks_eval;

@@ -200,6 +200,7 @@ fn configs(lr: f64, schedule: ScheduleConfig, epochs: usize) -> (OptimConfig, Tr
         epochs,
         batch_size: 256,
         max_steps: None,
+        precision: None,
         seed: 0,
         checkpoint_steps: 0,
         keep_checkpoints: 1,

@@ -218,6 +218,7 @@ pub(super) const KEYS: &[Key] = &[
     always("train.epochs", Kind::Count(1, 1 << 24)),
     always("train.batch_size", Kind::Count(1, 1 << 24)),
     optional("train.max_steps", Kind::Count(1, MANY)),
+    optional("train.precision", Kind::OneOf(&["auto", "f32", "tf32", "bf16", "f16"])),
     always("train.seed", Kind::Count(0, i64::MAX)),
     always("train.checkpoint_steps", Kind::Count(0, MANY)),
     always("train.keep_checkpoints", Kind::Count(1, MANY)),

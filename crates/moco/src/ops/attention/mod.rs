@@ -2,6 +2,8 @@
 
 pub(super) mod cpu;
 pub(super) mod stock;
+#[cfg(feature = "libtorch")]
+mod torch;
 
 use super::Engine;
 use burn::tensor::{Tensor, activation::softmax};
@@ -13,6 +15,8 @@ use burn::tensor::{Tensor, activation::softmax};
 pub fn attention(qkv: Tensor<3>, heads: usize, queries: usize) -> Tensor<3> {
     match Engine::of(&qkv.device()) {
         Engine::Kernels(isa) => cpu::attention(qkv, heads, queries, isa),
+        #[cfg(feature = "libtorch")]
+        Engine::LibTorch => torch::attention(qkv, heads, queries),
         Engine::Stock => stock::attention(qkv, heads, queries),
     }
 }

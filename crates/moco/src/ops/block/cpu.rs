@@ -1,7 +1,7 @@
 //! A residual block by our CPU kernels, as one node of the autodiff graph.
 
 use super::Layer;
-use crate::ops::batch_norm::Statistics;
+use crate::ops::batch_norm::{OfBatch, Statistics};
 use crate::ops::flex::{contiguous, record_kept, slice, tensor, vector};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -87,7 +87,7 @@ fn split(all: Tensor<1>, groups: usize, of_each: &[[usize; 2]]) -> Vec<Statistic
     };
     let of = |&[channels, count]: &[usize; 2]| {
         let (mean, variance) = (next(groups * channels), next(groups * channels));
-        Statistics { mean, variance, count }
+        Statistics::OfBatch(OfBatch { mean, variance, count })
     };
     of_each.iter().map(of).collect()
 }

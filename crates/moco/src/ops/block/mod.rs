@@ -4,6 +4,8 @@ mod cpu;
 mod stock;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "libtorch")]
+mod torch;
 
 use super::Engine;
 use super::batch_norm::{ByBatch, Statistics};
@@ -38,6 +40,8 @@ pub fn residual_block(
         Engine::Kernels(isa) if kernels_take(&layers, projection.as_ref()) => {
             cpu::residual_block(x, layers, projection, isa)
         }
+        #[cfg(feature = "libtorch")]
+        Engine::LibTorch => torch::residual_block(x, layers, projection),
         _ => stock::residual_block(x, layers, projection),
     }
 }

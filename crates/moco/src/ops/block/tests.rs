@@ -3,6 +3,7 @@
 use super::*;
 use crate::batch::to_host;
 use crate::nn::init;
+use crate::ops::batch_norm::OfBatch;
 use crate::rng::{Purpose, stream};
 use burn::tensor::Device;
 use moco_kernels::Isa;
@@ -17,7 +18,7 @@ fn layer([kernel, inputs, outputs, stride]: Sizes, groups: usize, seed: u64) -> 
     let weight = init::kaiming_normal_fan_out(shape, rng, &device).require_grad();
     let scale = init::normal([outputs], 0.3, rng, &device).require_grad();
     let shift = init::normal([outputs], 0.3, rng, &device).require_grad();
-    let norm = ByBatch { scale, shift, groups, epsilon: 1e-5 };
+    let norm = ByBatch { scale, shift, groups, epsilon: 1e-5, running: None };
     Layer { filter: Filter { weight, stride, frozen: None }, norm }
 }
 
@@ -33,7 +34,7 @@ fn run(x: &Tensor<4>, layers: Vec<Layer>, projection: Option<Layer>, fused: bool
     let cotangent = init::normal(out.dims(), 1.0, rng, &out.device());
     let gradients = (out.clone() * cotangent).sum().backward();
     let mut values = vec![to_host(out), to_host(x.grad(&gradients).expect("a gradient of x"))];
-    for Statistics { mean, variance, count } in statistics {
+    for OfBatch { mean, variance, count } in statistics.into_iter().map(Statistics::of_batch) {
         values.extend([to_host(mean), to_host(variance), vec![count as f32]]);
     }
     for Layer { filter, norm } in &all {

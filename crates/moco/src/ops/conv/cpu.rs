@@ -3,7 +3,7 @@
 
 use super::Filter;
 use crate::ops::Epilogue;
-use crate::ops::batch_norm::{ByBatch, Statistics};
+use crate::ops::batch_norm::{ByBatch, OfBatch, Statistics};
 use crate::ops::flex::{Optional, contiguous, record_kept, slice, tensor, vector};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -53,7 +53,8 @@ pub(super) fn by_batch(
     let affine = [norm.scale, norm.shift];
     let (out, [mean, variance]) = run(x, filter.weight, affine, skip, layer);
     let [n, h, w, _] = out.dims();
-    (out, Statistics { mean, variance, count: n / groups * h * w })
+    let statistics = OfBatch { mean, variance, count: n / groups * h * w };
+    (out, Statistics::OfBatch(statistics))
 }
 
 pub(super) fn with_bias(

@@ -5,6 +5,8 @@ mod cpu_eval;
 mod stock;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "libtorch")]
+pub(super) mod torch;
 
 use super::batch_norm::{ByBatch, ByRunning, Statistics};
 use super::pool::max_pool;
@@ -39,6 +41,8 @@ pub fn conv_bn_by_batch(
     let (then, pool) = then.split_pool();
     let (y, statistics) = match Engine::of(&filter.weight.device()) {
         Engine::Kernels(isa) => cpu::by_batch(x, filter, norm, then, isa),
+        #[cfg(feature = "libtorch")]
+        Engine::LibTorch => torch::by_batch(x, filter, norm, then),
         Engine::Stock => stock::by_batch(x, filter, norm, then),
     };
     (if pool { max_pool(y) } else { y }, statistics)
@@ -57,6 +61,8 @@ pub fn conv_bn_by_running(
     let differentiable = x.is_autodiff() || filter.weight.is_autodiff();
     match Engine::of(&filter.weight.device()) {
         Engine::Kernels(isa) if !differentiable => cpu_eval::by_running(x, filter, norm, then, isa),
+        #[cfg(feature = "libtorch")]
+        Engine::LibTorch => torch::by_running(x, filter, norm, then),
         // Given statistics and a gradient: rare.
         _ => stock::by_running(x, filter, norm, then),
     }
@@ -75,6 +81,8 @@ pub fn conv_bias(
     let (then, pool) = then.split_pool();
     let y = match Engine::of(&filter.weight.device()) {
         Engine::Kernels(isa) => cpu::with_bias(x, filter, bias, then, isa),
+        #[cfg(feature = "libtorch")]
+        Engine::LibTorch => torch::with_bias(x, filter, bias, then),
         Engine::Stock => stock::with_bias(x, filter, bias, then),
     };
     if pool { max_pool(y) } else { y }

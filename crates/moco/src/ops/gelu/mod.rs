@@ -2,6 +2,8 @@
 
 pub(super) mod cpu;
 pub(super) mod stock;
+#[cfg(feature = "libtorch")]
+pub(super) mod torch;
 
 use super::Engine;
 use burn::tensor::Tensor;
@@ -31,6 +33,8 @@ impl Gelu {
 pub fn gelu<const D: usize>(x: Tensor<D>, kind: Gelu) -> Tensor<D> {
     match Engine::of(&x.device()) {
         Engine::Kernels(isa) => cpu::gelu(x, kind, isa),
+        #[cfg(feature = "libtorch")]
+        Engine::LibTorch => torch::gelu(x, kind),
         Engine::Stock => stock::gelu(x, kind),
     }
 }

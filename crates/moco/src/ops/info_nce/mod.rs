@@ -4,6 +4,8 @@ mod cpu;
 mod stock;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "libtorch")]
+mod torch;
 
 use super::Engine;
 use burn::tensor::{Bool, Tensor};
@@ -33,6 +35,8 @@ pub fn info_nce(
 ) -> Contrast {
     match (Engine::of(&q.device()), &excluded) {
         (Engine::Kernels(isa), None) => cpu::info_nce(q, k, queue, temperature, isa),
+        #[cfg(feature = "libtorch")]
+        (Engine::LibTorch, None) => torch::info_nce(q, k, queue, temperature),
         _ => stock::info_nce(q, k, queue, excluded, temperature),
     }
 }
@@ -51,6 +55,8 @@ pub fn softmax_over_bank(
 ) -> Contrast {
     match Engine::of(&v.device()) {
         Engine::Kernels(isa) => cpu::over_bank(v, bank, own.to_vec(), temperature, isa),
+        #[cfg(feature = "libtorch")]
+        Engine::LibTorch => torch::over_bank(v, bank, own, temperature),
         Engine::Stock => stock::over_bank(v, bank, own, temperature),
     }
 }

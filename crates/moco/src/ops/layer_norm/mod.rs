@@ -1,6 +1,8 @@
 //! Layer normalisation as a function. Ba et al. 2016 (arXiv 1607.06450).
 
 pub(super) mod cpu;
+#[cfg(feature = "libtorch")]
+mod torch;
 
 use super::Engine;
 use burn::tensor::{Tensor, module};
@@ -17,6 +19,8 @@ pub fn layer_norm<const D: usize>(
 ) -> Tensor<D> {
     match Engine::of(&x.device()) {
         Engine::Kernels(isa) => cpu::layer_norm(x, weight, bias, epsilon, isa),
+        #[cfg(feature = "libtorch")]
+        Engine::LibTorch => torch::layer_norm(x, weight, bias, epsilon),
         Engine::Stock => module::layer_norm(x, weight, Some(bias), epsilon),
     }
 }

@@ -2,6 +2,8 @@
 
 pub(super) mod cpu;
 mod stock;
+#[cfg(feature = "libtorch")]
+mod torch;
 
 use super::gelu::Gelu;
 use super::{Engine, Frozen};
@@ -31,6 +33,8 @@ pub(crate) fn linear_gelu<const D: usize>(
 ) -> Tensor<D> {
     match Engine::of(&x.device()) {
         Engine::Kernels(isa) => cpu::linear(x, weight, bias, gelu, frozen, isa),
+        #[cfg(feature = "libtorch")]
+        Engine::LibTorch => torch::linear(x, weight, bias, gelu),
         Engine::Stock => stock::linear(x, weight, bias, gelu),
     }
 }

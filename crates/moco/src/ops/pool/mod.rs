@@ -4,6 +4,8 @@ pub(super) mod cpu;
 mod stock;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "libtorch")]
+mod torch;
 
 use super::Engine;
 use burn::tensor::Tensor;
@@ -15,6 +17,8 @@ use burn::tensor::Tensor;
 pub fn max_pool(x: Tensor<4>) -> Tensor<4> {
     match Engine::of(&x.device()) {
         Engine::Kernels(isa) => cpu::max_pool(x, isa),
+        #[cfg(feature = "libtorch")]
+        Engine::LibTorch => torch::max_pool(x),
         Engine::Stock => stock::max_pool(x),
     }
 }
@@ -26,6 +30,8 @@ pub fn max_pool(x: Tensor<4>) -> Tensor<4> {
 pub fn global_average_pool(x: Tensor<4>) -> Tensor<2> {
     match Engine::of(&x.device()) {
         Engine::Kernels(isa) => cpu::average_pool(x, isa),
+        #[cfg(feature = "libtorch")]
+        Engine::LibTorch => torch::average_pool(x),
         Engine::Stock => stock::average_pool(x),
     }
 }

@@ -5,16 +5,94 @@ mod cpu;
 mod stock;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "libtorch")]
+mod torch;
 
 use super::Engine;
+#[cfg(feature = "libtorch")]
+use burn::tensor::Device;
 use burn::tensor::Tensor;
 pub use moco_kernels::optim::{AdamWConfig, LarsConfig, Trust, TrustNorm};
+
+/// Whether the engine of a device moves many parameters at once, see [`step_all`].
+#[cfg(feature = "libtorch")]
+pub(crate) fn at_once(device: &Device) -> bool {
+    Engine::of(device) == Engine::LibTorch
+}
+
+/// A parameter on its way, its gradient and what its rule remembers, all flat and of one length.
+#[cfg(feature = "libtorch")]
+pub(crate) struct Moving {
+    /// The parameter.
+    pub p: Tensor<1>,
+    /// Its gradient.
+    pub g: Tensor<1>,
+    /// Its velocity, or the running mean of its gradients.
+    pub first: Tensor<1>,
+    /// The running mean of their squares.
+    pub second: Option<Tensor<1>>,
+    /// Its updates, this one included.
+    pub steps: u64,
+}
+
+/// A rule with its numbers.
+#[cfg(feature = "libtorch")]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Rule {
+    /// As [`sgd_step`], with Nesterov's momentum or without.
+    Sgd {
+        /// Learning rate, momentum, weight decay.
+        rates: [f64; 3],
+        /// Whether the step looks ahead along the velocity.
+        nesterov: bool,
+    },
+    /// As [`adamw_step`], or Adam, whose weight decay is added to the gradient.
+    Adam {
+        /// The numbers.
+        config: AdamWConfig,
+        /// Whether it is AdamW.
+        decoupled: bool,
+    },
+    /// As [`lars_step`].
+    Lars(LarsConfig),
+}
+
+/// One step of all parameters, of an engine that [`at_once`] names.
+#[cfg(feature = "libtorch")]
+pub(crate) fn step_all(parameters: Vec<Moving>, rule: Rule) -> Vec<Moving> {
+    torch::step_all(parameters, rule)
+}
+
+/// Divides gradients by `factor`; whether they are finite then.
+pub(crate) fn divide<'a>(gradients: impl Iterator<Item = &'a mut Tensor<1>>, factor: f64) -> bool {
+    let gradients: Vec<&mut Tensor<1>> = gradients.collect();
+    #[cfg(feature = "libtorch")]
+    if gradients.first().is_some_and(|gradient| at_once(&gradient.device())) {
+        return torch::divide(gradients.into_iter(), factor);
+    }
+    let mut finite = true;
+    for gradient in gradients {
+        *gradient = gradient.clone() / factor;
+        // What is not finite stays so in a sum; one that overflows is too large as well.
+        finite &= f64::from(gradient.clone().sum().into_scalar::<f32>()).is_finite();
+    }
+    finite
+}
+
+/// [`average`] of each pair.
+pub fn average_all(pairs: Vec<(Tensor<1>, Tensor<1>)>, m: f64) -> Vec<Tensor<1>> {
+    #[cfg(feature = "libtorch")]
+    if pairs.first().is_some_and(|(theta, _)| at_once(&theta.device())) {
+        return torch::average_all(pairs, m);
+    }
+    pairs.into_iter().map(|(theta, target)| average(theta, target, m)).collect()
+}
 
 /// `theta <- m theta + (1 - m) target`, of equal lengths.
 pub fn average(theta: Tensor<1>, target: Tensor<1>, m: f64) -> Tensor<1> {
     match Engine::of(&theta.device()) {
         Engine::Kernels(isa) => cpu::average(theta, target, m, isa),
-        Engine::Stock => stock::average(theta, target, m),
+        _ => stock::average(theta, target, m),
     }
 }
 
@@ -28,7 +106,7 @@ pub fn sgd_step(
 ) -> (Tensor<1>, Tensor<1>) {
     match Engine::of(&p.device()) {
         Engine::Kernels(isa) => cpu::sgd(p, g, v, rates, isa),
-        Engine::Stock => stock::sgd(p, g, v, rates),
+        _ => stock::sgd(p, g, v, rates),
     }
 }
 
@@ -43,7 +121,7 @@ pub fn adamw_step(
 ) -> (Tensor<1>, [Tensor<1>; 2]) {
     match Engine::of(&p.device()) {
         Engine::Kernels(isa) => cpu::adamw(p, g, moments, steps, config, isa),
-        Engine::Stock => stock::adamw(p, g, moments, steps, config),
+        _ => stock::adamw(p, g, moments, steps, config),
     }
 }
 
@@ -57,6 +135,6 @@ pub fn lars_step(
 ) -> (Tensor<1>, Tensor<1>) {
     match Engine::of(&p.device()) {
         Engine::Kernels(isa) => cpu::lars(p, g, v, config, isa),
-        Engine::Stock => stock::lars(p, g, v, config),
+        _ => stock::lars(p, g, v, config),
     }
 }

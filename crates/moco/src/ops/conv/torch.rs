@@ -1,0 +1,89 @@
+//! Convolution and what follows it by LibTorch, as one node.
+
+use super::Filter;
+use crate::ops::Epilogue;
+use crate::ops::batch_norm::{ByBatch, ByRunning, Statistics};
+use crate::ops::pool::max_pool;
+use crate::ops::torch::{Operand, Running, batch_norm, node, to_nchw, to_nhwc};
+use burn::tensor::Tensor;
+
+pub(super) fn by_batch(
+    x: Tensor<4>,
+    filter: Filter,
+    norm: ByBatch,
+    then: Epilogue,
+) -> (Tensor<4>, Statistics) {
+    let ByBatch { scale, shift, groups, epsilon, running } = norm;
+    let (skip, relu) = then.skip_and_relu();
+    let running = Running::of(running, scale.dims()[0], &x.device());
+    let mut operands: Vec<Operand> =
+        vec![x.into(), filter.weight.into(), scale.into(), shift.into()];
+    operands.extend(skip.map(Operand::from));
+    let y = node(operands, |t| {
+        let y = conv(&to_nchw(&t[0]), &t[1], filter.stride);
+        let y = batch_norm::by_batch(&y, [&t[2], &t[3]], &running, groups, epsilon);
+        finish(y, t.get(4), relu)
+    });
+    (y, running.moved())
+}
+
+pub(super) fn by_running(
+    x: Tensor<4>,
+    filter: Filter,
+    norm: ByRunning,
+    then: Epilogue,
+) -> Tensor<4> {
+    let ByRunning { scale, shift, mean, variance, epsilon } = norm;
+    let (then, pool) = then.split_pool();
+    let (skip, relu) = then.skip_and_relu();
+    let mut operands: Vec<Operand> = vec![
+        x.into(),
+        filter.weight.into(),
+        scale.into(),
+        shift.into(),
+        mean.into(),
+        variance.into(),
+    ];
+    operands.extend(skip.map(Operand::from));
+    let y = node(operands, |t| {
+        let y = conv(&to_nchw(&t[0]), &t[1], filter.stride);
+        let y = batch_norm::by_running(&y, [&t[2], &t[3]], [&t[4], &t[5]], epsilon);
+        finish(y, t.get(6), relu)
+    });
+    if pool { max_pool(y) } else { y }
+}
+
+/// In f32 whatever the run's precision, as what follows is not of this node.
+pub(super) fn with_bias(
+    x: Tensor<4>,
+    filter: Filter,
+    bias: Option<Tensor<1>>,
+    then: Epilogue,
+) -> Tensor<4> {
+    let (skip, relu) = then.skip_and_relu();
+    let biased = bias.is_some();
+    let mut operands: Vec<Operand> = vec![x.into(), filter.weight.into()];
+    operands.extend(bias.map(Operand::from));
+    operands.extend(skip.map(Operand::from));
+    node(operands, |t| {
+        let pad = t[1].size()[2] / 2;
+        let stride = filter.stride as i64;
+        let bias = if biased { t.get(2) } else { None };
+        let y = to_nchw(&t[0]).conv2d(&t[1], bias, [stride; 2], [pad; 2], [1, 1], 1);
+        finish(y.to_kind(tch::Kind::Float), t.get(if biased { 3 } else { 2 }), relu)
+    })
+}
+
+/// `[N, in, H, W]` to `[N, out, H', W']`.
+pub(in crate::ops) fn conv(x: &tch::Tensor, weight: &tch::Tensor, stride: usize) -> tch::Tensor {
+    let (pad, stride) = (weight.size()[2] / 2, stride as i64);
+    x.conv2d(weight, None::<&tch::Tensor>, [stride; 2], [pad; 2], [1, 1], 1)
+}
+
+/// The epilogue, in place, and the trunk's order.
+fn finish(mut y: tch::Tensor, skip: Option<&tch::Tensor>, relu: bool) -> tch::Tensor {
+    if let Some(skip) = skip {
+        y += to_nchw(skip);
+    }
+    to_nhwc(&if relu { y.relu_() } else { y })
+}
