@@ -93,7 +93,7 @@ CASES = {
     "cpc": (["--recipe", "cpc-small"], 32, ["onnx"]),
     "byol": (["--recipe", "byol-small"], 32, ["onnx", "head"]),
     "simsiam": (["--recipe", "simsiam-small"], 32, ["onnx", "head"]),
-    "swav": (["--recipe", "swav-small"], 32, ["onnx", "head"]),
+    "swav": (["--recipe", "swav-small", "--set", "method.prototypes=64"], 32, ["onnx", "head"]),
 }
 
 

@@ -25,7 +25,7 @@ pub fn of(
     images: &Images,
     machine: &Machine,
 ) -> Vec<Painting> {
-    let (MethodConfig::Mae(_), Ok(view)) = (&config.method, config.data.parse_eval_view()) else {
+    let (MethodConfig::Mae(_), Some(view)) = (&config.method, view_of(config)) else {
         return Vec::new();
     };
     let Some(mae) = state.mae() else { return Vec::new() };
@@ -51,6 +51,18 @@ pub fn of(
         ControlFlow::Continue(())
     });
     paintings
+}
+
+/// The evaluation's view at the size of training: the decoder paints no other.
+fn view_of(config: &RunConfig) -> Option<View> {
+    let view = config.data.parse_eval_view().ok()?;
+    let [height, width] = config.data.parse_views().ok()?.first()?.size();
+    if view.size() == [height, width] {
+        return Some(view);
+    }
+    let size = if height == width { height.to_string() } else { format!("{height}x{width}") };
+    let short = height.min(width);
+    format!("resize({short}) center({size}) {}", view.normalize()).parse().ok()
 }
 
 /// Side of a patch, of which the masking has as many as fill the image.

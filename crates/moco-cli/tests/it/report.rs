@@ -1,6 +1,6 @@
 //! Pages on runs, as files: what is in them, whatever the run lacks.
 
-use crate::{Outcome, moco_line};
+use crate::{Outcome, moco, moco_line};
 use moco_data::synthetic::{shapes, write_folder};
 use moco_data::{Image, save_png};
 use std::fs;
@@ -152,6 +152,13 @@ fn a_transformer_shows_its_heads_and_an_autoencoder_what_it_paints() {
     let html = page(&path.join("mae/report.html"));
     has_sections(&html, &["looks", "paintings", "views"]);
     assert!(html.contains("head 1") && html.contains("one panel for each head"));
+    // The decoder paints images of the size that it was trained for, whatever evaluation looks at.
+    let words = format!("pretrain --data {{}}/images --out {{}}/larger {mae} {small} --set");
+    let words = words.replace("{}", path.to_str().unwrap());
+    let view = "data.eval_view=\"resize(48) center(48) normalize(cifar10)\"";
+    let outcome = moco(words.split(' ').chain([view]));
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    has_sections(&page(&path.join("larger/report.html")), &["looks", "paintings"]);
     let dino = "--recipe dino-small --set method.outputs=64";
     done(&format!("pretrain --data {{}}/images --out {{}}/dino {dino} {small}"), path);
     let html = page(&path.join("dino/report.html"));
