@@ -26,7 +26,7 @@ pub fn parse_run(text: &str) -> Result<RunConfig, ConfigError> {
 /// What [`ConfigError`] lists, but for missing keys.
 pub fn parse_tree(text: &str) -> Result<Table, ConfigError> {
     let mut tree = table(text)?;
-    drop_auto(&mut tree);
+    drop_auto(&mut tree, "");
     keys::check(&tree)?;
     Ok(tree)
 }
@@ -51,8 +51,7 @@ pub fn set_value(tree: &mut Table, assignment: &str) -> Result<(), ConfigError> 
     let (path, text) =
         assignment.split_once('=').ok_or_else(|| ConfigError::Override(shown(assignment)))?;
     let (path, text) = (path.trim(), text.trim());
-    if text == AUTO {
-        keys::find(path)?;
+    if text == AUTO && !keys::find(path)?.has_word(AUTO) {
         remove(tree, path);
         return Ok(());
     }
@@ -129,9 +128,16 @@ fn syntax(message: &str) -> ConfigError {
     ConfigError::Syntax(message.lines().collect::<Vec<_>>().join(", "))
 }
 
-fn drop_auto(tree: &mut Table) {
-    tree.retain(|_, value| value.as_str() != Some(AUTO));
-    tree.iter_mut().filter_map(|(_, value)| value.as_table_mut()).for_each(drop_auto);
+/// Removes what reads `"auto"`, in the section `above`, but for settings of which it is a value.
+fn drop_auto(tree: &mut Table, above: &str) {
+    let path = |key: &str| if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
+    let is_value = |key: &str| keys::find(&path(key)).is_ok_and(|key| key.has_word(AUTO));
+    tree.retain(|key, value| value.as_str() != Some(AUTO) || is_value(key));
+    for (key, value) in tree.iter_mut() {
+        if let Some(section) = value.as_table_mut() {
+            drop_auto(section, &path(key));
+        }
+    }
 }
 
 /// Sections on the way are made; one that a plain value stands in the place of replaces it.

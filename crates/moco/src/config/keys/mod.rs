@@ -243,6 +243,11 @@ impl Key {
     pub(super) fn holds_text(&self) -> bool {
         matches!(self.kind, Kind::Text | Kind::OneOf(_))
     }
+
+    /// Whether `word` is one of those that this setting is chosen from.
+    pub(super) fn has_word(&self, word: &str) -> bool {
+        matches!(self.kind, Kind::OneOf(words) if words.contains(&word))
+    }
 }
 
 fn number(value: &Value) -> Option<f64> {
