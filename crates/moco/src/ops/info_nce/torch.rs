@@ -13,7 +13,7 @@ pub(super) fn info_nce(q: Tensor<2>, k: Tensor<2>, queue: Tensor<2>, temperature
         let negative = t[0].matmul(&t[2].tr()); // q·kᵢ  [N, K]
         wins = Some(tch::no_grad(|| share(positive.gt_tensor(&negative.amax(columns, true)))));
         let logits = tch::Tensor::cat(&[positive, negative], 1) / temperature;
-        (logits.logsumexp(columns, false) - logits.select(1, 0)).mean(Kind::Float).reshape([1])
+        logits.log_softmax(1, Kind::Float).select(1, 0).mean(Kind::Float).neg().reshape([1])
     });
     Contrast { loss, accuracy: accuracy(wins) }
 }
@@ -36,8 +36,8 @@ pub(super) fn over_bank(
             share(rivals.sum_dim_intlist(columns, false, Kind::Int64).eq(1))
         }));
         let logits = scores / temperature;
-        let positive = logits.gather(1, &own, false).squeeze_dim(1);
-        (logits.logsumexp(columns, false) - positive).mean(Kind::Float).reshape([1])
+        let own = logits.log_softmax(1, Kind::Float).gather(1, &own, false);
+        own.mean(Kind::Float).neg().reshape([1])
     });
     Contrast { loss, accuracy: accuracy(wins) }
 }
