@@ -66,14 +66,8 @@ unsafe extern "C" {
     pub fn moco_torch_unscale(g: List, n: usize, factor: f64, found: *mut Borrowed) -> *mut c_char;
     pub fn moco_torch_autocast(device: c_int, dtype: c_int) -> *mut c_char;
     pub fn moco_torch_allow_tf32(allow: bool) -> *mut c_char;
-    pub fn moco_torch_benchmark(benchmark: bool) -> *mut c_char;
     pub fn moco_torch_channels_last(t: Borrowed) -> c_int;
-    pub fn moco_torch_gpu_bytes(
-        index: c_int,
-        now: *mut usize,
-        peak: *mut usize,
-        reserved: *mut usize,
-    ) -> *mut c_char;
+    pub fn moco_torch_gpu_bytes(index: c_int, now: *mut usize, peak: *mut usize) -> *mut c_char;
     pub fn moco_torch_reset_peak(index: c_int) -> *mut c_char;
     pub fn moco_torch_gpu_room(
         index: c_int,
@@ -82,13 +76,6 @@ unsafe extern "C" {
         total: *mut usize,
         status: *mut c_int,
     ) -> *mut c_char;
-    pub fn moco_torch_send(
-        host: Borrowed,
-        index: c_int,
-        result: *mut Borrowed,
-        event: *mut *mut c_void,
-    ) -> *mut c_char;
-    pub fn moco_torch_arrive(sent: Borrowed, event: *mut c_void) -> *mut c_char;
     pub fn moco_torch_version() -> *const c_char;
     fn free(words: *mut c_void);
 }

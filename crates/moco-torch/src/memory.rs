@@ -136,8 +136,6 @@ pub struct Use {
     pub now: usize,
     /// In tensors, at most since [`reset_peak`].
     pub peak: usize,
-    /// That LibTorch keeps of the driver's, used or not.
-    pub reserved: usize,
 }
 
 /// What this process uses of GPU `index`; `None` where there is no such GPU.
@@ -145,12 +143,12 @@ pub fn in_use(index: usize) -> Option<Use> {
     if index >= gpus() {
         return None;
     }
-    let (mut now, mut peak, mut reserved) = (0, 0, 0);
-    // SAFETY: a GPU that exists, and three numbers to write to.
-    let words = unsafe { moco_torch_gpu_bytes(index as c_int, &mut now, &mut peak, &mut reserved) };
+    let (mut now, mut peak) = (0, 0);
+    // SAFETY: a GPU that exists, and two numbers to write to.
+    let words = unsafe { moco_torch_gpu_bytes(index as c_int, &mut now, &mut peak) };
     // SAFETY: straight from the call.
     unsafe { check(words) };
-    Some(Use { now, peak, reserved })
+    Some(Use { now, peak })
 }
 
 /// Has the peak of [`in_use`] count from now on.
@@ -163,21 +161,10 @@ pub fn reset_peak(index: usize) {
     }
 }
 
-/// Whether the message of a panic says that LibTorch, on a GPU or a CPU, had no memory left.
-pub fn ran_out(message: &str) -> bool {
-    [
-        "out of memory",
-        "can't allocate memory",
-        "CUDNN_STATUS_ALLOC_FAILED",
-        "CUBLAS_STATUS_ALLOC_FAILED",
-    ]
-    .iter()
-    .any(|words| message.contains(words))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{SYSTEM_RAN_OUT, ran_out};
     use tch::{Device, Kind};
 
     #[test]
@@ -192,7 +179,7 @@ mod tests {
     fn a_request_for_too_much_is_told_as_that() {
         let too_much = || Tensor::f_zeros([1 << 46], (Kind::Float, Device::Cpu));
         let message = too_much().expect_err("256 TiB").to_string();
-        assert!(ran_out(&message), "{message}");
+        assert!(ran_out(&message) && message.contains(SYSTEM_RAN_OUT), "{message}");
         assert!(!ran_out("shapes differ"));
     }
 

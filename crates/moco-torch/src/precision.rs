@@ -1,9 +1,6 @@
 //! Fewer bits where they do no harm: 16-bit floats by autocast, TF32, and scaled losses.
 
-use crate::ffi::{
-    check, moco_torch_allow_tf32, moco_torch_autocast, moco_torch_benchmark, moco_torch_unscale,
-    pointers,
-};
+use crate::ffi::{check, moco_torch_allow_tf32, moco_torch_autocast, moco_torch_unscale, pointers};
 use std::ffi::c_int;
 use tch::{Device, Kind, Tensor};
 
@@ -71,15 +68,6 @@ fn set(device: c_int, dtype: c_int) {
 pub fn allow_tf32(allow: bool) {
     // SAFETY: sets two switches.
     let words = unsafe { moco_torch_allow_tf32(allow) };
-    // SAFETY: straight from the call.
-    unsafe { check(words) }
-}
-
-/// Whether cuDNN may time its algorithms at the first convolution of each shape and keep the fastest,
-/// for the whole process.
-pub fn time_algorithms(time: bool) {
-    // SAFETY: sets a switch.
-    let words = unsafe { moco_torch_benchmark(time) };
     // SAFETY: straight from the call.
     unsafe { check(words) }
 }

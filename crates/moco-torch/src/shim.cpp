@@ -5,15 +5,12 @@
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <c10/core/CachingDeviceAllocator.h>
-#include <c10/core/Event.h>
-#include <c10/core/StreamGuard.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
+#include <c10/core/DeviceGuard.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/version.h>
 
 #include <cstring>
 #include <exception>
-#include <memory>
 #include <vector>
 
 using at::Tensor;
@@ -154,11 +151,6 @@ char *moco_torch_allow_tf32(bool allow) {
   )
 }
 
-// Of this process: whether cuDNN may time its algorithms for each new shape and keep the fastest.
-char *moco_torch_benchmark(bool benchmark) {
-  GUARDED(at::globalContext().setBenchmarkCuDNN(benchmark);)
-}
-
 const char *moco_torch_version() { return TORCH_VERSION; }
 
 // 1 where the tensor, [N, C, H, W], lies in memory as [N, H, W, C].
@@ -166,14 +158,12 @@ int moco_torch_channels_last(Tensor *t) {
   return t->dim() == 4 && t->is_contiguous(at::MemoryFormat::ChannelsLast);
 }
 
-// Bytes that tensors hold on a GPU, now and at most since the last reset, and bytes that LibTorch keeps
-// of the driver's.
-char *moco_torch_gpu_bytes(int index, size_t *now, size_t *peak, size_t *reserved) {
+// Bytes that tensors hold on a GPU, now and at most since the last reset.
+char *moco_torch_gpu_bytes(int index, size_t *now, size_t *peak) {
   GUARDED(
     auto stats = c10::getDeviceAllocator(at::kCUDA)->getDeviceStats(index);
     *now = stats.allocated_bytes[0].current;
     *peak = stats.allocated_bytes[0].peak;
-    *reserved = stats.reserved_bytes[0].current;
   )
 }
 
@@ -188,45 +178,6 @@ char *moco_torch_gpu_room(int index, int (*info)(size_t *, size_t *), size_t *fr
   GUARDED(
     c10::DeviceGuard guard(at::Device(at::kCUDA, index));
     *status = info(free, total);
-  )
-}
-
-// A copy of `host`, in pinned memory, on its way to a GPU on a stream of its own; and the event of its
-// arrival, which the caller gives back to moco_torch_arrive.
-char *moco_torch_send(Tensor *host, int index, Tensor **result, void **event) {
-  GUARDED(
-    at::Device device(at::kCUDA, index);
-    c10::impl::VirtualGuardImpl gpu(at::kCUDA);
-    static thread_local std::vector<c10::Stream> streams;
-    const c10::Stream *own = nullptr;
-    for (auto &stream : streams) {
-      if (stream.device() == device) own = &stream;
-    }
-    if (own == nullptr) {
-      streams.push_back(gpu.getStreamFromGlobalPool(device, /*isHighPriority=*/false));
-      own = &streams.back();
-    }
-    auto arrival = std::make_unique<c10::Event>(at::kCUDA);
-    Tensor sent;
-    {
-      c10::StreamGuard on(*own);
-      sent = host->to(device, host->scalar_type(), /*non_blocking=*/true);
-      arrival->record(*own);
-    }
-    *result = new Tensor(sent);
-    *event = arrival.release();
-  )
-}
-
-// Has the current stream wait for a copy of moco_torch_send, and frees the event.
-char *moco_torch_arrive(Tensor *sent, void *event) {
-  GUARDED(
-    std::unique_ptr<c10::Event> arrival(static_cast<c10::Event *>(event));
-    c10::impl::VirtualGuardImpl gpu(at::kCUDA);
-    auto current = gpu.getStream(sent->device());
-    arrival->block(current);
-    // Its memory is the other stream's: not to be used anew before this stream is done with it.
-    sent->record_stream(current);
   )
 }
 

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_is_its_definition_over_three_updates() {
+    fn sgd_adam_and_the_average_are_their_definitions_over_three_updates() {
         for nesterov in [false, true] {
             let numbers = Sgd { lr: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov };
             let (p, v) = (pair(f32::sin), pair(|_| 0.0));

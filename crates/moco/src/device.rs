@@ -177,14 +177,12 @@ pub fn reset_peak_memory(device: &Device) {
 
 /// What to tell of a panic that a device's full memory caused, from its message; `None` for others.
 pub fn out_of_memory(message: &str) -> Option<String> {
-    let words =
-        ["CUDA out of memory", "HIP out of memory", "DefaultCPUAllocator: can't allocate memory"];
-    let gpu = match words.iter().position(|words| message.contains(words))? {
-        2 => "system",
-        _ => "GPU",
-    };
+    if !moco_torch::ran_out(message) {
+        return None;
+    }
+    let which = if message.contains(moco_torch::SYSTEM_RAN_OUT) { "system" } else { "GPU" };
     Some(format!(
-        "the {gpu} has no memory left: lower --batch-size, or compute it in parts with --set \
+        "the {which} has no memory left: lower --batch-size, or compute it in parts with --set \
          optim.accumulate=2 (or more); `moco check` with the same arguments estimates the batch that fits"
     ))
 }

@@ -33,7 +33,7 @@ pub(super) fn residual_block(
         let layer = |x: &tch::Tensor, i: usize| {
             let Settings { stride, groups, epsilon, running } = &settings[i];
             let [weight, scale, shift] = [0, 1, 2].map(|part| &t[1 + 3 * i + part]);
-            let y = conv(x, weight, *stride);
+            let y = conv(x, weight, None, *stride);
             batch_norm::by_batch(&y, [scale, shift], running, *groups, *epsilon)
         };
         let x = to_nchw(&t[0]);

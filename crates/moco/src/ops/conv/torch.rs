@@ -20,7 +20,7 @@ pub(super) fn by_batch(
         vec![x.into(), filter.weight.into(), scale.into(), shift.into()];
     operands.extend(skip.map(Operand::from));
     let y = node(operands, |t| {
-        let y = conv(&to_nchw(&t[0]), &t[1], filter.stride);
+        let y = conv(&to_nchw(&t[0]), &t[1], None, filter.stride);
         let y = batch_norm::by_batch(&y, [&t[2], &t[3]], &running, groups, epsilon);
         finish(y, t.get(4), relu)
     });
@@ -46,14 +46,14 @@ pub(super) fn by_running(
     ];
     operands.extend(skip.map(Operand::from));
     let y = node(operands, |t| {
-        let y = conv(&to_nchw(&t[0]), &t[1], filter.stride);
+        let y = conv(&to_nchw(&t[0]), &t[1], None, filter.stride);
         let y = batch_norm::by_running(&y, [&t[2], &t[3]], [&t[4], &t[5]], epsilon);
         finish(y, t.get(6), relu)
     });
     if pool { max_pool(y) } else { y }
 }
 
-/// In f32 whatever the run's precision, as what follows is not of this node.
+/// The convolution is in the run's precision; its output is f32, as what follows is not of this node.
 pub(super) fn with_bias(
     x: Tensor<4>,
     filter: Filter,
@@ -66,18 +66,21 @@ pub(super) fn with_bias(
     operands.extend(bias.map(Operand::from));
     operands.extend(skip.map(Operand::from));
     node(operands, |t| {
-        let pad = t[1].size()[2] / 2;
-        let stride = filter.stride as i64;
         let bias = if biased { t.get(2) } else { None };
-        let y = to_nchw(&t[0]).conv2d(&t[1], bias, [stride; 2], [pad; 2], [1, 1], 1);
+        let y = conv(&to_nchw(&t[0]), &t[1], bias, filter.stride);
         finish(y.to_kind(tch::Kind::Float), t.get(if biased { 3 } else { 2 }), relu)
     })
 }
 
 /// `[N, in, H, W]` to `[N, out, H', W']`.
-pub(in crate::ops) fn conv(x: &tch::Tensor, weight: &tch::Tensor, stride: usize) -> tch::Tensor {
+pub(in crate::ops) fn conv(
+    x: &tch::Tensor,
+    weight: &tch::Tensor,
+    bias: Option<&tch::Tensor>,
+    stride: usize,
+) -> tch::Tensor {
     let (pad, stride) = (weight.size()[2] / 2, stride as i64);
-    x.conv2d(weight, None::<&tch::Tensor>, [stride; 2], [pad; 2], [1, 1], 1)
+    x.conv2d(weight, bias, [stride; 2], [pad; 2], [1, 1], 1)
 }
 
 /// The epilogue, in place, and the trunk's order.

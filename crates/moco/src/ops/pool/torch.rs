@@ -9,7 +9,7 @@ pub(super) fn max_pool(x: Tensor<4>) -> Tensor<4> {
     })
 }
 
-/// In f32 whatever the run's precision.
+/// Sums and gives f32, whatever the run's precision.
 pub(super) fn average_pool(x: Tensor<4>) -> Tensor<2> {
     let positions: &[i64] = &[1, 2];
     node(vec![x.into()], |t| t[0].mean_dim(positions, false, tch::Kind::Float))
