@@ -18,9 +18,11 @@ use burn::tensor::{Tensor, s};
 use moco_peers::Peers;
 use std::collections::BTreeMap;
 
-/// The loss of `batch`, this rank's share of a global one, computed in `parts`, and its gradients,
-/// times `factor`. The method compares its images with those of all ranks, as it does with a batch at once: what one rank
-/// takes at a time is the same images for any number of ranks, as is what all take.
+/// The loss of `batch`, this rank's share of a global one, computed in `parts`, and its gradients, times
+/// `factor`.
+///
+/// The method compares its images with those of all ranks, as it does with a batch at once: what all
+/// ranks take at a time is the same images for any number of ranks.
 pub(super) fn gradients(
     method: &mut dyn Method,
     batch: Batch,

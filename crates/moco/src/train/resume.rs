@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use toml::Value;
 
@@ -32,7 +32,8 @@ pub struct Changed {
 /// What ranks need to know besides the checkpoint.
 #[derive(Serialize, Deserialize)]
 struct Told {
-    path: PathBuf,
+    /// For messages alone.
+    path: String,
     config: String,
     accept_new_data: bool,
     known_bad: HashSet<String>,
@@ -41,9 +42,9 @@ struct Told {
 impl Told {
     fn of(own: &Resume) -> Result<Vec<u8>, TrainError> {
         let Changed { accept_new_data, known_bad, .. } = own.changed.clone();
-        let (path, config) = (own.checkpoint.path().into(), own.config.to_toml()?);
+        let (path, config) = (own.checkpoint.path().display().to_string(), own.config.to_toml()?);
         let told = Told { path, config, accept_new_data, known_bad };
-        Ok(serde_json::to_vec(&told).unwrap_or_default())
+        Ok(serde_json::to_vec(&told).expect("texts serialise"))
     }
 }
 
@@ -81,6 +82,10 @@ impl Resume {
     /// # Errors
     /// [`TrainError`] for a checkpoint that does not come over whole.
     pub fn tell(own: Option<Resume>, run: &RunDir, peers: Peers) -> Result<Resume, TrainError> {
+        let own = match own {
+            Some(own) if peers.alone() => return Ok(own),
+            own => own,
+        };
         let told = own.as_ref().map(Told::of).transpose()?.unwrap_or_default();
         let told = peers.tell(told, "settings of the run");
         let images = own.as_ref().and_then(|_| fs::read(run.images()).ok()).unwrap_or_default();
@@ -92,7 +97,7 @@ impl Resume {
         }
         let told: Told = serde_json::from_slice(&told).expect("as rank 0 wrote it");
         Ok(Resume {
-            checkpoint: Checkpoint::of_bytes(&told.path, file)?,
+            checkpoint: Checkpoint::of_bytes(Path::new(&told.path), file)?,
             config: parse_run(&told.config)?,
             changed: Changed {
                 settings: Vec::new(),
