@@ -1,9 +1,10 @@
 //! `moco compare`: several methods on the same images, trained and measured one after the other.
 //!
 //! Each method is a run of `moco pretrain` in a process of its own, so that its memory can be
-//! told from that of the others; several ranks, which cannot start others, run it themselves. The table is written anew after each, and a comparison that was
-//! stopped, or that is given further methods, goes on where it was: what is trained is not trained
-//! again, and what is measured is not measured again.
+//! told from that of the others; several ranks, which cannot start others, run it themselves. The
+//! table is written anew after each, and a comparison that was stopped, or that is given further
+//! methods, goes on where it was: what is trained is not trained again, and what is measured is not
+//! measured again.
 
 mod measure;
 mod table;

@@ -78,16 +78,21 @@ impl Bench {
     pub fn warn_of_shared_images(&self) {
         share_hashes(&self.train_images);
         share_hashes(&self.test_images);
-        let shared = self.test_images.shared_with(&self.train_images);
-        let Some(&first) = shared.first() else { return };
-        let (count, total) = (shared.len(), self.test_images.len());
-        let are = if count == 1 { "is" } else { "are" };
-        eprintln!(
-            "warning: {count} of {total} test images {are} also in the training images (equal \
-             bytes), such as `{}`: the accuracy is too high",
-            self.test_images.name(first)
-        );
+        warn_of_shared_images(&self.test_images, &self.train_images);
     }
+}
+
+/// Says on stderr if images of `test` are among those of `train`, by the hashes of what was read.
+pub fn warn_of_shared_images(test: &Dataset, train: &Dataset) {
+    let shared = test.shared_with(train);
+    let Some(&first) = shared.first() else { return };
+    let (count, total) = (shared.len(), test.len());
+    let are = if count == 1 { "is" } else { "are" };
+    eprintln!(
+        "warning: {count} of {total} test images {are} also in the training images (equal bytes), such \
+         as `{}`: the accuracy is too high",
+        test.name(first)
+    );
 }
 
 /// Lets every rank know what the others have read.

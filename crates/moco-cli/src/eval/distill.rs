@@ -1,6 +1,6 @@
 //! `moco eval distill`: a student learns from what a fine-tuned network says.
 
-use super::bench::{labelled, probe_view};
+use super::bench::{labelled, probe_view, warn_of_shared_images};
 use super::finetune::{fitting, optimizer};
 use super::{Measured, print};
 use crate::args::{DistillArgs, TuneRule};
@@ -162,19 +162,6 @@ fn settings(
         test_epochs: args.test_epochs.map_or(tested, |epochs| epochs as usize),
         ..usual
     })
-}
-
-fn warn_of_shared_images(test: &Dataset, train: &Dataset) {
-    let shared = test.shared_with(train);
-    if let Some(&first) = shared.first() {
-        eprintln!(
-            "warning: {} of {} test images are also in the training images (equal bytes), such as `{}`: \
-             the accuracy is too high",
-            shared.len(),
-            test.len(),
-            test.name(first)
-        );
-    }
 }
 
 fn described(config: &Distill, fresh: bool) -> serde_json::Value {
