@@ -188,25 +188,29 @@ mod tests {
     use crate::nn::init;
     use crate::rng::{Purpose, stream};
 
+    fn config(width: usize, stem: StemKind, stages: usize, init: ConvInit) -> ResNetConfig {
+        ResNetConfig {
+            width,
+            stem,
+            stages,
+            norm: NormKind::Batch,
+            init,
+            zero_init_residual: false,
+            bn_groups: 1,
+            stem_width: None,
+            blocks: None,
+            first_projection: None,
+            average_skips: None,
+            sk_ratio: None,
+        }
+    }
+
     /// torch's default is uniform in ±1/sqrt(fan in), of variance 1/(3 fan in); the mean square of
     /// 36,864 draws is within 4 of its standard errors, 2/sqrt(5 n) of it each.
     #[test]
     fn weights_are_drawn_as_asked() {
         let draw = |init| {
-            let config = ResNetConfig {
-                width: 64,
-                stem: StemKind::Cifar,
-                stages: 1,
-                norm: NormKind::Batch,
-                init,
-                zero_init_residual: false,
-                bn_groups: 1,
-                stem_width: None,
-                blocks: None,
-                first_projection: None,
-                average_skips: None,
-                sk_ratio: None,
-            };
+            let config = config(64, StemKind::Cifar, 1, init);
             let (rng, device) = (&mut stream(3, Purpose::Weights, 0), Device::flex());
             let shape = ResNetShape::named("resnet18", &config).expect("a known name");
             let net = ResNet::new(&shape, 3, rng, &device);
@@ -227,20 +231,7 @@ mod tests {
 
     #[test]
     fn in_evaluation_images_are_independent_bit_for_bit() {
-        let config = ResNetConfig {
-            width: 8,
-            stem: StemKind::Imagenet,
-            stages: 4,
-            norm: NormKind::Batch,
-            init: ConvInit::FanOut,
-            zero_init_residual: false,
-            bn_groups: 1,
-            stem_width: None,
-            blocks: None,
-            first_projection: None,
-            average_skips: None,
-            sk_ratio: None,
-        };
+        let config = config(8, StemKind::Imagenet, 4, ConvInit::FanOut);
         let (rng, device) = (&mut stream(3, Purpose::Weights, 0), Device::flex());
         for name in ["resnet18", "resnet50"] {
             let shape = ResNetShape::named(name, &config).expect("a known name");
@@ -256,20 +247,7 @@ mod tests {
 
     #[test]
     fn features_are_the_means_of_the_last_maps() {
-        let config = ResNetConfig {
-            width: 4,
-            stem: StemKind::Cifar,
-            stages: 4,
-            norm: NormKind::Batch,
-            init: Default::default(),
-            zero_init_residual: false,
-            bn_groups: 1,
-            stem_width: None,
-            blocks: None,
-            first_projection: None,
-            average_skips: None,
-            sk_ratio: None,
-        };
+        let config = config(4, StemKind::Cifar, 4, ConvInit::default());
         let (rng, device) = (&mut stream(3, Purpose::Weights, 0), Device::flex());
         let shape = ResNetShape::named("resnet18", &config).expect("a known name");
         let mut network = ResNet::new(&shape, 3, rng, &device);
