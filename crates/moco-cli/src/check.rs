@@ -6,10 +6,10 @@ use crate::failure::RunFailed;
 use crate::memory::{bytes_in_use, with_peak_memory};
 use crate::ranks::{self, peers};
 use crate::session::{Machine, Session};
-use moco::config::{LrScaling, RunConfig};
+use moco::config::LrScaling;
 use moco::device;
+use moco::plan::Plan;
 use moco::report::{duration, percent};
-use moco::schedule::learning_rate;
 use moco::train::{Start, Trainer, check_ranks};
 use moco_data::{BadFile, Dataset, allowed_bad, scan_headers};
 use std::ops::ControlFlow;
@@ -92,7 +92,7 @@ fn row(name: &str, value: &str) {
 }
 
 /// What a batch in parts means, if it is in parts.
-fn parts(config: &RunConfig) -> Option<String> {
+fn parts(config: &Plan) -> Option<String> {
     let (count, batch) = (config.optim.accumulate, config.train.batch_size);
     if count == 1 {
         return None;
@@ -109,9 +109,9 @@ fn parts(config: &RunConfig) -> Option<String> {
 }
 
 /// The learning rate where it changes course.
-fn rates(config: &RunConfig, facts: &Start) -> String {
+fn rates(config: &Plan, facts: &Start) -> String {
     let (optim, train) = (&config.optim, &config.train);
-    let at = |step: usize| match learning_rate(optim, train, step, facts.steps_per_epoch) {
+    let at = |step: usize| match config.rate().at(step, facts.steps_per_epoch) {
         tiny if tiny > 0.0 && tiny < 1e-3 => format!("{tiny:.1e}"),
         rate => format!("{rate:.4}"),
     };
@@ -131,7 +131,7 @@ fn rates(config: &RunConfig, facts: &Start) -> String {
 }
 
 /// What a look at the beginning of every file finds.
-fn headers(config: &RunConfig, dataset: &Dataset, threads: usize) -> String {
+fn headers(config: &Plan, dataset: &Dataset, threads: usize) -> String {
     let begin = Instant::now();
     let mut stage = Stage::new(HEADERS);
     let scan = scan_headers(dataset, threads, SCAN_LIMIT, &mut |seen, images| {
@@ -156,11 +156,11 @@ fn headers(config: &RunConfig, dataset: &Dataset, threads: usize) -> String {
 
 /// The measured memory, grown from the part that was measured to a part of the run, and with the views
 /// of a whole batch.
-fn memory(config: &RunConfig, measured: &Measured, with: &str) -> anyhow::Result<String> {
+fn memory(config: &Plan, measured: &Measured, with: &str) -> anyhow::Result<String> {
     let Some((before, peak)) = measured.memory else {
         return Ok("this system does not tell".to_owned());
     };
-    let views = config.data.parse_views()?;
+    let views = config.views();
     let image =
         views.iter().map(|view| view.value_count() * size_of::<f32>()).sum::<usize>() as f64;
     let grown = peak.saturating_sub(before) as f64;
@@ -174,7 +174,7 @@ fn memory(config: &RunConfig, measured: &Measured, with: &str) -> anyhow::Result
 
 /// The memory of a GPU, and the batch that fills it: what tensors took beyond weights and state grows with
 /// a part of the batch.
-fn gpu_memory(config: &RunConfig, measured: &Measured, gpu: &GpuMemory) -> String {
+fn gpu_memory(config: &Plan, measured: &Measured, gpu: &GpuMemory) -> String {
     let part = config.train.batch_size / config.optim.accumulate;
     let image = gpu.grown as f64 / (measured.batch_size / measured.parts) as f64;
     let (fixed, total) = (gpu.fixed as f64, gpu.total as f64);
@@ -214,13 +214,9 @@ struct Measured {
     gpu: Option<GpuMemory>,
 }
 
-fn measure(
-    config: &RunConfig,
-    dataset: Arc<Dataset>,
-    machine: &Machine,
-) -> anyhow::Result<Measured> {
-    let mut config = config.clone();
-    (config.train.batch_size, config.optim.accumulate) = timed_batch(&config)?;
+fn measure(config: &Plan, dataset: Arc<Dataset>, machine: &Machine) -> anyhow::Result<Measured> {
+    let (images, parts) = timed_batch(config)?;
+    let config = config.for_timing(images, parts);
     let mut trainer = Trainer::new(&config, dataset, &machine.device, machine.options)?;
     let before = bytes_in_use();
     let fixed = device::used_memory(&machine.device);
@@ -246,8 +242,8 @@ fn measure(
 
 /// A batch to try out and its parts, two at most: each as in the run, halved while it is too large
 /// and can be halved.
-fn timed_batch(config: &RunConfig) -> anyhow::Result<(usize, usize)> {
-    let views = config.data.parse_views()?;
+fn timed_batch(config: &Plan) -> anyhow::Result<(usize, usize)> {
+    let views = config.views();
     let pixels = views.iter().map(|view| view.size().iter().product()).max().unwrap_or(1);
     let (mut part, groups) =
         (config.train.batch_size / config.optim.accumulate, config.model.bn_groups());

@@ -6,8 +6,9 @@ use crate::report;
 use crate::score::{Accuracies, backbone_features};
 use crate::session::{Machine, load_encoder, untrained};
 use anyhow::Context;
-use moco::config::{self, DataFacts, Recipe, RunConfig, resolve};
+use moco::config::{DataFacts, Recipe};
 use moco::eval::{Features, FrozenEncoder, pixel_features};
+use moco::plan::{self, Plan, resolve};
 use moco::report::{duration, percent};
 use moco::train::{RunDir, Trainer};
 use moco_data::{Dataset, synthetic};
@@ -104,15 +105,15 @@ fn draw(folder: &Path, count: usize, seed: u64) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write images to {}", folder.display()))
 }
 
-fn configure(path: &Path, images: &Dataset) -> anyhow::Result<RunConfig> {
+fn configure(path: &Path, images: &Dataset) -> anyhow::Result<Plan> {
     let mut tree = Recipe::named("demo")?.tree()?;
-    config::set(&mut tree, "data.path", path.display().to_string().into())?;
+    plan::set(&mut tree, "data.path", path.display().to_string().into())?;
     Ok(resolve(&tree, &DataFacts::of(images)?)?.config)
 }
 
 /// The labelled images, and how features of them are scored.
 struct Bench {
-    config: RunConfig,
+    config: Plan,
     machine: Machine,
     train: Arc<Dataset>,
     test: Dataset,

@@ -1,10 +1,10 @@
 //! `moco methods`: the family, one block each.
 
-use moco::methods::{CARDS, Card};
+use moco::methods::{self, Card, Spec};
 
 /// Prints what there is to know before trying a method.
 pub fn run() {
-    for Card { name, paper, idea, state, batch } in CARDS {
+    for Card { name, paper, idea, state, batch } in methods::all().into_iter().map(Spec::card) {
         println!("{name:<12}{idea}");
         println!("{:<12}paper: {paper}", "");
         println!("{:<12}carries {state}; batch: {batch}\n", "");

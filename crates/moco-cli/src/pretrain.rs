@@ -14,8 +14,8 @@ use crate::summary::Gather;
 use crate::terminal;
 use crate::watch::Watch;
 use anyhow::Context;
-use moco::config::{RunConfig, parse_run};
 use moco::files::shell_word;
+use moco::plan::{Plan, parse_run};
 use moco::report::{RunFiles, Tee, bad_file_names, percent};
 use moco::train::{
     Changed, Event, Finished, Observer, Resume, RunDir, Trainer, agree_among_ranks, check_ranks,
@@ -106,7 +106,7 @@ fn begin(dir: &Path, args: &PretrainArgs) -> anyhow::Result<Prepared> {
 }
 
 /// Finds that all ranks are about to do the same, and can.
-fn agree(config: &RunConfig, dataset: &Dataset, machine: &Machine) -> anyhow::Result<()> {
+fn agree(config: &Plan, dataset: &Dataset, machine: &Machine) -> anyhow::Result<()> {
     let facts = [
         ("version of moco", env!("CARGO_PKG_VERSION").to_owned()),
         ("instruction set", moco::device::cpu_kernel_name()?.to_owned()),
@@ -132,7 +132,7 @@ fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<Prepared> {
     let dir = if first { claimed(RunDir::resume(dir)?) } else { RunDir::at(dir) };
     let machine = Machine::open(&args.run.machine)?;
     let begun = if first { Some(Begun::read(&dir, args)?) } else { None };
-    let open = |config: &RunConfig| data::open_together(&config.data.path).map(Arc::new);
+    let open = |config: &Plan| data::open_together(&config.data.path).map(Arc::new);
     let (trainer, images) = match Begun::tell(begun, &dir)? {
         Begun::Fresh(config) => {
             let images = open(&config)?;
@@ -155,7 +155,7 @@ fn resume(dir: &Path, args: &PretrainArgs) -> anyhow::Result<Prepared> {
 /// What lies in the folder of a run that is to go on.
 enum Begun {
     /// It was killed before its first checkpoint, and starts over.
-    Fresh(Box<RunConfig>),
+    Fresh(Box<Plan>),
     Learnt(Box<Resume>),
 }
 
@@ -198,7 +198,7 @@ fn claimed(dir: RunDir) -> RunDir {
 }
 
 /// The configuration of a run without a checkpoint.
-fn first_config(dir: &RunDir) -> anyhow::Result<RunConfig> {
+fn first_config(dir: &RunDir) -> anyhow::Result<Plan> {
     let config = dir.read_config();
     if let Err(error) = &config
         && dir.config().exists()
@@ -282,7 +282,7 @@ fn train_along(dir: &RunDir, trainer: &mut Trainer) -> anyhow::Result<Finished> 
 }
 
 /// What the run is made with, for its log.
-fn frame(config: &RunConfig, args: &MachineArgs, machine: &Machine) -> String {
+fn frame(config: &Plan, args: &MachineArgs, machine: &Machine) -> String {
     format!(
         "moco {}, {} on {}, threads: {}, seed {}, images from {}",
         env!("CARGO_PKG_VERSION"),
@@ -295,7 +295,7 @@ fn frame(config: &RunConfig, args: &MachineArgs, machine: &Machine) -> String {
 }
 
 /// What came of a run, and what to do next.
-fn result(dir: &RunDir, config: &RunConfig, finished: &Finished, total: usize) -> String {
+fn result(dir: &RunDir, config: &Plan, finished: &Finished, total: usize) -> String {
     let folder = shell_word(dir.path());
     if finished.stopped {
         return format!(

@@ -7,7 +7,7 @@
 use crate::args::{Bench, Command, Probe};
 use crate::terminal;
 use anyhow::{Context, bail};
-use moco::config::RunConfig;
+use moco::plan::Plan;
 use moco::report::duration;
 use moco_peers::{Launcher, Mpi, Peers, launched};
 use std::collections::BTreeMap;
@@ -124,7 +124,7 @@ fn bound_to_one_core() -> bool {
 
 /// What there is to say about the ranks of a run that begins, of `parameters` trained numbers. A
 /// collective call: the exchange of as many is timed.
-pub fn plan(config: &RunConfig, parameters: usize, threads: usize) -> Vec<String> {
+pub fn plan(config: &Plan, parameters: usize, threads: usize) -> Vec<String> {
     let peers = peers();
     if peers.alone() {
         return Vec::new();

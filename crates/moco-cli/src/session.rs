@@ -6,12 +6,11 @@ use crate::failure;
 use crate::ranks::{self, peers};
 use crate::weights;
 use anyhow::{anyhow, bail};
-use moco::config::{self, DataFacts, InitConfig, RunConfig, load_recipe, resolve, set_value};
+use moco::config::{DataFacts, InitConfig};
 use moco::device::Device;
 use moco::eval::FrozenEncoder;
 use moco::files::Size;
-use moco::methods;
-use moco::models::NetworkSpec;
+use moco::plan::{self, Plan, load_recipe, resolve, set_value};
 use moco::pretrained::{self, model_settings, start_from};
 use moco::train::{self, TrainedEncoder, Trainer, TrainerOptions};
 use moco_data::Dataset;
@@ -23,7 +22,7 @@ use toml::{Table, Value};
 
 /// A run that could begin.
 pub struct Session {
-    pub config: RunConfig,
+    pub config: Plan,
     /// What there is to say about the configuration.
     pub notes: Vec<String>,
     pub dataset: Arc<Dataset>,
@@ -73,7 +72,7 @@ impl Session {
         for (section, key) in [("data", "path"), ("monitor", "knn_test")] {
             if let Some(path) = path_at(&tree, section, key) {
                 let path = lasting_path(path)?;
-                config::set(&mut tree, &format!("{section}.{key}"), path.into())?;
+                plan::set(&mut tree, &format!("{section}.{key}"), path.into())?;
             }
         }
         let resolved = resolve(&tree, &DataFacts::of(&dataset)?)?;
@@ -89,7 +88,7 @@ impl Session {
 
 /// A run at its first step. `start` holds the weights that it starts from if they were read before.
 pub fn new_trainer(
-    config: &RunConfig,
+    config: &Plan,
     start: Option<&Weights>,
     dataset: &Arc<Dataset>,
     machine: &Machine,
@@ -101,8 +100,8 @@ pub fn new_trainer(
         None => Some(weights::read_start(init)?),
     };
     if let Some(weights) = start.or(read_now.as_ref()) {
-        let network = NetworkSpec::of(config);
-        let started = start_from(weights, trainer.method(), &network, &machine.device)?;
+        let network = config.network();
+        let started = start_from(weights, trainer.method(), network, &machine.device)?;
         eprintln!("start    {started}");
     }
     Ok(trainer)
@@ -113,15 +112,15 @@ pub fn new_trainer(
 fn start_weights(args: &RunArgs, tree: &mut Table) -> anyhow::Result<Option<Weights>> {
     if let Some(source) = &args.init {
         let source = weights::lasting_source(source)?;
-        config::set(tree, "init.source", source.into())?;
+        plan::set(tree, "init.source", source.into())?;
         let words = [("init.layout", &args.init_as), ("init.network", &args.init_network)];
         for (key, word) in words {
             if let Some(word) = word {
-                config::set(tree, key, word.as_str().into())?;
+                plan::set(tree, key, word.as_str().into())?;
             }
         }
         if let Some(heads) = args.init_heads {
-            config::set(tree, "init.heads", i64::from(heads).into())?;
+            plan::set(tree, "init.heads", i64::from(heads).into())?;
         }
     }
     let Some(init) = tree.get("init") else { return Ok(None) };
@@ -130,12 +129,12 @@ fn start_weights(args: &RunArgs, tree: &mut Table) -> anyhow::Result<Option<Weig
     })?;
     let weights = weights::read_start(&init)?;
     if let Some(licence) = &weights.licence {
-        config::set(tree, "init.licence", licence.as_str().into())?;
+        plan::set(tree, "init.licence", licence.as_str().into())?;
     }
     let named = tree.get("model").and_then(Value::as_table);
     if !named.is_some_and(|model| model.contains_key("backbone")) {
         for (key, value) in model_settings(&pretrained::first_network(&weights)?) {
-            config::set(tree, &key, value)?;
+            plan::set(tree, &key, value)?;
         }
     }
     Ok(Some(weights))
@@ -158,7 +157,7 @@ fn tree(args: &RunArgs) -> anyhow::Result<Table> {
     ];
     for (key, value) in flags {
         if let Some(value) = value {
-            config::set(&mut tree, key, value)?;
+            plan::set(&mut tree, key, value)?;
         }
     }
     for assignment in &args.set {
@@ -211,7 +210,7 @@ impl Machine {
 pub fn chosen_encoder(
     args: &EncoderArgs,
     device: &Device,
-) -> anyhow::Result<(FrozenEncoder, RunConfig)> {
+) -> anyhow::Result<(FrozenEncoder, Plan)> {
     let opened = open_encoder(args, device)?;
     Ok((opened.encoder, opened.config))
 }
@@ -245,13 +244,13 @@ fn tell(opened: &TrainedEncoder) {
 
 /// The encoder that the run in `dir` left, with the run's configuration. What is odd about its files
 /// is told.
-pub fn load_encoder(dir: &Path, device: &Device) -> anyhow::Result<(FrozenEncoder, RunConfig)> {
+pub fn load_encoder(dir: &Path, device: &Device) -> anyhow::Result<(FrozenEncoder, Plan)> {
     let trained = train::load_encoder(dir, device)?;
     tell(&trained);
     Ok((trained.encoder, trained.config))
 }
 
 /// The encoder that a run of this configuration starts with.
-pub fn untrained(config: &RunConfig, device: &Device) -> FrozenEncoder {
-    FrozenEncoder::new(methods::encoder(config, device), config, device)
+pub fn untrained(config: &Plan, device: &Device) -> FrozenEncoder {
+    FrozenEncoder::new(config.encoder(device), config.eval_view().clone(), device)
 }

@@ -3,7 +3,8 @@
 use crate::args::ViewsArgs;
 use crate::output::Output;
 use anyhow::{Context, bail};
-use moco::config::{self, DataFacts, load_recipe, resolve};
+use moco::config::DataFacts;
+use moco::plan::{self, load_recipe, resolve};
 use moco_data::contact_sheet;
 use moco_data::{DecodeOptions, Image, ImageError, PictureFormat, ValueRange, View, ViewKey};
 use std::fs;
@@ -73,15 +74,15 @@ fn views(args: &ViewsArgs, image: &Image) -> anyhow::Result<(Vec<View>, View)> {
         Some(recipe) => load_recipe(recipe)?,
         None => Table::new(),
     };
-    config::set(&mut tree, "data.path", "".into())?;
+    plan::set(&mut tree, "data.path", "".into())?;
     let facts = DataFacts {
         images: TYPICAL_IMAGES,
         width: image.width,
         height: image.height,
         labelled: false,
     };
-    let data = resolve(&tree, &facts)?.config.data;
-    Ok((data.parse_views()?, data.parse_eval_view()?))
+    let config = resolve(&tree, &facts)?.config;
+    Ok((config.views().to_vec(), config.eval_view().clone()))
 }
 
 /// Each pixel of an image as a square of [`ENLARGED`] by [`ENLARGED`].

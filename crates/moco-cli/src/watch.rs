@@ -6,7 +6,7 @@ use crate::dashboard::Dashboard;
 use crate::events::{self, EventStream};
 #[cfg(feature = "remote")]
 use crate::track::{Status, Tracker};
-use moco::config::RunConfig;
+use moco::plan::Plan;
 use moco::train::{Event, Finished, Observer, RunDir};
 use std::io::{IsTerminal, stderr, stdin};
 use std::sync::atomic::AtomicBool;
@@ -29,7 +29,7 @@ impl Watch {
     pub fn begin(
         args: &WatchArgs,
         dir: &RunDir,
-        config: &RunConfig,
+        config: &Plan,
         first_step: usize,
         stop: &'static AtomicBool,
     ) -> anyhow::Result<Watch> {

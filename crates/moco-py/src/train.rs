@@ -2,9 +2,9 @@
 
 use crate::encoder::fetch;
 use crate::error::{Fault, Result};
-use moco::config::{self, DataFacts, Difference, differences, load_recipe, resolve};
+use moco::config::DataFacts;
 use moco::device::Device;
-use moco::models::NetworkSpec;
+use moco::plan::{self, Difference, differences, load_recipe, resolve};
 use moco::pretrained::{first_network, model_settings, start_from};
 use moco::report::{RunFiles, Tee, duration, percent};
 use moco::train::{Changed, Event, Finished, Observer, Resume, RunDir, Trainer, TrainerOptions};
@@ -243,8 +243,8 @@ fn begin(
     let dir = RunDir::create(&asked.out)?;
     let mut trainer = Trainer::new(&resolved.config, images, device, options)?;
     if let Some(weights) = start {
-        let network = NetworkSpec::of(&resolved.config);
-        let started = start_from(&weights, trainer.method(), &network, device)?;
+        let network = resolved.config.network();
+        let started = start_from(&weights, trainer.method(), network, device)?;
         let _ = news.send(started.to_string());
     }
     Ok((dir, trainer))
@@ -256,9 +256,9 @@ fn asked_tree(asked: &Asked) -> Result<(Table, Option<Weights>)> {
         Some(recipe) => load_recipe(recipe)?,
         None => Table::new(),
     };
-    config::set(&mut tree, "data.path", lasting(&asked.data)?.into())?;
+    plan::set(&mut tree, "data.path", lasting(&asked.data)?.into())?;
     for (key, value) in &asked.settings {
-        config::set(&mut tree, key, value.clone())?;
+        plan::set(&mut tree, key, value.clone())?;
     }
     let start = asked.init.as_ref().map(|file| start_weights(file, &mut tree)).transpose()?;
     Ok((tree, start))
@@ -279,11 +279,11 @@ fn lasting(path: &Path) -> Result<String> {
 /// The weights that a run starts from; without a backbone of its own it has the file's.
 fn start_weights(file: &Path, tree: &mut Table) -> Result<Weights> {
     let weights = moco_weights::open(&fetch(file)?, &moco_weights::Options::default())?;
-    config::set(tree, "init.source", lasting(file)?.into())?;
+    plan::set(tree, "init.source", lasting(file)?.into())?;
     let named = tree.get("model").and_then(Value::as_table);
     if !named.is_some_and(|model| model.contains_key("backbone")) {
         for (key, value) in model_settings(&first_network(&weights)?) {
-            config::set(tree, &key, value)?;
+            plan::set(tree, &key, value)?;
         }
     }
     Ok(weights)

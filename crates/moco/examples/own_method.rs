@@ -2,8 +2,8 @@
 //!
 //! Wang & Isola 2020, "Understanding Contrastive Representation Learning through Alignment and
 //! Uniformity on the Hypersphere" (arXiv 2005.10242): two views of an image lie close, and all
-//! images spread over the sphere. Views, backbone, optimiser, checkpoints, monitors and reports are
-//! the library's.
+//! images spread over the sphere. It has settings of its own, and what suits it is the default; views,
+//! backbones, optimisers, checkpoints, monitors and reports are the library's.
 //!
 //! ```text
 //! cargo run --release --example own_method -- IMAGES RUN [STEPS]
@@ -13,9 +13,10 @@
 
 mod align_uniform;
 
-use align_uniform::own_method;
-use moco::config::Choices;
+use align_uniform::AlignUniformSpec;
 use moco::device;
+use moco::methods;
+use moco::plan::Choices;
 use moco::train::{Event, Observer, RunDir, Trainer, TrainerOptions};
 use moco_data::Dataset;
 use std::error::Error;
@@ -45,16 +46,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let images = Path::new(images);
     let dataset = Arc::new(Dataset::open(images)?);
 
-    // SimCLR has two views as well: whatever is not the method's own is set up as for SimCLR.
-    let mut chosen = Choices::new().path("data.path", images)?.set("method.name", "simclr")?;
+    methods::register(&AlignUniformSpec)?;
+    let mut chosen = Choices::new()
+        .path("data.path", images)?
+        .set("method.name", "align-uniform")?
+        .set("method.steepness", 3.0)?;
     if let Some(steps) = steps {
         chosen = chosen.set("train.max_steps", steps)?;
     }
     let config = chosen.resolve(&dataset)?.config;
     let device = device::parse("cpu")?;
     let options = TrainerOptions { threads: 2, cache_mb: 256 };
-    let own = own_method(&config, &device);
-    let mut trainer = Trainer::with_method(&config, own, dataset, &device, options)?;
+    let mut trainer = Trainer::new(&config, dataset, &device, options)?;
     let dir = RunDir::create(Path::new(run))?;
     let finished = trainer.run(&dir, &mut Printer, &AtomicBool::new(false))?;
     println!("{} steps; the encoder is {}", finished.steps, dir.encoder().display());

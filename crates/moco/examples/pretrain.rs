@@ -6,8 +6,8 @@
 
 #![expect(clippy::print_stdout)]
 
-use moco::config::Choices;
 use moco::device;
+use moco::plan::Choices;
 use moco::train::{Event, Observer, RunDir, Trainer, TrainerOptions};
 use moco_data::Dataset;
 use std::error::Error;

@@ -3,8 +3,9 @@
 //! A run from images to an encoder, and what the encoder makes of them:
 //!
 //! ```
-//! use moco::config::{Choices, FeatureKind};
+//! use moco::config::FeatureKind;
 //! use moco::eval::features;
+//! use moco::plan::Choices;
 //! use moco::train::{Event, Observer, RunDir, Trainer, TrainerOptions, load_encoder};
 //! use moco_data::Dataset;
 //! use std::sync::Arc;
@@ -52,7 +53,7 @@
 //! # }
 //! ```
 //!
-//! `examples/` has the same as programs, and a method of one's own: [`train::OwnMethod`].
+//! `examples/` has the same as programs, and a method of one's own: [`methods::Spec`].
 //!
 //! The modules in reading order follow the data:
 //!
@@ -67,6 +68,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod device;
 pub mod eval;
+pub mod events;
 pub mod export;
 pub mod features;
 pub mod files;
@@ -79,6 +81,7 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod parts;
+pub mod plan;
 pub mod pretrained;
 pub mod report;
 pub mod rng;

@@ -51,6 +51,10 @@ pub enum Decay {
 
 impl RateSchedule {
     /// The learning rate of a pre-training run as a function of the step.
+    ///
+    /// The peak is `lr * batch_size / lr_batch`. With W warm-up epochs the rate first rises linearly
+    /// from `warmup_start`, then follows its shape over the epochs that are left (MoCo v3's form). A
+    /// schedule per epoch holds the rate of the epoch's start, as MoCo v1 and v2 do.
     pub fn of(optim: &OptimConfig, train: &TrainConfig) -> Self {
         let decay = match &optim.schedule {
             ScheduleConfig::Constant => Decay::Constant,
@@ -104,20 +108,6 @@ impl Decay {
     pub fn drops(epochs: impl Iterator<Item = f64>, factor: f64) -> Self {
         Self::Steps((1..).zip(epochs).map(|(i, epoch)| (epoch, factor.powi(i))).collect())
     }
-}
-
-/// The learning rate of a step.
-///
-/// The peak is `lr * batch_size / lr_batch`. With W warm-up epochs the rate first rises linearly
-/// from `warmup_start`, then follows its shape over the epochs that are left (MoCo v3's form). A schedule per
-/// epoch holds the rate of the epoch's start, as MoCo v1 and v2 do.
-pub fn learning_rate(
-    optim: &OptimConfig,
-    train: &TrainConfig,
-    step: usize,
-    steps_per_epoch: usize,
-) -> f64 {
-    RateSchedule::of(optim, train).at(step, steps_per_epoch)
 }
 
 /// The weight decay of a step: the same throughout, or along a cosine to its end.

@@ -3,7 +3,8 @@
 use crate::args::BenchDataArgs;
 use crate::data;
 use crate::session::Machine;
-use moco::config::{self, DataFacts, load_recipe, resolve};
+use moco::config::DataFacts;
+use moco::plan::{self, load_recipe, resolve};
 use moco_data::View;
 use moco_data::bench::{BenchConfig, BenchReport, Rate, measure};
 use toml::Table;
@@ -36,11 +37,11 @@ fn views(args: &BenchDataArgs) -> anyhow::Result<Vec<View>> {
         Some(recipe) => load_recipe(recipe)?,
         None => Table::new(),
     };
-    config::set(&mut tree, "data.path", "images".into())?;
+    plan::set(&mut tree, "data.path", "images".into())?;
     let facts = DataFacts::of(&data::open(&args.data)?)?;
     // The length of a run has no part in it, so that small data sets can be measured too.
     let facts = DataFacts { images: facts.images.max(1 << 20), ..facts };
-    Ok(resolve(&tree, &facts)?.config.data.parse_views()?)
+    Ok(resolve(&tree, &facts)?.config.views().to_vec())
 }
 
 fn print(report: &BenchReport, views: &[View]) {

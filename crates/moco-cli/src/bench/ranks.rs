@@ -15,9 +15,9 @@ use super::work::{IMAGES, MethodStep, Work, random_views};
 use crate::args::BenchStepArgs;
 use crate::ranks::peers;
 use crate::session::Machine;
-use moco::config::{FamilyConfig, RunConfig};
-use moco::methods;
+use moco::config::FamilyConfig;
 use moco::nn::count_params;
+use moco::plan::Plan;
 use moco::report::{duration, percent};
 use moco::train::check_ranks;
 use moco_peers::Peers;
@@ -60,19 +60,20 @@ pub fn run(args: &BenchStepArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(config: &RunConfig, machine: &Machine, steps: usize) -> anyhow::Result<Measured> {
+fn measure(config: &Plan, machine: &Machine, steps: usize) -> anyhow::Result<Measured> {
     let peers = peers();
     // The global batch of a rank alone is its share of that of all.
-    let mut own = config.clone();
-    own.train.batch_size /= peers.size();
-    // Groups of a rank alone: as many as it has among the others.
-    if let FamilyConfig::ResNet(resnet) = &mut own.model.family {
-        resnet.bn_groups = (resnet.bn_groups / peers.size()).max(1);
-    }
-    let mut method = methods::build(config, IMAGES, &machine.device);
+    let own = config.changed(|own| {
+        own.train.batch_size /= peers.size();
+        // Groups of a rank alone: as many as it has among the others.
+        if let FamilyConfig::ResNet(resnet) = &mut own.model.family {
+            resnet.bn_groups = (resnet.bn_groups / peers.size()).max(1);
+        }
+    })?;
+    let mut method = config.method(IMAGES, &machine.device);
     let parameters = count_params(method.student());
     drop(method);
-    let step = |config: &RunConfig, peers: Peers| {
+    let step = |config: &Plan, peers: Peers| {
         let batch = random_views(&own, &machine.device)?;
         let mut work = MethodStep::new(config, batch, &machine.device, peers);
         median(WARM_UP + steps, || work.once())

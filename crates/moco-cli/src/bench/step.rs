@@ -5,8 +5,9 @@ use crate::args::BenchStepArgs;
 use crate::memory::{bytes_in_use, with_peak_memory};
 use crate::session::Machine;
 use clap::ValueEnum;
-use moco::config::{self, DataFacts, RunConfig, resolve, set_value};
+use moco::config::DataFacts;
 use moco::device::{self, Arithmetic, Device, cpu_kernel_name};
+use moco::plan::{self, Plan, resolve, set_value};
 use moco::report::duration;
 use serde_json::json;
 use std::time::Instant;
@@ -94,7 +95,7 @@ fn timed(
     Ok((seconds, [early, bytes_in_use()]))
 }
 
-pub fn configure(args: &BenchStepArgs) -> anyhow::Result<RunConfig> {
+pub fn configure(args: &BenchStepArgs) -> anyhow::Result<Plan> {
     let size = usize::from(args.size);
     let mut tree = Table::new();
     for (key, value) in [
@@ -103,20 +104,20 @@ pub fn configure(args: &BenchStepArgs) -> anyhow::Result<RunConfig> {
         ("model.backbone", args.backbone.clone().into()),
         ("train.batch_size", i64::from(args.batch_size).into()),
     ] {
-        config::set(&mut tree, key, value)?;
+        plan::set(&mut tree, key, value)?;
     }
     if ["moco-v1", "moco-v2"].contains(&args.method.as_str()) {
-        config::set(&mut tree, "method.queue", 4096.into())?;
+        plan::set(&mut tree, "method.queue", 4096.into())?;
     }
     if !args.backbone.starts_with("vit") {
-        config::set(&mut tree, "model.width", 64.into())?;
-        config::set(&mut tree, "model.bn_groups", 1.into())?;
+        plan::set(&mut tree, "model.width", 64.into())?;
+        plan::set(&mut tree, "model.bn_groups", 1.into())?;
     }
     if let Some(precision) = &args.precision {
-        config::set(&mut tree, "train.precision", precision.clone().into())?;
+        plan::set(&mut tree, "train.precision", precision.clone().into())?;
     }
     if let Some(stem) = &args.stem {
-        config::set(&mut tree, "model.stem", stem.clone().into())?;
+        plan::set(&mut tree, "model.stem", stem.clone().into())?;
     }
     for assignment in &args.set {
         set_value(&mut tree, assignment)?;

@@ -3,13 +3,14 @@
 use crate::args::WorkKind;
 use anyhow::anyhow;
 use moco::batch::{Batch, pixels_to_tensor, to_host};
-use moco::config::{FeatureKind, RunConfig};
+use moco::config::FeatureKind;
 use moco::device::Device;
 use moco::eval::{Classifier, cross_entropy};
-use moco::methods::{self, Method, Step};
+use moco::methods::{Method, Step};
 use moco::models::Encode;
 use moco::nn::{Mode, freeze, share};
 use moco::optim::{NamedGradients, Optimizer};
+use moco::plan::Plan;
 use moco::train::{NotFinite, Parts, Rates, learn_among};
 use moco_data::View;
 use moco_peers::Peers;
@@ -30,12 +31,8 @@ pub trait Work {
 }
 
 /// Makes ready what is to be timed.
-pub fn prepare(
-    kind: WorkKind,
-    config: &RunConfig,
-    device: &Device,
-) -> anyhow::Result<Box<dyn Work>> {
-    methods::check_memory(config, IMAGES)?;
+pub fn prepare(kind: WorkKind, config: &Plan, device: &Device) -> anyhow::Result<Box<dyn Work>> {
+    config.check_memory(IMAGES)?;
     let views = random_views(config, device)?;
     Ok(match kind {
         WorkKind::Method => Box::new(MethodStep::new(config, views, device, Peers::SOLO)),
@@ -45,7 +42,7 @@ pub fn prepare(
 }
 
 /// One random batch of every view.
-pub fn random_views(config: &RunConfig, device: &Device) -> anyhow::Result<Batch> {
+pub fn random_views(config: &Plan, device: &Device) -> anyhow::Result<Batch> {
     let n = config.train.batch_size;
     let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed);
     let mut random = |view: &View| {
@@ -53,7 +50,7 @@ pub fn random_views(config: &RunConfig, device: &Device) -> anyhow::Result<Batch
         let pixels = (0..rows * h * w * 3).map(|_| rng.random_range(-1.0..1.0)).collect();
         pixels_to_tensor(pixels, [rows, h, w], device)
     };
-    let views = config.data.parse_views()?.iter().map(&mut random).collect();
+    let views = config.views().iter().map(&mut random).collect();
     Ok(Batch { indices: (0..n).collect(), views })
 }
 
@@ -70,8 +67,8 @@ pub struct MethodStep {
 
 impl MethodStep {
     /// Of `batch`, this rank's share of what the configuration says.
-    pub fn new(config: &RunConfig, batch: Batch, device: &Device, peers: Peers) -> Self {
-        let mut method = methods::build(config, IMAGES, device);
+    pub fn new(config: &Plan, batch: Batch, device: &Device, peers: Peers) -> Self {
+        let mut method = config.method(IMAGES, device);
         let optimizer = Optimizer::new(&config.optim, method.student());
         let step = Step { index: 0, total: usize::MAX, per_epoch: usize::MAX, seed: 0, part: 0 };
         let rates = Rates { lr: RATE, fixed_lr: RATE, weight_decay: config.optim.weight_decay };
@@ -103,9 +100,9 @@ struct Training {
 }
 
 impl Training {
-    fn new(config: &RunConfig, batch: Batch, device: &Device) -> Self {
+    fn new(config: &Plan, batch: Batch, device: &Device) -> Self {
         let graph = device.clone().autodiff();
-        let encoder = methods::encoder(config, &graph);
+        let encoder = config.encoder(&graph);
         let mut network = Classifier::new(encoder, CLASSES, config.train.seed, &graph);
         let optimizer = Optimizer::new(&config.optim, &mut network);
         let labels = (0..batch.views[0].dims()[0]).map(|i| (i % CLASSES) as u32).collect();
@@ -130,8 +127,8 @@ struct Encoding {
 }
 
 impl Encoding {
-    fn new(config: &RunConfig, batch: Batch, device: &Device) -> Self {
-        let mut encoder = methods::encoder(config, device);
+    fn new(config: &Plan, batch: Batch, device: &Device) -> Self {
+        let mut encoder = config.encoder(device);
         freeze(encoder.as_mut());
         Self { encoder, batch }
     }

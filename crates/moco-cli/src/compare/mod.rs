@@ -19,7 +19,8 @@ use crate::summary::Summary;
 use anyhow::{Context, bail};
 use clap::Parser;
 use measure::Judge;
-use moco::config::{METHODS, Recipe};
+use moco::config::Recipe;
+use moco::methods;
 use moco::train::RunDir;
 use std::env;
 use std::ffi::OsString;
@@ -77,10 +78,10 @@ fn leave_page(args: &CompareArgs, methods: &[String], machine: &Machine) {
 
 /// The methods asked for, all of them without a list.
 fn methods(args: &CompareArgs) -> anyhow::Result<Vec<String>> {
-    let all = METHODS.map(str::to_owned).to_vec();
+    let all = methods::names().into_iter().map(str::to_owned).collect();
     let wanted = if args.methods.is_empty() { all } else { args.methods.clone() };
     for method in &wanted {
-        moco::config::set_value(&mut toml::Table::new(), &format!("method.name={method}"))?;
+        moco::plan::set_value(&mut toml::Table::new(), &format!("method.name={method}"))?;
     }
     Ok(wanted)
 }

@@ -4,7 +4,7 @@ use super::measure::protocol;
 use crate::score::Accuracies;
 use crate::summary::Summary;
 use moco::checkpoint::write_atomically;
-use moco::config::METHODS;
+use moco::methods;
 use moco::report::{duration, percent};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -101,7 +101,8 @@ impl Table {
     pub fn add(&mut self, row: Row) -> anyhow::Result<()> {
         self.rows.retain(|other| other.method != row.method);
         self.rows.push(row);
-        self.rows.sort_by_key(|row| METHODS.iter().position(|method| *method == row.method));
+        let order = methods::names();
+        self.rows.sort_by_key(|row| order.iter().position(|method| *method == row.method));
         let lines: Vec<String> =
             self.rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
         for (name, text) in [(MARKDOWN, self.text()), (LINES, lines.join("\n") + "\n")] {

@@ -6,8 +6,9 @@ use crate::data;
 use crate::ranks::peers;
 use crate::session::{Machine, open_encoder};
 use anyhow::{Context, bail};
-use moco::config::{FeatureKind, RunConfig};
+use moco::config::FeatureKind;
 use moco::eval::{self, Features, FrozenEncoder};
+use moco::plan::Plan;
 use moco::pretrained::Imported;
 use moco::train::TrainedEncoder;
 use moco_data::Dataset;
@@ -36,7 +37,7 @@ pub fn probe_view(encoder: &FrozenEncoder) -> anyhow::Result<moco_data::View> {
 /// An encoder and the labelled images it is measured on.
 pub struct Bench {
     pub encoder: FrozenEncoder,
-    pub config: RunConfig,
+    pub config: Plan,
     /// Where imported weights are from.
     pub imported: Option<Imported>,
     pub machine: Machine,

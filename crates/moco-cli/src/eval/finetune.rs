@@ -9,8 +9,7 @@ use crate::output::Output;
 use anyhow::{Context, ensure};
 use moco::config::{DecayScope, LarsFlavor, RuleConfig};
 use moco::eval::{self, FineTune, HeadStart, Mixing, Published, Readout, Refit};
-use moco::methods;
-use moco::models::{Encode, NetworkSpec};
+use moco::models::Encode;
 use moco::pretrained;
 use moco::train::{ClassifierCard, save_classifier};
 use moco_data::{Dataset, View};
@@ -36,7 +35,7 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<()> {
     let device = bench.machine.device.clone().autodiff();
     let mut network = match &bench.imported {
         Some(imported) => pretrained::network(&imported.network, &device),
-        None => methods::encoder(&bench.config, &device),
+        None => bench.config.encoder(&device),
     };
     let refit = refit(&bench, args, network.as_mut())?;
     let config = settings(&bench, args, refit, train.len())?;
@@ -98,7 +97,7 @@ fn listed(images: &Arc<Dataset>, list: &Path) -> anyhow::Result<Dataset> {
 
 /// What is changed about the network: as in the method's paper, or as was asked for.
 fn refit(bench: &Bench, args: &FinetuneArgs, network: &mut dyn Encode) -> anyhow::Result<Refit> {
-    let usual = Refit::of(&bench.config.method);
+    let usual = bench.config.refit();
     let transformer = network.vit().is_some();
     let preset = args.preset.filter(|_| transformer).map(Published::from);
     let of_preset = preset.map(|published| published.drop_path(width(bench)));
@@ -125,7 +124,7 @@ fn refit(bench: &Bench, args: &FinetuneArgs, network: &mut dyn Encode) -> anyhow
 
 /// Width of the transformer; that of ViT-B for other networks.
 fn width(bench: &Bench) -> usize {
-    NetworkSpec::of(&bench.config).vit().map_or(768, |vit| vit.width)
+    bench.config.network().vit().map_or(768, |vit| vit.width)
 }
 
 /// The preset's settings, or the usual ones, on so many images.

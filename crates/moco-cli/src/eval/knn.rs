@@ -48,7 +48,7 @@ pub fn run(args: &KnnArgs) -> anyhow::Result<()> {
 fn remembered(bench: &Bench, run: &Path, train: &Path) -> anyhow::Result<Features> {
     let method = &bench.config.method;
     ensure!(
-        has_bank(method) && bench.imported.is_none(),
+        has_bank(&bench.config) && bench.imported.is_none(),
         "--bank: {} remembers no row for each image, as instdisc and cmc do, so leave it out",
         method.name()
     );

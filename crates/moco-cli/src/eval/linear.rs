@@ -43,7 +43,7 @@ fn sgd(
     feature: Option<FeatureKind>,
     args: &SgdArgs,
 ) -> anyhow::Result<(Measured, Value)> {
-    let usual = Protocol::of(&bench.config);
+    let usual = bench.config.probe();
     let probe = LinearProbe {
         view: probe_view(&bench.encoder)?,
         protocol: changed(usual, feature, args, bench.train_images.len())?,
@@ -176,18 +176,19 @@ mod tests {
     use super::*;
     use crate::args::{Cli, Command, Probe};
     use clap::Parser;
-    use moco::config::{self, DataFacts, load_recipe, resolve};
+    use moco::config::DataFacts;
+    use moco::plan::{self, load_recipe, resolve};
 
     /// What `flags` make of the protocol of a recipe's method, on 6,400 images.
     fn protocol(recipe: &str, flags: &str) -> anyhow::Result<Protocol> {
         let mut tree = load_recipe(recipe)?;
-        config::set(&mut tree, "data.path", "images".into())?;
+        plan::set(&mut tree, "data.path", "images".into())?;
         let facts = DataFacts { images: 50_000, width: 32, height: 32, labelled: true };
         let line = format!("moco eval linear --run r --train a --test b --solver sgd {flags}");
         let cli = Cli::try_parse_from(line.split_whitespace())?;
         let Command::Eval(eval) = cli.command else { unreachable!("an evaluation") };
         let Probe::Linear(args) = eval.probe else { unreachable!("a linear probe") };
-        let usual = Protocol::of(&resolve(&tree, &facts)?.config);
+        let usual = resolve(&tree, &facts)?.config.probe();
         changed(usual, args.feature.map(FeatureKind::from), &args.sgd, 6_400)
     }
 

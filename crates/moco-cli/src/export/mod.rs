@@ -7,11 +7,11 @@ use crate::args::ExportArgs;
 use crate::session::open_encoder;
 use anyhow::{Context, anyhow};
 use moco::checkpoint::Checkpoint;
-use moco::config::RunConfig;
 use moco::export::{
     FolderKind, Names, OnnxOptions, Origin, Part, Source, read_origin, save_folder, save_named,
     save_onnx, save_state,
 };
+use moco::plan::Plan;
 use moco::pretrained::{Imported, Network};
 use moco::train::{RunDir, TrainedEncoder};
 use target::{Form, Target};
@@ -25,7 +25,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let origin = origin(run.as_ref(), &config, imported.as_ref())?;
     let mut source = Source::of_run(&mut frozen, &config, origin);
     if let Some(Network::Single(architecture)) = imported.map(|imported| imported.network) {
-        source = Source { architecture, method: None, ..source };
+        source = Source { architecture, run: None, ..source };
     }
     let source = &mut source;
     match target.form {
@@ -45,12 +45,12 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
 /// The whole method, from the newest checkpoint.
 fn write_state(
     run: &RunDir,
-    config: &RunConfig,
+    config: &Plan,
     source: &Source<'_>,
     target: &Target,
     names: Names,
 ) -> anyhow::Result<()> {
-    names.check(Part::All, source.method, &source.architecture)?;
+    names.check(Part::All, source.run, &source.architecture)?;
     let newest = run.list_checkpoints().pop().ok_or_else(|| {
         anyhow!(
             "{} has no checkpoint, which --part all is read from: pass --part encoder+head",
@@ -66,7 +66,7 @@ fn write_state(
 /// What made the encoder, as far as it is known: files of early versions do not tell.
 fn origin(
     run: Option<&RunDir>,
-    config: &RunConfig,
+    config: &Plan,
     imported: Option<&Imported>,
 ) -> anyhow::Result<Origin> {
     let new = Origin::new(config, 0)?;

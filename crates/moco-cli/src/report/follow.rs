@@ -2,7 +2,7 @@
 
 use super::{leave, share_of};
 use crate::session::Machine;
-use moco::config::RunConfig;
+use moco::plan::Plan;
 use moco::train::{Event, Observer, RunDir};
 use moco_data::Dataset;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub struct Follow {
 
 impl Follow {
     /// Follows the run in `dir`.
-    pub fn new(dir: &Path, config: &RunConfig, images: Arc<Dataset>, machine: &Machine) -> Follow {
+    pub fn new(dir: &Path, config: &Plan, images: Arc<Dataset>, machine: &Machine) -> Follow {
         let machine = Machine { device: machine.device.clone(), options: machine.options };
         let count = share_of(config, images.len());
         Follow { dir: RunDir::at(dir), images, machine, count, epoch_ended: false, told: false }

@@ -28,8 +28,8 @@ use crate::session::Machine;
 use anyhow::Context;
 use gallery::Images;
 use moco::checkpoint::write_atomically;
-use moco::config::RunConfig;
 use moco::files::Size;
+use moco::plan::Plan;
 use moco::train::RunDir;
 use moco_data::Dataset;
 use moco_page::page::{Page, Run};
@@ -133,7 +133,7 @@ fn told_apart(shown: &mut [Run], runs: &[Opened]) {
 }
 
 /// Images on the page that a run of `config` on so many `images` leaves, for little of its time.
-pub fn share_of(config: &RunConfig, images: usize) -> usize {
+pub fn share_of(config: &Plan, images: usize) -> usize {
     let all = config.train.epochs * images;
     let steps = config.train.max_steps.map(|steps| steps * config.train.batch_size);
     (steps.map_or(all, |steps| steps.min(all)) / SEEN_FOR_ONE).clamp(FEWEST, MOST)

@@ -3,8 +3,8 @@
 use super::settings;
 use crate::summary::Summary;
 use anyhow::Context;
-use moco::config::RunConfig;
 use moco::methods::Expectation;
+use moco::plan::Plan;
 use moco::report::{duration, percent};
 use moco::train::RunDir;
 use moco_data::{Dataset, without_secrets};
@@ -16,7 +16,7 @@ use std::path::Path;
 /// A run, as far as its files tell of it.
 pub struct Opened {
     pub dir: RunDir,
-    pub config: RunConfig,
+    pub config: Plan,
     name: String,
     summary: Option<Summary>,
     curves: Curves,

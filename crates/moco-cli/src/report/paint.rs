@@ -4,8 +4,9 @@ use super::gallery::{Images, picture, side_by_side};
 use super::state::State;
 use crate::session::Machine;
 use moco::batch::{pixels_to_tensor, to_host};
-use moco::config::{MethodConfig, RunConfig};
+use moco::methods::MaeConfig;
 use moco::models::mae::Masking;
+use moco::plan::Plan;
 use moco_data::{Image, View, for_each_batch, thumbnail};
 use moco_page::page::Painting;
 use std::ops::ControlFlow;
@@ -19,15 +20,11 @@ const QUALITY: u8 = 82;
 const GREY: u8 = 128;
 
 /// Triplets of a few images; none of other methods.
-pub fn of(
-    config: &RunConfig,
-    state: &mut State,
-    images: &Images,
-    machine: &Machine,
-) -> Vec<Painting> {
-    let (MethodConfig::Mae(_), Some(view)) = (&config.method, view_of(config)) else {
+pub fn of(config: &Plan, state: &mut State, images: &Images, machine: &Machine) -> Vec<Painting> {
+    if config.settings_as::<MaeConfig>().is_none() {
         return Vec::new();
-    };
+    }
+    let Some(view) = &view_of(config) else { return Vec::new() };
     let Some(mae) = state.mae() else { return Vec::new() };
     let rows = images.examples(IMAGES);
     let chosen: Vec<usize> = rows.iter().map(|row| images.image(*row)).collect();
@@ -35,14 +32,14 @@ pub fn of(
     let [height, width] = view.size();
     let mut paintings = Vec::new();
     // A server that is lost now leaves out pictures, no figures.
-    let _ = for_each_batch(&images.sample, &chosen, &view, 1, 1, &mut |batch| {
+    let _ = for_each_batch(&images.sample, &chosen, view, 1, 1, &mut |batch| {
         let x = pixels_to_tensor(batch.pixels.clone(), [1, height, width], &machine.device);
         let painted = to_host(mae.paint(x, &masking));
-        let original = levels(&batch.pixels, &view);
+        let original = levels(&batch.pixels, view);
         let mut masked = original.clone();
         hide(&mut masked, &masking, height / patch(&masking, [height, width]), machine);
         let panels =
-            [masked, levels(&painted, &view), original].map(|image| thumbnail(&image, SIDE));
+            [masked, levels(&painted, view), original].map(|image| thumbnail(&image, SIDE));
         let row = rows.iter().find(|row| images.image(**row) == batch.indices[0]);
         paintings.extend(row.map(|&image| Painting {
             image,
@@ -54,11 +51,11 @@ pub fn of(
 }
 
 /// The evaluation's view at the size of training: the decoder paints no other.
-fn view_of(config: &RunConfig) -> Option<View> {
-    let view = config.data.parse_eval_view().ok()?;
-    let [height, width] = config.data.parse_views().ok()?.first()?.size();
+fn view_of(config: &Plan) -> Option<View> {
+    let view = config.eval_view();
+    let [height, width] = config.views().first()?.size();
     if view.size() == [height, width] {
-        return Some(view);
+        return Some(view.clone());
     }
     let size = if height == width { height.to_string() } else { format!("{height}x{width}") };
     let short = height.min(width);

@@ -1,6 +1,7 @@
 //! Every setting of a run, and where its value comes from.
 
-use moco::config::{self, DataFacts, RunConfig, resolve};
+use moco::config::DataFacts;
+use moco::plan::{self, Plan, resolve};
 use moco_data::Dataset;
 use moco_page::page::Setting;
 use toml::{Table, Value};
@@ -13,7 +14,7 @@ pub fn notes(beginning: &[String]) -> Vec<String> {
 
 /// The settings in the order of `config.toml`. What a setting without a note is compared with is
 /// what such images alone would lead to; without the images that is not known.
-pub fn table(config: &RunConfig, notes: &[String], images: Option<&Dataset>) -> Vec<Setting> {
+pub fn table(config: &Plan, notes: &[String], images: Option<&Dataset>) -> Vec<Setting> {
     let Some(own) = flat(config) else { return Vec::new() };
     let usual = images.and_then(|images| usual(config, images));
     let origin = |key: &str, value: &Value| {
@@ -37,17 +38,17 @@ pub fn table(config: &RunConfig, notes: &[String], images: Option<&Dataset>) -> 
 }
 
 /// What the method with this backbone, and images like these, lead to.
-fn usual(config: &RunConfig, images: &Dataset) -> Option<Vec<(String, Value)>> {
+fn usual(config: &Plan, images: &Dataset) -> Option<Vec<(String, Value)>> {
     let mut tree = Table::new();
     let path = config.data.path.display().to_string();
-    config::set(&mut tree, "data.path", path.into()).ok()?;
-    config::set(&mut tree, "method.name", config.method.name().into()).ok()?;
-    config::set(&mut tree, "model.backbone", config.model.backbone.clone().into()).ok()?;
+    plan::set(&mut tree, "data.path", path.into()).ok()?;
+    plan::set(&mut tree, "method.name", config.method.name().into()).ok()?;
+    plan::set(&mut tree, "model.backbone", config.model.backbone.clone().into()).ok()?;
     flat(&resolve(&tree, &DataFacts::of(images).ok()?).ok()?.config)
 }
 
 /// `section.key` and value of every setting.
-fn flat(config: &RunConfig) -> Option<Vec<(String, Value)>> {
+fn flat(config: &Plan) -> Option<Vec<(String, Value)>> {
     let tree: Table = config.to_toml().ok()?.parse().ok()?;
     let mut settings = Vec::new();
     for (section, values) in tree {

@@ -5,11 +5,11 @@ use super::opened::Opened;
 use crate::session::Machine;
 use moco::batch::to_host;
 use moco::checkpoint::Checkpoint;
-use moco::config::{FeatureKind, MethodConfig, RunConfig};
+use moco::config::FeatureKind;
 use moco::eval::{self, FrozenEncoder};
-use moco::methods::{self, Expectation, Mae, Method};
-use moco::models::NetworkSpec;
+use moco::methods::{Expectation, Mae, MaeConfig, Method, MocoConfig};
 use moco::nn::{Leaf, for_each_leaf};
+use moco::plan::Plan;
 use moco_data::Dataset;
 use moco_page::Rows;
 use moco_page::page::Part;
@@ -47,16 +47,16 @@ impl State {
         };
         // Banks have a row for each image; of a run whose images are gone nobody asks for theirs.
         let count = images.map_or(config.train.batch_size, Dataset::len);
-        if methods::check_memory(config, count).is_err() {
+        if config.check_memory(count).is_err() {
             return state;
         }
-        if let MethodConfig::Mae(settings) = &config.method {
-            let mut mae = Mae::new(settings, &NetworkSpec::of(config), &machine.device);
+        if let Some(settings) = config.settings_as::<MaeConfig>() {
+            let mut mae = Mae::new(settings, config.network(), &machine.device);
             state.expectation = Some(mae.expectation());
             state.mae = restored(run, &mut mae, machine).then_some(mae);
             return state;
         }
-        let mut method = methods::build(config, count, &machine.device);
+        let mut method = config.method(count, &machine.device);
         state.expectation = Some(method.expectation());
         if restored(run, method.as_mut(), machine) {
             state.take(method.as_mut());
@@ -94,7 +94,7 @@ impl State {
     }
 
     /// Looks at the images through prototypes and centre.
-    pub fn see(&mut self, frozen: &mut FrozenEncoder, config: &RunConfig, images: &Images) {
+    pub fn see(&mut self, frozen: &mut FrozenEncoder, config: &Plan, images: &Images) {
         let Some(prototypes) = &self.prototypes else { return };
         let kind = FeatureKind::Head;
         if config.check_feature("monitor.knn_feature", kind).is_err() {
@@ -113,10 +113,8 @@ impl State {
     /// All parts whose health can be told.
     pub fn parts(&self, run: &Opened) -> Vec<Part> {
         let mut parts = Vec::new();
-        let method = &run.config.method;
-        if let (Some(owners), MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco)) =
-            (&self.owners, method)
-        {
+        let queue = run.config.settings_as::<MocoConfig>();
+        if let (Some(owners), Some(moco)) = (&self.owners, queue) {
             let directions = if moco.symmetric { 2 } else { 1 };
             let written = run.config.train.batch_size * directions;
             let age = (owners.len() as f64 / written as f64).min(run.steps() as f64);

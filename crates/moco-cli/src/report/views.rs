@@ -1,7 +1,8 @@
 //! What training shows the network.
 
 use super::gallery::{Images, picture};
-use moco::config::{MethodConfig, RunConfig};
+use moco::methods::Sees;
+use moco::plan::Plan;
 use moco_data::{ColorSpace, DecodeOptions, Image, View, ViewKey, contact_sheet, thumbnail};
 use moco_page::page::Views;
 
@@ -15,20 +16,18 @@ const QUALITY: u8 = 82;
 const LINE: usize = 2;
 
 /// A sheet for each different view of a run.
-pub fn of(config: &RunConfig, images: &Images) -> Vec<Views> {
-    let (Ok(views), Ok(eval)) = (config.data.parse_views(), config.data.parse_eval_view()) else {
-        return Vec::new();
-    };
+pub fn of(config: &Plan, images: &Images) -> Vec<Views> {
+    let (views, eval) = (config.views(), config.eval_view());
     let chosen: Vec<usize> = images.examples(IMAGES).iter().map(|row| images.image(*row)).collect();
     let mut sheets: Vec<Views> = Vec::new();
-    for (number, view) in (0..).zip(&views) {
+    for (number, view) in (0..).zip(views) {
         let recipe = view.to_string();
         if sheets.iter().any(|sheet| sheet.recipe == recipe) {
             continue;
         }
         let rows: Vec<Image> = chosen
             .iter()
-            .flat_map(|image| row(images, *image, view, number, &eval, config))
+            .flat_map(|image| row(images, *image, view, number, eval, config))
             .collect();
         if rows.is_empty() {
             continue;
@@ -43,10 +42,10 @@ pub fn of(config: &RunConfig, images: &Images) -> Vec<Views> {
     sheets
 }
 
-fn caption(view: &View, number: u64, of: usize, config: &RunConfig) -> String {
+fn caption(view: &View, number: u64, of: usize, config: &Plan) -> String {
     let which = if of > 1 { format!("View {}", number + 1) } else { "The view".to_owned() };
-    match (&config.method, view.grid()) {
-        (MethodConfig::Cmc(_), _) => format!(
+    match (config.spec().profile().sees, view.grid()) {
+        (Sees::Split, _) => format!(
             "{which}, as the two networks see it: luminance for one, colour at one lightness for the \
              other, in turn"
         ),
@@ -62,7 +61,7 @@ fn row(
     view: &View,
     number: u64,
     eval: &View,
-    config: &RunConfig,
+    config: &Plan,
 ) -> Vec<Image> {
     let options = DecodeOptions { range: view.range(), ..DecodeOptions::default() };
     let Some(whole) = images.decoded(image, options) else { return Vec::new() };

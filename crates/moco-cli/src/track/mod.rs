@@ -9,7 +9,7 @@ mod mlflow;
 use anyhow::{anyhow, bail};
 use mlflow::{MOST_METRICS, Mlflow, Point};
 use moco::checkpoint::write_atomically;
-use moco::config::RunConfig;
+use moco::plan::Plan;
 use moco::train::{Event, Observer, RunDir};
 use moco_data::{Patience, Service, ServiceError, without_secrets};
 use serde_json::{Value, json};
@@ -120,7 +120,7 @@ impl Tracker {
     pub fn begin(
         place: &Place,
         dir: &RunDir,
-        config: &RunConfig,
+        config: &Plan,
         first_step: usize,
     ) -> anyhow::Result<Tracker> {
         let authorization = authorization();
@@ -318,7 +318,7 @@ fn known_run(record: &Path, place: &Place) -> Option<String> {
 }
 
 /// Every setting by its dotted name.
-fn parameters(config: &RunConfig) -> anyhow::Result<Vec<(String, String)>> {
+fn parameters(config: &Plan) -> anyhow::Result<Vec<(String, String)>> {
     let table: toml::Table = config.to_toml()?.parse()?;
     let mut all = Vec::new();
     flatten("", &toml::Value::Table(table), &mut all);

@@ -8,7 +8,7 @@ use toml::Value;
 const SHOWN: usize = 80;
 
 /// A value as a message of one line shows it: its beginning, if it is long.
-pub(super) fn shown(value: &str) -> String {
+pub(crate) fn shown(value: &str) -> String {
     let mut line: String = value.chars().take(SHOWN).collect();
     if line.len() < value.len() {
         line.truncate(line.trim_end().len());
@@ -118,12 +118,13 @@ pub enum ConfigError {
     },
     /// The setting of a run that goes on cannot change.
     #[error(
-        "`{key}` cannot change in a run that goes on, only {} can: leave it out, or start a new run",
-        super::change::changeable_text()
+        "`{key}` cannot change in a run that goes on, only {allowed} can: leave it out, or start a new run"
     )]
     Fixed {
         /// Its dotted name.
         key: String,
+        /// The settings that can change.
+        allowed: String,
     },
     /// Two values do not go together, or do not fit the data.
     #[error("{0}")]
@@ -131,7 +132,12 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn wrong_type(key: &str, value: &Value, expected: impl Into<String>) -> Self {
+    /// What the TOML reader says, in one line.
+    pub(crate) fn syntax(message: &str) -> Self {
+        ConfigError::Syntax(message.lines().collect::<Vec<_>>().join(", "))
+    }
+
+    pub(crate) fn wrong_type(key: &str, value: &Value, expected: impl Into<String>) -> Self {
         ConfigError::WrongType {
             key: key.to_owned(),
             value: shown(&value.to_string()),
@@ -139,7 +145,7 @@ impl ConfigError {
         }
     }
 
-    pub(super) fn out_of_range(key: &str, value: &Value, must: String) -> Self {
+    pub(crate) fn out_of_range(key: &str, value: &Value, must: String) -> Self {
         ConfigError::OutOfRange { key: key.to_owned(), value: shown(&value.to_string()), must }
     }
 

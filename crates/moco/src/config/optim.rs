@@ -1,51 +1,57 @@
 //! The optimiser's settings.
 
+use super::field::{
+    Allowed, COUNTS, FLAG, Field, GROUP, POSITIVE, REALS, SHARE, at_least, count, one_of, real,
+};
+use crate::settings;
 use serde::{Deserialize, Serialize};
 
-/// Optimiser, learning rate, weight decay, and how they change over a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OptimConfig {
-    /// The update rule.
-    #[serde(flatten)]
-    pub rule: RuleConfig,
-    /// Learning rate for a batch of `lr_batch` images; the rate used is `lr * batch_size / lr_batch`, or as
-    /// `lr_scaling` says.
-    pub lr: f64,
-    /// Batch size that `lr` is quoted for.
-    pub lr_batch: usize,
-    /// How the rate follows the batch.
-    #[serde(default)]
-    pub lr_scaling: LrScaling,
-    /// Weight decay.
-    pub weight_decay: f64,
-    /// Weight decay at the end of the run, reached along a cosine; the same throughout without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight_decay_end: Option<f64>,
-    /// What weight decay, and LARS's adaptation, apply to.
-    pub decay: DecayScope,
-    /// Largest norm of one parameter's gradient; longer ones are scaled down.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clip: Option<f64>,
-    /// Shape of the learning rate over the run.
-    pub schedule: ScheduleConfig,
-    /// Whether the schedule moves once per epoch or at every step.
-    pub granularity: Granularity,
-    /// Epochs of linear warm-up.
-    pub warmup_epochs: f64,
-    /// The rate at which the warm-up begins, as it is (not scaled by the batch); left out is 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warmup_start: Option<f64>,
-    /// Whether the last step of the warm-up, and not the first one behind it, is the first at the peak:
-    /// numpy's `linspace`, in SwAV's and DINO's code; left out is `false`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warmup_inclusive: Option<bool>,
-    /// Parts that a batch is computed in, one after the other, to save memory.
-    pub accumulate: usize,
-    /// Compare all images of a batch in parts, by passing each through the network twice (gradient
-    /// caching: Gao et al. 2021, arXiv 2101.06983). Without it each part is a batch of its own. Of the
-    /// methods that compare the images of a batch alone; left out is `false`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accumulate_exact: Option<bool>,
+settings! {
+    /// Optimiser, learning rate, weight decay, and how they change over a run.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    pub struct OptimConfig {
+        /// The update rule.
+        #[serde(flatten)]
+        pub rule: RuleConfig => GROUP,
+        /// Learning rate for a batch of `lr_batch` images; the rate used is `lr * batch_size / lr_batch`, or as
+        /// `lr_scaling` says.
+        pub lr: f64 => POSITIVE,
+        /// Batch size that `lr` is quoted for.
+        pub lr_batch: usize => count(1, 1 << 24),
+        /// How the rate follows the batch.
+        #[serde(default)]
+        pub lr_scaling: LrScaling => one_of(&["linear", "square-root"]).optional(),
+        /// Weight decay.
+        pub weight_decay: f64 => at_least(0.0),
+        /// Weight decay at the end of the run, reached along a cosine; the same throughout without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub weight_decay_end: Option<f64> => at_least(0.0).optional(),
+        /// What weight decay, and LARS's adaptation, apply to.
+        pub decay: DecayScope => one_of(&["all", "matrices"]),
+        /// Largest norm of one parameter's gradient; longer ones are scaled down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub clip: Option<f64> => POSITIVE.optional(),
+        /// Shape of the learning rate over the run.
+        pub schedule: ScheduleConfig => GROUP,
+        /// Whether the schedule moves once per epoch or at every step.
+        pub granularity: Granularity => one_of(&["epoch", "step"]),
+        /// Epochs of linear warm-up.
+        pub warmup_epochs: f64 => at_least(0.0),
+        /// The rate at which the warm-up begins, as it is (not scaled by the batch); left out is 0.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub warmup_start: Option<f64> => at_least(0.0).optional(),
+        /// Whether the last step of the warm-up, and not the first one behind it, is the first at the peak:
+        /// numpy's `linspace`, in SwAV's and DINO's code; left out is `false`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub warmup_inclusive: Option<bool> => FLAG.optional(),
+        /// Parts that a batch is computed in, one after the other, to save memory.
+        pub accumulate: usize => count(1, 1 << 16),
+        /// Compare all images of a batch in parts, by passing each through the network twice (gradient
+        /// caching: Gao et al. 2021, arXiv 2101.06983). Without it each part is a batch of its own. Of the
+        /// methods that compare the images of a batch alone; left out is `false`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub accumulate_exact: Option<bool> => FLAG.optional(),
+    }
 }
 
 impl OptimConfig {
@@ -110,6 +116,32 @@ pub enum RuleConfig {
         /// Added to the root of the mean square.
         epsilon: f64,
     },
+}
+
+/// The optimisers by name.
+pub(crate) const OPTIMIZERS: [&str; 4] = ["sgd", "lars", "adam", "adamw"];
+
+/// The settings of [`RuleConfig`], each with the optimisers that have it.
+pub(crate) const RULE_FIELDS: [(&[&str], Field); 6] = [
+    (&["sgd", "lars"], field("momentum", SHARE)),
+    (&["lars"], field("trust", POSITIVE)),
+    (&["lars"], field("flavor", one_of(&["outside", "inside", "larc", "solo-learn"]))),
+    (&["adam", "adamw"], field("beta1", real(0.0, 0.999_999))),
+    (&["adam", "adamw"], field("beta2", real(0.0, 0.999_999))),
+    (&["adam", "adamw"], field("epsilon", POSITIVE)),
+];
+
+/// The settings of [`ScheduleConfig`], whose kind says which of them there are.
+pub(crate) const SCHEDULE_FIELDS: [Field; 5] = [
+    field("kind", one_of(&["constant", "cosine", "step", "factors"])),
+    field("end", at_least(0.0).optional()),
+    field("milestones", COUNTS.optional()),
+    field("gamma", POSITIVE.optional()),
+    field("factors", REALS.optional()),
+];
+
+const fn field(name: &'static str, allowed: Allowed) -> Field {
+    Field { name, allowed }
 }
 
 /// Where published LARS implementations differ.

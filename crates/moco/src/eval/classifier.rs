@@ -2,7 +2,7 @@
 //! images it learns from.
 
 use super::{EvalError, Refit};
-use crate::config::FeatureKind;
+use crate::config::{FeatureKind, HeadStart};
 use crate::loss::cross_entropy_at;
 use crate::models::Encode;
 use crate::nn::{Linear, Mode, Module, Param, Visitor, init};
@@ -89,23 +89,6 @@ impl Classifier {
     pub fn forward(&mut self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
         self.head.forward(self.encoder.embed(images, self.feature, mode))
     }
-}
-
-/// The first weights of a new layer; its biases are 0.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum HeadStart {
-    /// Normal with this standard deviation; 0 is a layer of zeros. MAE's and DeiT's cut theirs off at
-    /// 2, a hundred deviations and more.
-    Normal(f64),
-    /// Normal with variance 1 / inputs, cut off at two standard deviations: Haiku's default.
-    FanIn,
-}
-
-impl HeadStart {
-    /// As most references start their probes.
-    pub const PROBE: Self = Self::Normal(0.01);
-    /// All zeros.
-    pub const ZERO: Self = Self::Normal(0.0);
 }
 
 /// A layer as the references start their probes.

@@ -4,7 +4,7 @@ use super::EvalError;
 use super::encode::{Encoded, Seen, encode};
 use crate::batch::{pixels_to_tensor, to_host};
 use crate::checkpoint::{CheckpointError, load_plain};
-use crate::config::{FeatureKind, RunConfig};
+use crate::config::FeatureKind;
 use crate::models::Encode;
 use crate::nn::{Mode, Module, copy_tensors, freeze, thaw};
 use burn::tensor::Device;
@@ -26,12 +26,8 @@ pub struct FrozenEncoder {
 }
 
 impl FrozenEncoder {
-    /// `encoder`, a network on the plain `device`, with the evaluation view of a run.
-    ///
-    /// # Panics
-    /// If the configuration was not validated.
-    pub fn new(encoder: Box<dyn Encode>, config: &RunConfig, device: &Device) -> Self {
-        let view = config.data.eval_view.parse().expect("a validated view");
+    /// `encoder`, a network on the plain `device`, which sees images through `view`.
+    pub fn new(encoder: Box<dyn Encode>, view: View, device: &Device) -> Self {
         Self { encoder, view, device: device.clone(), peers: Peers::SOLO }
     }
 

@@ -1,5 +1,5 @@
-//! How good a frozen encoder is. Needs models and data; of the methods it knows the settings, by
-//! which it does as each paper did, and nothing of training.
+//! How good a frozen encoder is. Needs models and data; it knows nothing of methods and training: what a
+//! paper did with its networks it is told, see [`Protocol`] and [`Refit`].
 
 mod classifier;
 mod distill;
@@ -16,7 +16,8 @@ mod published;
 pub mod quality;
 mod refit;
 
-pub use classifier::{Classifier, HeadStart, cross_entropy, soft_cross_entropy};
+pub use crate::config::{HeadStart, ProbeDecay, ProbeOptimizer, Protocol, Readout, Refit};
+pub use classifier::{Classifier, cross_entropy, soft_cross_entropy};
 pub use distill::{Distill, Lessons, distill, distillation};
 pub use error::EvalError;
 pub use features::{Features, FrozenEncoder, features, pixel_features};
@@ -25,10 +26,8 @@ pub use knn::{knn, knn_among};
 pub use linear::{LinearProbe, ProbeLayer, linear_sgd};
 pub use logistic::{Logistic, logistic};
 pub use mix::{Mix, Mixing};
-pub use protocol::{ProbeDecay, ProbeOptimizer, Protocol};
 pub use published::Published;
 pub use quality::Quality;
-pub use refit::{Readout, Refit};
 
 pub(crate) use encode::{share_bad, together};
 use features::check_finite;

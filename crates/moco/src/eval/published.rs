@@ -1,24 +1,11 @@
 //! How papers fine-tune a pre-trained network.
 
 use super::{FineTune, HeadStart, Mixing, Readout, Refit};
-use crate::config::{DecayScope, LarsFlavor, MethodConfig, RuleConfig};
+use crate::config::{DecayScope, LarsFlavor, RuleConfig};
 use moco_data::View;
 
 /// What AdamW is everywhere here.
 pub(super) const ADAMW: RuleConfig = RuleConfig::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-
-impl Refit {
-    /// How a method's paper changes a network: MAE (arXiv 2111.06377, App. A.1, Table 9, ViT-B), SimCLR
-    /// v2 (arXiv 2006.10029, Sec. 2.1); the others as their networks are.
-    pub fn of(method: &MethodConfig) -> Self {
-        let (readout, drop_path) = match method {
-            MethodConfig::Mae(_) => (Readout::PatchMean, 0.1),
-            MethodConfig::SimClrV2(_) => (Readout::Projector, 0.0),
-            _ => (Readout::Own, 0.0),
-        };
-        Self { readout, drop_path }
-    }
-}
 
 /// Width of ViT-B.
 const BASE: usize = 768;
@@ -46,7 +33,7 @@ pub enum Published {
 impl Published {
     /// The settings on images augmented by `view`, where `images` are a step at most. `width` is the
     /// transformer's; a network of another kind counts as ViT-B. What is changed about the network is not
-    /// among them, see [`Published::drop_path`] and [`Refit::of`].
+    /// among them, see [`Published::drop_path`] and [`Refit`].
     pub fn settings(self, view: View, images: usize, width: usize) -> FineTune {
         let batch = 1024.min(images);
         let refit = Refit { readout: Readout::Own, drop_path: 0.0 };

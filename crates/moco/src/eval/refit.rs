@@ -1,28 +1,7 @@
 //! What is changed about a pre-trained network before it is fine-tuned.
 
-use crate::config::FeatureKind;
+use crate::config::{FeatureKind, Readout, Refit};
 use crate::models::Encode;
-
-/// From a pre-trained network to what the new layer sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readout {
-    /// The backbone's feature, as it was pre-trained.
-    Own,
-    /// The mean of a transformer's patch tokens, through a new LayerNorm in place of the final one.
-    PatchMean,
-    /// The first layer of the projection head, which is trained too.
-    Projector,
-}
-
-/// The changes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Refit {
-    /// What the new layer sees.
-    pub readout: Readout,
-    /// Probability that drop-path leaves out a residual branch of a transformer's last block, in
-    /// [0, 1); earlier blocks in proportion. Another network takes no notice of it.
-    pub drop_path: f64,
-}
 
 impl Readout {
     const ALL: [(Readout, &str); 3] =

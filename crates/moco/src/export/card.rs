@@ -5,11 +5,11 @@
 
 use super::{ExportError, Names, Part, rename};
 use crate::checkpoint::{CheckpointError, TensorFile, Texts, load_plain};
-use crate::config::{ConfigError, MethodConfig, RunConfig, parse_run};
+use crate::config::ConfigError;
 use crate::eval::FrozenEncoder;
-use crate::methods;
-use crate::models::{Architecture, NetworkSpec};
+use crate::models::Architecture;
 use crate::nn::{Module, Visitor, tensors};
+use crate::plan::{Plan, parse_run};
 use burn::tensor::Device;
 use moco_data::View;
 use std::path::Path;
@@ -44,8 +44,8 @@ impl Origin {
     /// The origin of an encoder that this program trained for `step` steps as `config` says.
     ///
     /// # Errors
-    /// As [`RunConfig::to_toml`].
-    pub fn new(config: &RunConfig, step: usize) -> Result<Origin, ConfigError> {
+    /// As [`crate::config::RunConfig::to_toml`].
+    pub fn new(config: &Plan, step: usize) -> Result<Origin, ConfigError> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let start_licence = config.init.as_ref().and_then(|init| init.licence.clone());
         Ok(Origin { version, step, config: config.to_toml()?, start_licence })
@@ -67,26 +67,20 @@ impl Origin {
     /// once more, for people.
     pub(super) fn described(&self) -> Texts {
         let mut texts = self.texts();
-        if let Ok(config) = parse_run(&self.config)
-            && let Ok(view) = config.data.parse_eval_view()
-        {
-            let architecture = NetworkSpec::of(&config).architecture;
-            texts.extend(facts(Some(&config.method), &architecture, &view));
+        if let Ok(config) = parse_run(&self.config) {
+            let architecture = &config.network().architecture;
+            texts.extend(facts(Some(&config), architecture, config.eval_view()));
         }
         texts
     }
 }
 
 /// What an encoder is, and what is to be done to an image before it is encoded.
-pub(crate) fn facts(
-    method: Option<&MethodConfig>,
-    architecture: &Architecture,
-    view: &View,
-) -> Texts {
+pub(crate) fn facts(config: Option<&Plan>, architecture: &Architecture, view: &View) -> Texts {
     let (mean, std) = view.normalize().statistics();
     let listed = |values: [f32; 3]| Some(values.map(|value| value.to_string()).join(", "));
     let facts = [
-        (METHOD, method.map(|method| method.name().to_owned())),
+        (METHOD, config.map(|config| config.method.name().to_owned())),
         (ARCHITECTURE, serde_json::to_string(architecture).ok()),
         (VIEW, Some(view.to_string())),
         ("moco.mean", listed(mean)),
@@ -133,7 +127,7 @@ pub struct EncoderCard {
     /// What is done to an image before it is encoded.
     pub view: View,
     /// The configuration of the run that trained it; an encoder from elsewhere has none.
-    pub config: Option<RunConfig>,
+    pub config: Option<Plan>,
     /// Whose names the tensors have.
     pub names: Names,
     /// How much of what was trained is there.
@@ -205,11 +199,11 @@ pub fn describe(path: &Path) -> Result<Option<EncoderCard>, ExportError> {
 /// The network and the view that a file names, or that its configuration does.
 fn network(
     file: &TensorFile,
-    config: Option<&RunConfig>,
+    config: Option<&Plan>,
 ) -> Result<Option<(Architecture, View)>, String> {
     let named = file.text(ARCHITECTURE).map(serde_json::from_str).transpose();
     let named = named.map_err(|error| format!("{ARCHITECTURE}: {error}"))?;
-    let of_config = || config.map(|config| NetworkSpec::of(config).architecture);
+    let of_config = || config.map(|config| config.network().architecture.clone());
     let view = file.text(VIEW).or(config.map(|config| config.data.eval_view.as_str()));
     let (Some(architecture), Some(view)) = (named.or_else(of_config), view) else {
         return Ok(None);
@@ -230,7 +224,7 @@ pub fn open_encoder(
     let unknown = || ExportError::Unknown { path: path.into() };
     let card = describe(path)?.ok_or_else(unknown)?;
     let config = card.config.as_ref().ok_or_else(unknown)?;
-    let mut frozen = FrozenEncoder::new(methods::encoder(config, device), config, device);
+    let mut frozen = FrozenEncoder::new(config.encoder(device), config.eval_view().clone(), device);
     match (card.names, card.part) {
         (Names::Moco, Part::EncoderAndHead) => frozen.load(path)?,
         (Names::Moco, Part::Encoder) => load_encoder_part(path, &mut frozen)?,

@@ -42,7 +42,7 @@ impl FolderKind {
     /// # Errors
     /// [`ExportError::Unsupported`], with what to use instead.
     pub fn check(self, source: &Source<'_>) -> Result<(), ExportError> {
-        self.names().check(Part::Encoder, source.method, &source.architecture)?;
+        self.names().check(Part::Encoder, source.run, &source.architecture)?;
         if source.view.space() != ColorSpace::Rgb {
             let reason = "the evaluation view ends in another colour space than RGB, which neither \
                           program's preprocessing makes";
@@ -107,8 +107,7 @@ pub fn save_folder(
         FolderKind::Timm => timm_config(source),
         FolderKind::HuggingFace => hugging_face_config(&source.architecture),
     };
-    let tensors =
-        rename::tensors(tensors, names, Part::Encoder, source.method, &source.architecture);
+    let tensors = rename::tensors(tensors, names, Part::Encoder, source.run, &source.architecture);
     let weights = folder.join("model.safetensors");
     check_finite(&weights, &tensors)?;
     fs::create_dir_all(folder).map_err(|error| CheckpointError::Io {

@@ -25,9 +25,9 @@ pub use onnx::{OnnxOptions, save_onnx};
 pub use part::{Part, save_state};
 
 use crate::checkpoint::{CheckpointError, Texts, check_finite, host_tensors, write_tensors};
-use crate::config::{MethodConfig, RunConfig};
 use crate::eval::FrozenEncoder;
-use crate::models::{Architecture, Encode, NetworkSpec};
+use crate::models::{Architecture, Encode};
+use crate::plan::Plan;
 use moco_data::View;
 use std::path::Path;
 
@@ -39,27 +39,24 @@ pub struct Source<'a> {
     pub view: &'a View,
     /// The network's description.
     pub architecture: Architecture,
-    /// What trained it, if that was a method of ours: it says what lies around the backbone.
-    pub method: Option<&'a MethodConfig>,
+    /// The run that trained it, if one of ours did: its method says what lies around the backbone.
+    pub run: Option<&'a Plan>,
     /// What made it.
     pub origin: Origin,
 }
 
 impl<'a> Source<'a> {
     /// The encoder of a run.
-    ///
-    /// # Panics
-    /// If the configuration was not validated.
-    pub fn of_run(frozen: &'a mut FrozenEncoder, config: &'a RunConfig, origin: Origin) -> Self {
+    pub fn of_run(frozen: &'a mut FrozenEncoder, config: &'a Plan, origin: Origin) -> Self {
         let FrozenEncoder { encoder, view, .. } = frozen;
-        let architecture = NetworkSpec::of(config).architecture;
-        Self { encoder: encoder.as_mut(), view, architecture, method: Some(&config.method), origin }
+        let architecture = config.network().architecture.clone();
+        Self { encoder: encoder.as_mut(), view, architecture, run: Some(config), origin }
     }
 
     /// What a file of it says besides names and part.
     fn texts(&self) -> Texts {
         let mut texts = self.origin.texts();
-        texts.extend(card::facts(self.method, &self.architecture, self.view));
+        texts.extend(card::facts(self.run, &self.architecture, self.view));
         texts
     }
 }
@@ -100,9 +97,9 @@ pub fn save_named(
     names: Names,
     part: Part,
 ) -> Result<(), ExportError> {
-    names.check(part, source.method, &source.architecture)?;
+    names.check(part, source.run, &source.architecture)?;
     let tensors = part::of_encoder(source.encoder, names, part)?;
-    let tensors = rename::tensors(tensors, names, part, source.method, &source.architecture);
+    let tensors = rename::tensors(tensors, names, part, source.run, &source.architecture);
     check_finite(path, &tensors)?;
     let mut texts = source.texts();
     card::add_format(&mut texts, names, part);

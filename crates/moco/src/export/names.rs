@@ -1,9 +1,12 @@
 //! How exported tensors are named, and which networks and parts have names.
 
 use super::{ExportError, Part};
-use crate::config::{MethodConfig, MlpKind, NormKind, StemKind};
+use crate::config::{MlpKind, NormKind, StemKind};
+use crate::layout::Layout;
+use crate::methods::Sees;
 use crate::models::vit::{PatchStem, Pool};
 use crate::models::{Architecture, ResNetShape, VitConfig};
+use crate::plan::Plan;
 
 /// Whose names the tensors of a file have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,37 +47,38 @@ impl Names {
         Names::ALL.iter().find(|(_, known)| *known == name).map(|(names, _)| *names)
     }
 
-    /// Whether there are names for this part of what `method` trains, if it was one of ours.
+    /// Whether there are names for this part of what the run `config` trains, if it is one of ours.
     ///
     /// # Errors
     /// [`ExportError::Unsupported`], with what to use instead.
     pub fn check(
         self,
         part: Part,
-        method: Option<&MethodConfig>,
+        config: Option<&Plan>,
         architecture: &Architecture,
     ) -> Result<(), ExportError> {
         if self == Names::Moco {
             return Ok(());
         }
-        if matches!(method, Some(MethodConfig::Cmc(_))) {
+        if config.is_some_and(|config| config.spec().profile().sees == Sees::Split) {
             let name = self.name();
             return unsupported(
                 format!("CMC has two encoders, of luminance and of colour, and {name} one"),
                 USE_MOCO,
             );
         }
-        self.check_part(part, method)?;
+        self.check_part(part, config)?;
         match architecture {
             Architecture::ResNet(resnet) => self.check_resnet(resnet),
             Architecture::Vit(vit) => self.check_vit(vit),
         }
     }
 
-    fn check_part(self, part: Part, method: Option<&MethodConfig>) -> Result<(), ExportError> {
+    fn check_part(self, part: Part, config: Option<&Plan>) -> Result<(), ExportError> {
+        let layout = config.and_then(|config| config.settings().layout());
         let own = match self {
-            Names::Dino => matches!(method, Some(MethodConfig::Dino(_))),
-            Names::Mae => matches!(method, Some(MethodConfig::Mae(_))),
+            Names::Dino => matches!(layout, Some(Layout::Dino { .. })),
+            Names::Mae => layout == Some(Layout::Mae),
             _ => false,
         };
         match part {

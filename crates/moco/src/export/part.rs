@@ -2,8 +2,8 @@
 
 use super::{ExportError, Names, Origin, card, rename};
 use crate::checkpoint::{Checkpoint, NamedTensor, check_finite, host_tensors, write_tensors};
-use crate::config::RunConfig;
-use crate::models::{Encode, NetworkSpec};
+use crate::models::Encode;
+use crate::plan::Plan;
 use std::path::Path;
 
 /// How much of what was trained a file holds.
@@ -59,16 +59,15 @@ pub(super) fn of_encoder(
 /// [`ExportError::Unsupported`] where `names` has none for it, and [`ExportError::File`].
 pub fn save_state(
     checkpoint: &Checkpoint,
-    config: &RunConfig,
+    config: &Plan,
     origin: &Origin,
     path: &Path,
     names: Names,
 ) -> Result<(), ExportError> {
-    let architecture = NetworkSpec::of(config).architecture;
-    let method = Some(&config.method);
-    names.check(Part::All, method, &architecture)?;
+    let architecture = &config.network().architecture;
+    names.check(Part::All, Some(config), architecture)?;
     let tensors = checkpoint.part("method")?;
-    let tensors = rename::tensors(tensors, names, Part::All, method, &architecture);
+    let tensors = rename::tensors(tensors, names, Part::All, Some(config), architecture);
     check_finite(path, &tensors)?;
     let mut texts = origin.described();
     card::add_format(&mut texts, names, Part::All);

@@ -2,9 +2,9 @@
 
 use super::{Names, Part};
 use crate::checkpoint::NamedTensor;
-use crate::config::{DinoConfig, MethodConfig};
 use crate::layout::Layout;
 use crate::models::{Architecture, VitConfig};
+use crate::plan::Plan;
 use burn::tensor::TensorData;
 
 /// The tensors of `part` under `names`; what these have no name for is left out, such as MoCo's list
@@ -13,7 +13,7 @@ pub(super) fn tensors(
     tensors: Vec<NamedTensor>,
     names: Names,
     part: Part,
-    method: Option<&MethodConfig>,
+    config: Option<&Plan>,
     architecture: &Architecture,
 ) -> Vec<NamedTensor> {
     let vit = match architecture {
@@ -27,7 +27,7 @@ pub(super) fn tensors(
     };
     match (names, part, vit) {
         (Names::Dino, Part::Encoder, _) | (Names::Mae, Part::Encoder, _) => tensors,
-        (Names::Dino, ..) => dino(tensors, part, method),
+        (Names::Dino, ..) => dino(tensors, part, config),
         (Names::Mae, ..) => rename(tensors, &|name| Layout::Mae.official_name(name)),
         (Names::Timm, _, Some(vit)) => timm_vit(tensors, vit),
         (Names::Moco | Names::Timm, ..) | (Names::Torchvision, _, None) => tensors,
@@ -45,9 +45,9 @@ pub(super) fn tensors(
 
 /// DINO's tensors as the published code names them. There the last layer of the head always has lengths, 1 where they
 /// are not trained.
-fn dino(tensors: Vec<NamedTensor>, part: Part, method: Option<&MethodConfig>) -> Vec<NamedTensor> {
-    let head_norm = matches!(method, Some(MethodConfig::Dino(DinoConfig { head_norm: true, .. })));
-    let layout = Layout::Dino { head_norm };
+fn dino(tensors: Vec<NamedTensor>, part: Part, config: Option<&Plan>) -> Vec<NamedTensor> {
+    let layout = config.and_then(|config| config.settings().layout());
+    let layout = layout.unwrap_or(Layout::Dino { head_norm: false });
     // The table has names of the whole method's; an encoder's are those of the teacher.
     let official = |name: &str| match part {
         Part::All => layout.official_name(name),

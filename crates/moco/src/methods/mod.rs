@@ -1,4 +1,5 @@
-//! The learning methods, one file each, behind one small trait.
+//! The learning methods, one folder each, behind one small trait: the paper's page in `mod.rs`, and in
+//! `spec.rs` what the rest of the program asks of the method, see [`Spec`].
 //!
 //! A method owns everything that makes it that method: its networks, its memory, its loss. It
 //! knows nothing of files, loops, schedules of the learning rate or reports. The trainer calls
@@ -24,40 +25,43 @@
 //! | a loss that compares all images of a batch, whose networks see it in parts | [`Compare`] |
 
 mod byol;
-mod card;
 mod cmc;
 mod cpc;
 mod dino;
+mod holds;
 mod instdisc;
 mod invaspread;
 mod mae;
 mod moco;
 mod moco_v3;
+mod registry;
 mod simclr;
 mod simsiam;
-mod size;
+mod spec;
 mod swav;
+mod usual;
 
-pub use byol::Byol;
-pub use card::{CARDS, Card};
-pub use cmc::Cmc;
-pub use cpc::{Cpc, PatchEncoder, cpc_loss, cpc_turned};
-pub use dino::Dino;
-pub use instdisc::InstDisc;
-pub use invaspread::InvaSpread;
-pub use mae::Mae;
-pub use moco::Moco;
-pub use moco_v3::MocoV3;
-pub use simclr::SimClr;
-pub use simsiam::SimSiam;
-pub use size::{check_encoder_memory, check_memory};
-pub use swav::SwAv;
+pub use byol::{Byol, ByolConfig};
+pub use cmc::{Cmc, CmcConfig};
+pub use cpc::{Cpc, CpcConfig, PatchEncoder, cpc_loss, cpc_turned};
+pub use dino::{Dino, DinoConfig};
+pub use holds::{Holds, Rows, Weights};
+pub use instdisc::{InstDisc, InstDiscConfig};
+pub use invaspread::{InvaSpread, InvaSpreadConfig, InvaSpreadGradient};
+pub use mae::{Mae, MaeConfig};
+pub use moco::{HeadKind, Moco, MocoConfig};
+pub use moco_v3::{MocoV3, MocoV3Config};
+pub use registry::{REGISTRY, all, find, names, register};
+pub use simclr::{Reduction, SimClr, SimClrConfig};
+pub use simsiam::{SimSiam, SimSiamConfig};
+pub use spec::{Card, MethodSettings, Profile, Sees, Settled, Site, Spec, Width};
+pub use swav::{SwAv, SwAvConfig};
 
 use crate::batch::Batch;
-use crate::config::{MethodConfig, RunConfig};
-use crate::models::{DinoEncoder, Encode, NetworkSpec};
+use crate::models::Encode;
 use crate::nn::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 /// A self-supervised learning method with its whole state.
 pub trait Method: Module {
@@ -214,68 +218,20 @@ pub struct Expectation {
     pub parts_differ: Option<&'static str>,
 }
 
-/// Builds the method that a configuration names, with weights drawn from its seed.
-///
-/// `images` is the size of the data set: banks have a row for each. `device` is the plain device;
-/// the trained networks are put on its autodiff side.
-pub fn build(config: &RunConfig, images: usize, device: &Device) -> Box<dyn Method> {
-    let network = NetworkSpec::of(config);
-    let part = config.compared_images();
-    match &config.method {
-        MethodConfig::Cpc(cpc) => {
-            Box::new(Cpc::new(cpc, &network, patch_grid(config), part, device))
-        }
-        MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => {
-            Box::new(Moco::new(moco, &network, device))
-        }
-        MethodConfig::SimClr(simclr) | MethodConfig::SimClrV2(simclr) => {
-            Box::new(SimClr::new(simclr, &network, part, device))
-        }
-        MethodConfig::Byol(byol) => Box::new(Byol::new(byol, &network, device)),
-        MethodConfig::SimSiam(simsiam) => Box::new(SimSiam::new(simsiam, &network, device)),
-        MethodConfig::MocoV3(moco) => Box::new(MocoV3::new(moco, &network, part, device)),
-        MethodConfig::SwAv(swav) => Box::new(SwAv::new(swav, &network, device)),
-        MethodConfig::Dino(dino) => Box::new(Dino::new(dino, &network, device)),
-        MethodConfig::Mae(mae) => Box::new(Mae::new(mae, &network, device)),
-        MethodConfig::InstDisc(instdisc) => {
-            Box::new(InstDisc::new(instdisc, &network, images, device))
-        }
-        MethodConfig::InvaSpread(invaspread) => {
-            Box::new(InvaSpread::new(invaspread, &network, part, device))
-        }
-        MethodConfig::Cmc(cmc) => Box::new(Cmc::new(cmc, &network, images, device)),
-    }
+/// How a sample is told from the rows of a memory bank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BankLoss {
+    /// Cross-entropy: over all rows in instance discrimination, over the sampled ones in CMC.
+    Softmax,
+    /// Cross-entropy over the sampled rows in instance discrimination, as the authors' later models
+    /// have it.
+    SampledSoftmax,
+    /// Noise-contrastive estimation against sampled rows, with a constant fixed at the first batch.
+    Nce,
 }
 
-/// The network that a method's evaluation needs, untrained, without the rest of the method.
-pub fn encoder(config: &RunConfig, device: &Device) -> Box<dyn Encode> {
-    let network = NetworkSpec::of(config);
-    match &config.method {
-        MethodConfig::Cpc(_) => Box::new(PatchEncoder::new(&network, patch_grid(config), device)),
-        MethodConfig::MocoV1(moco) | MethodConfig::MocoV2(moco) => {
-            Box::new(Moco::new_encoder(moco, &network, device))
-        }
-        MethodConfig::SimClr(simclr) | MethodConfig::SimClrV2(simclr) => {
-            Box::new(SimClr::new_encoder(simclr, &network, device))
-        }
-        MethodConfig::Byol(byol) => Box::new(Byol::new_encoder(byol, &network, device)),
-        MethodConfig::SimSiam(simsiam) => Box::new(SimSiam::new_encoder(simsiam, &network, device)),
-        MethodConfig::MocoV3(moco) => Box::new(MocoV3::new_encoder(moco, &network, device)),
-        MethodConfig::SwAv(swav) => Box::new(SwAv::new_encoder(swav, &network, device)),
-        MethodConfig::Dino(dino) => Box::new(DinoEncoder::new(dino, &network, device)),
-        MethodConfig::Mae(_) => Box::new(Mae::new_encoder(&network, device)),
-        MethodConfig::InstDisc(instdisc) => {
-            Box::new(InstDisc::new_encoder(instdisc, &network, device))
-        }
-        MethodConfig::InvaSpread(invaspread) => {
-            Box::new(InvaSpread::new_encoder(invaspread, &network, device))
-        }
-        MethodConfig::Cmc(cmc) => Box::new(Cmc::new_encoder(cmc, &network, device)),
-    }
-}
-
-/// Rows and columns of the patches that CPC's view makes.
-fn patch_grid(config: &RunConfig) -> [usize; 2] {
-    let views = config.data.parse_views().expect("validated views");
-    views.first().and_then(moco_data::View::grid).expect("a view of patches")
+impl BankLoss {
+    /// The words for these in a configuration.
+    pub const NAMES: &'static [&'static str] = &["softmax", "sampled-softmax", "nce"];
 }

@@ -3,8 +3,8 @@
 use super::vit::{self, Vit, VitConfig, VitInit};
 use super::{Encode, ResNet, ResNetShape};
 use crate::config::{
-    FamilyConfig, FeatureKind, MethodConfig, MlpKind, PatchStem, Positions, RunConfig, TokenPool,
-    VitModelConfig,
+    BACKBONES, ConfigError, FamilyConfig, FeatureKind, MlpKind, ModelConfig, PatchStem, Positions,
+    TokenPool, VitModelConfig,
 };
 use crate::nn::{Mode, Module, Visitor};
 use crate::rng::{self, Purpose};
@@ -32,21 +32,50 @@ pub enum Architecture {
     Vit(VitConfig),
 }
 
+/// What comes with a method's paper of a transformer's first weights and positions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VitForm {
+    /// How weights are drawn.
+    pub init: VitInit,
+    /// Share of a patch that is added to the size when positions are interpolated.
+    pub position_nudge: f64,
+    /// Fixed positions begin with the column, not with the row.
+    pub column_first: bool,
+}
+
+impl VitForm {
+    /// timm's weights, and positions row by row.
+    pub const PLAIN: VitForm =
+        VitForm { init: VitInit::Normal, position_nudge: 0.0, column_first: false };
+}
+
 impl NetworkSpec {
-    /// The backbone of a run, made for the size of its first view.
+    /// The backbone that `model` describes, for images of `image` height and width.
     ///
-    /// # Panics
-    /// If the configuration was not validated.
-    pub fn of(config: &RunConfig) -> Self {
-        let name = config.model.backbone.clone();
-        let architecture = match &config.model.family {
+    /// # Errors
+    /// [`ConfigError`] for a name that is none of [`BACKBONES`], and for sizes of a transformer that do
+    /// not go together.
+    pub fn new(
+        model: &ModelConfig,
+        image: [usize; 2],
+        form: VitForm,
+        seed: u64,
+    ) -> Result<Self, ConfigError> {
+        let name = model.backbone.as_str();
+        let unknown = || ConfigError::unknown_name("model.backbone", name, &BACKBONES);
+        let architecture = match &model.family {
             FamilyConfig::ResNet(resnet) => {
-                let shape = ResNetShape::named(&name, resnet).expect("a validated backbone name");
-                Architecture::ResNet(ResNetShape { image: first_size(config), ..shape })
+                let shape = ResNetShape::named(name, resnet).ok_or_else(unknown)?;
+                Architecture::ResNet(ResNetShape { image, ..shape })
             }
-            FamilyConfig::Vit(vit) => Architecture::Vit(transformer(&name, vit, config)),
+            FamilyConfig::Vit(vit) => {
+                let named = VitConfig::named(name).ok_or_else(unknown)?;
+                let vit = transformer(named, vit, image, form);
+                vit.check().map_err(|e| ConfigError::Invalid(format!("[model]: {e}")))?;
+                Architecture::Vit(vit)
+            }
         };
-        Self { architecture, seed: config.train.seed }
+        Ok(Self { architecture, seed })
     }
 
     /// The transformer, if this is one.
@@ -80,40 +109,32 @@ impl NetworkSpec {
     }
 }
 
-/// Height and width of a run's first view.
-fn first_size(config: &RunConfig) -> [usize; 2] {
-    let views = config.data.parse_views().expect("validated views");
-    views.first().expect("one view at least").size()
-}
-
-/// A named transformer with the run's choices, and with those that come with a paper: how weights
-/// are drawn, which coordinate comes first among the positions, how they are interpolated.
-fn transformer(name: &str, vit: &VitModelConfig, config: &RunConfig) -> VitConfig {
-    let named = VitConfig::named(name).expect("a validated backbone name");
-    let mae = matches!(config.method, MethodConfig::Mae(_));
+/// A named transformer with the run's choices, and with those that come with a paper.
+fn transformer(
+    named: VitConfig,
+    vit: &VitModelConfig,
+    image: [usize; 2],
+    form: VitForm,
+) -> VitConfig {
     let chosen = VitConfig {
         patch: vit.patch,
-        image: first_size(config),
+        image,
         pool: match vit.pool {
             TokenPool::Class => vit::Pool::Class,
             TokenPool::Mean => vit::Pool::Mean,
         },
         positions: match vit.positions {
             Positions::Learned => vit::Positions::Learned,
-            Positions::Sincos if mae => vit::Positions::SincosColumnFirst,
+            Positions::Sincos if form.column_first => vit::Positions::SincosColumnFirst,
             Positions::Sincos => vit::Positions::SincosRowFirst,
         },
-        position_nudge: if matches!(config.method, MethodConfig::Dino(_)) { 0.1 } else { 0.0 },
+        position_nudge: form.position_nudge,
         stem: match vit.freeze_patch {
             true => vit::PatchStem::FrozenLinear,
             false => vit::PatchStem::Linear,
         },
         drop_path: vit.drop_path,
-        init: match config.method {
-            MethodConfig::MocoV3(_) => VitInit::MocoV3,
-            MethodConfig::Mae(_) => VitInit::Mae,
-            _ => VitInit::Normal,
-        },
+        init: form.init,
         ..sized(named, vit)
     };
     match vit.patch_stem {

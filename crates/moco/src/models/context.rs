@@ -3,11 +3,23 @@
 //! van den Oord et al. 2018 (arXiv 1807.03748), Sec. 3.2, with the masked convolutions of
 //! Hénaff et al. 2020 (arXiv 1905.09272), App. A: no row sees the rows below it.
 
-use crate::config::ContextPadding;
 use crate::nn::{Linear, Param, init};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, s};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// What CPC's context network sees beyond the grid of patches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContextPadding {
+    /// Zeros above and at the sides.
+    #[default]
+    Zeros,
+    /// As lightning-bolts has it: a row of ones above, and zeros at the sides of the second
+    /// convolution instead of the first.
+    Bolts,
+}
 
 /// Residual blocks over a grid of features, then ReLU.
 #[derive(Debug)]

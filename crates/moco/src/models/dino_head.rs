@@ -4,7 +4,7 @@
 //! their length apart from their direction (weight normalisation).
 
 use super::{Backbone, Encode, Look, NetworkSpec, Vit};
-use crate::config::{DinoConfig, FeatureKind};
+use crate::config::FeatureKind;
 use crate::loss::l2_normalize;
 use crate::nn::{Affine, FeatureNorm, Linear, Mode, Module, Param, Visitor, init};
 use crate::ops::gelu::{Gelu, gelu};
@@ -13,6 +13,21 @@ use rand_chacha::ChaCha8Rng;
 
 /// Standard deviation of the first weights.
 const STD: f64 = 0.02;
+
+/// The layers of the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DinoHeadShape {
+    /// Width of the hidden layers.
+    pub hidden: usize,
+    /// Width of the normalised bottleneck before the last layer.
+    pub bottleneck: usize,
+    /// Outputs, K.
+    pub outputs: usize,
+    /// BatchNorm behind the hidden layers.
+    pub head_norm: bool,
+    /// Keep the last layer's rows at unit length.
+    pub norm_last_layer: bool,
+}
 
 /// The head.
 #[derive(Debug)]
@@ -28,20 +43,20 @@ crate::module!(DinoHead { layers, norms, last_layer });
 impl DinoHead {
     /// Draws a head from `rng`.
     pub fn new(
-        config: &DinoConfig,
+        shape: &DinoHeadShape,
         inputs: usize,
         bn_groups: usize,
         rng: &mut ChaCha8Rng,
         device: &Device,
     ) -> Self {
-        let DinoConfig { hidden, bottleneck, outputs, .. } = *config;
+        let DinoHeadShape { hidden, bottleneck, outputs, .. } = *shape;
         let linear = |[inputs, outputs]: [usize; 2]| Linear {
             weight: Param::new(init::normal([outputs, inputs], STD, rng, device)),
             bias: Some(Param::new(Tensor::zeros([outputs], device))),
         };
         let layers = [[inputs, hidden], [hidden, hidden], [hidden, bottleneck]].map(linear);
         let norm = |_| FeatureNorm::new(hidden, bn_groups, Affine::Both, device);
-        let norms = if config.head_norm { 2 } else { 0 };
+        let norms = if shape.head_norm { 2 } else { 0 };
         let direction = init::linear_uniform([outputs, bottleneck], bottleneck, rng, device);
         let length = Param::new(Tensor::ones([outputs, 1], device));
         Self {
@@ -49,7 +64,7 @@ impl DinoHead {
             norms: (0..norms).map(norm).collect(),
             last_layer: LastLayer {
                 weight_v: Param::new(direction),
-                weight_g: (!config.norm_last_layer).then_some(length),
+                weight_g: (!shape.norm_last_layer).then_some(length),
             },
             bottleneck,
         }
@@ -119,11 +134,11 @@ crate::module!(DinoEncoder { backbone, head });
 
 impl DinoEncoder {
     /// Draws an encoder whose weights are a function of the specification alone.
-    pub fn new(config: &DinoConfig, network: &NetworkSpec, device: &Device) -> Self {
+    pub fn new(shape: &DinoHeadShape, network: &NetworkSpec, device: &Device) -> Self {
         let mut rng = network.weights(0);
         let backbone = Backbone::new(network, 3, &mut rng, device);
         let groups = network.bn_groups();
-        let head = DinoHead::new(config, backbone.features(), groups, &mut rng, device);
+        let head = DinoHead::new(shape, backbone.features(), groups, &mut rng, device);
         Self { backbone, head }
     }
 

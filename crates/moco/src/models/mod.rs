@@ -13,9 +13,9 @@ mod size;
 mod split;
 pub mod vit;
 
-pub use backbone::{Architecture, Backbone, NetworkSpec};
-pub use context::Context;
-pub use dino_head::{DinoEncoder, DinoHead};
+pub use backbone::{Architecture, Backbone, NetworkSpec, VitForm};
+pub use context::{Context, ContextPadding};
+pub use dino_head::{DinoEncoder, DinoHead, DinoHeadShape};
 pub use encoder::{Encode, Encoder};
 pub use look::Look;
 pub use mlp::{Mlp, MlpSpec};

@@ -20,9 +20,10 @@ pub use init::{Started, start_from};
 pub use settings::model_settings;
 
 use crate::checkpoint::CheckpointError;
-use crate::config::{ConfigError, RunConfig};
+use crate::config::ConfigError;
 use crate::eval::FrozenEncoder;
 use crate::models::Architecture;
+use crate::plan::Plan;
 use burn::tensor::Device;
 use moco_data::View;
 use moco_weights::{Weights, WeightsError};
@@ -34,7 +35,7 @@ pub struct Pretrained {
     pub frozen: FrozenEncoder,
     /// The settings of a run that would have left such a backbone. Evaluation takes its defaults from
     /// them; the images, the length and the optimiser in them mean nothing.
-    pub config: RunConfig,
+    pub config: Plan,
     /// Where the weights are from.
     pub imported: Imported,
 }
@@ -166,10 +167,10 @@ impl Pretrained {
     /// As [`Pretrained::new`].
     pub(crate) fn empty(imported: Imported, device: &Device) -> Result<Self, ImportError> {
         let config = settings::stand_in(&imported)?;
-        crate::methods::check_encoder_memory(&config)?;
+        config.check_encoder_memory()?;
         settings::check_view(&imported)?;
         let encoder = bare::network(&imported.network, device);
-        let frozen = FrozenEncoder::new(encoder, &config, device);
+        let frozen = FrozenEncoder::new(encoder, config.eval_view().clone(), device);
         Ok(Self { frozen, config, imported })
     }
 }

@@ -1,9 +1,11 @@
 //! Settings that follow from imported weights.
 
 use super::{ImportError, Imported, Network};
-use crate::config::{self, DataFacts, MlpKind, RunConfig, StemKind, resolve};
+use crate::config::{DataFacts, MlpKind, StemKind};
+use crate::methods;
 use crate::models::vit::{PatchStem, Pool, Positions};
 use crate::models::{Architecture, ResNetShape, VitConfig};
+use crate::plan::{self, Plan, resolve};
 use moco_data::View;
 use moco_data::augment::Normalize;
 use moco_weights::{self as weights, Input, LayoutName, Weights};
@@ -97,14 +99,14 @@ fn method(imported: &Imported) -> &'static str {
 }
 
 /// The settings of a run that would have left such a backbone.
-pub(super) fn stand_in(imported: &Imported) -> Result<RunConfig, ImportError> {
+pub(super) fn stand_in(imported: &Imported) -> Result<Plan, ImportError> {
     let method = method(imported);
     let view: View = imported.view.parse().map_err(|error| ImportError::View {
         view: imported.view.clone(),
         reason: format!("{error}"),
     })?;
     let mut tree = Table::new();
-    let mut set = |key: &str, value: Value| config::set(&mut tree, key, value);
+    let mut set = |key: &str, value: Value| plan::set(&mut tree, key, value);
     set("method.name", method.into())?;
     let architecture = match &imported.network {
         Network::Single(architecture) | Network::Split { luma: architecture, .. } => architecture,
@@ -113,7 +115,7 @@ pub(super) fn stand_in(imported: &Imported) -> Result<RunConfig, ImportError> {
         set(&key, value)?;
     }
     let one = Value::from(training_view(&view));
-    let count = if ["instdisc", "cmc", "mae"].contains(&method) { 1 } else { 2 };
+    let count = methods::find(method).map_or(2, |spec| spec.profile().views[0]);
     set("data.path", "none".into())?;
     set("data.views", Value::Array(vec![one; count]))?;
     set("data.eval_view", imported.view.as_str().into())?;

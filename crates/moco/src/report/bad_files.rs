@@ -2,7 +2,7 @@
 
 use super::whole::{self, Records};
 use super::{Report, ReportError};
-use crate::train::event::Event;
+use crate::events::Event;
 use std::collections::HashSet;
 use std::fs;
 use std::io;

@@ -2,8 +2,8 @@
 
 use super::whole::{self, Records};
 use super::{Report, ReportError, is_logged, object};
+use crate::events::Event;
 use crate::files::write_whole;
-use crate::train::event::Event;
 use serde_json::{Map, Value};
 use std::fs;
 use std::io::{self, Write};

@@ -25,7 +25,7 @@ pub use run_log::RunLog;
 pub use story::{Story, duration, percent};
 pub use tensorboard::TensorBoard;
 
-use crate::train::event::{Event, Observer};
+use crate::events::{Event, Observer};
 use std::io;
 use std::path::{Path, PathBuf};
 

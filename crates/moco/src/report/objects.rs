@@ -2,7 +2,7 @@
 //!
 //! Every object has `kind`, which tells them apart. What was not measured is left out.
 
-use crate::train::event::{EpochReport, Event, Start, StepReport};
+use crate::events::{EpochReport, Event, Start, StepReport};
 use serde_json::{Value, json};
 
 /// An event as an object.

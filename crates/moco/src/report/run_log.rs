@@ -2,7 +2,7 @@
 
 use super::whole::{self, Records};
 use super::{Report, ReportError, Story, is_logged};
-use crate::train::event::Event;
+use crate::events::Event;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 

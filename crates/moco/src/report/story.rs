@@ -1,6 +1,6 @@
 //! Events in words, one sentence or line each: for the log and for the console.
 
-use crate::train::event::{EpochReport, Event, Quality, Start, StepReport};
+use crate::events::{EpochReport, Event, Quality, Start, StepReport};
 
 /// Tells a run's events in words; remembers the frame, so that later lines can say "of how many".
 #[derive(Clone, Debug, Default)]

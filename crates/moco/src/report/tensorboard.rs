@@ -6,7 +6,7 @@
 
 use super::whole::Records;
 use super::{Report, ReportError};
-use crate::train::event::Event;
+use crate::events::Event;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
 use super::*;
-use crate::train::event::{EpochReport, Quality, Start, StepReport};
+use crate::events::{EpochReport, Quality, Start, StepReport};
 use std::fs;
 
 fn step(step: usize) -> Event {

@@ -2,9 +2,8 @@
 
 use super::monitor::remembered;
 use super::{RunDir, TrainError};
-use crate::config::{MethodConfig, parse_run};
 use crate::eval::Features;
-use crate::methods;
+use crate::plan::{Plan, parse_run};
 use burn::tensor::Device;
 use moco_data::Dataset;
 use std::sync::Arc;
@@ -17,9 +16,9 @@ pub struct Bank {
     pub step: usize,
 }
 
-/// Whether a method remembers a row for each image.
-pub fn has_bank(method: &MethodConfig) -> bool {
-    matches!(method, MethodConfig::InstDisc(_) | MethodConfig::Cmc(_))
+/// Whether a run's method remembers a row for each image.
+pub fn has_bank(config: &Plan) -> bool {
+    config.spec().profile().remembers
 }
 
 /// The rows of the newest checkpoint of a run, with the labels of `images`, which must be those that it
@@ -41,8 +40,8 @@ pub fn open_bank(run: &RunDir, images: &Arc<Dataset>, device: &Device) -> Result
         false => in_its_order(run, images, meta.data_fingerprint)
             .ok_or_else(|| TrainError::OtherImages(config.data.path.clone()))?,
     };
-    methods::check_memory(&config, images.len())?;
-    let mut method = methods::build(&config, images.len(), device);
+    config.check_memory(images.len())?;
+    let mut method = config.method(images.len(), device);
     checkpoint.restore(&mut [("method", method.as_mut())], device)?;
     let memory = method.memory().expect("a method with a bank");
     Ok(Bank { rows: remembered(&images, memory), step: checkpoint.meta().step })

@@ -2,11 +2,10 @@
 
 use super::trained::EncoderError;
 use crate::checkpoint::{CheckpointError, TensorFile, host_tensors, load_plain, write_tensors};
-use crate::config::RunConfig;
 use crate::eval::{Classifier, Readout, Refit};
 use crate::export::{CLASSIFIER, ExportError, Origin, PART};
-use crate::methods;
 use crate::models::Encode;
+use crate::plan::{Plan, parse_run};
 use crate::pretrained::{self, Imported};
 use burn::tensor::Device;
 use moco_data::View;
@@ -22,7 +21,7 @@ const VIEW: &str = "moco.view";
 pub struct ClassifierCard {
     /// The configuration of the run that trained the encoder; of imported weights, that of a run that
     /// would have left such a backbone.
-    pub config: RunConfig,
+    pub config: Plan,
     /// Where imported weights are from.
     pub imported: Option<Imported>,
     /// What of the encoder the layer sees.
@@ -38,7 +37,7 @@ impl ClassifierCard {
     pub fn encoder(&self, device: &Device) -> Box<dyn Encode> {
         match &self.imported {
             Some(imported) => pretrained::network(&imported.network, device),
-            None => methods::encoder(&self.config, device),
+            None => self.config.encoder(device),
         }
     }
 }
@@ -79,7 +78,7 @@ pub fn open_classifier(
     device: &Device,
 ) -> Result<(Classifier, ClassifierCard), EncoderError> {
     let card = read_card(path)?;
-    methods::check_encoder_memory(&card.config)?;
+    card.config.check_encoder_memory()?;
     let encoder = card.encoder(device);
     let refit = Refit { readout: card.readout, drop_path: 0.0 };
     let mut net = Classifier::refitted(encoder, &refit, card.classes.len(), 0, device);
@@ -100,7 +99,7 @@ fn read_card(path: &Path) -> Result<ClassifierCard, EncoderError> {
         let text = |name: &str| file.text(name).ok_or(format!("it lacks {name}"));
         let said = |error: &dyn std::fmt::Display| error.to_string();
         Ok(ClassifierCard {
-            config: crate::config::parse_run(text("moco.config")?).map_err(|error| said(&error))?,
+            config: parse_run(text("moco.config")?).map_err(|error| said(&error))?,
             imported: match file.text(IMPORTED) {
                 Some(json) => Some(serde_json::from_str(json).map_err(|error| said(&error))?),
                 None => None,

@@ -1,6 +1,6 @@
 //! A watch for collapse: outputs that no longer depend on the image.
 
-use super::event::StepReport;
+use crate::events::StepReport;
 use crate::methods::Expectation;
 
 /// Steps in a row that must look collapsed before anyone is told.

@@ -6,13 +6,11 @@
 mod bank;
 mod classifier;
 mod collapse;
-pub mod event;
 mod exact;
 mod lock;
 mod monitor;
 mod open;
 mod outputs;
-mod own;
 mod ranks;
 mod resume;
 mod room;
@@ -21,11 +19,10 @@ mod scale;
 mod step;
 mod trained;
 
+pub use crate::events::{EpochReport, Event, Observer, Start, StepReport};
 pub use bank::{Bank, has_bank, open_bank};
 pub use classifier::{ClassifierCard, open_classifier, save_classifier};
-pub use event::{EpochReport, Event, Observer, Start, StepReport};
 pub use open::open_encoder;
-pub use own::{MakeEncoder, OwnMethod};
 pub use ranks::{agree as agree_among_ranks, check as check_ranks};
 pub use resume::{Changed, Resume};
 pub use run_dir::{LatestError, RunDir, RunDirError};
@@ -34,13 +31,14 @@ pub use trained::{EncoderError, TrainedEncoder, load_encoder};
 
 use crate::batch::Batch;
 use crate::checkpoint::CheckpointError;
-use crate::config::{ConfigError, RunConfig};
+use crate::config::ConfigError;
 use crate::device::{Arithmetic, DeviceError};
 use crate::eval::{EvalError, FrozenEncoder};
 use crate::files::NoRoom;
-use crate::methods::{self, Method, Step};
+use crate::methods::{Method, Step};
 use crate::nn::{count_params, share};
 use crate::optim::Optimizer;
+use crate::plan::Plan;
 use crate::schedule;
 use burn::tensor::Device;
 use collapse::CollapseWatch;
@@ -48,7 +46,6 @@ use moco_data::{DataError, Dataset, Loader, LoaderConfig, Share};
 use moco_peers::Peers;
 use monitor::{Measured, Monitor};
 use outputs::last_good;
-use own::steps_per_epoch;
 use scale::LossScale;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -114,7 +111,7 @@ pub enum TrainError {
     #[error(
         "--accept-new-data: {0} remembers every image by its number, which other images would not have: leave it out, or start a new run"
     )]
-    ImagesRemembered(&'static str),
+    ImagesRemembered(String),
     /// The images failed in the middle of a run, whose state is saved.
     #[error("{source}; the run is saved after step {step}, go on with `{mend}`")]
     Images {
@@ -200,15 +197,11 @@ pub struct Finished {
 
 /// A pretraining run: method, optimiser and position.
 pub struct Trainer {
-    config: RunConfig,
+    config: Plan,
     dataset: Arc<Dataset>,
     options: TrainerOptions,
     device: Device,
-    /// The method's name in reports.
-    name: String,
     method: Box<dyn Method>,
-    /// Makes a network for the monitor.
-    plain_encoder: MakeEncoder,
     optimizer: Optimizer,
     /// What layers compute in while they train.
     arithmetic: Arithmetic,
@@ -234,31 +227,55 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A run at its first step. `config` must be validated.
+    /// A run at its first step.
     ///
     /// # Errors
     /// [`TrainError::Data`] when there are fewer images than a batch.
     pub fn new(
-        config: &RunConfig,
+        config: &Plan,
         dataset: Arc<Dataset>,
         device: &Device,
         options: TrainerOptions,
     ) -> Result<Self, TrainError> {
-        steps_per_epoch(config, &dataset)?;
-        methods::check_memory(config, dataset.len())?;
-        let own = OwnMethod::named_by(config, dataset.len(), device);
-        Self::with_method(config, own, dataset, device, options)
+        let steps_per_epoch = steps_per_epoch(config, &dataset)?;
+        config.check_memory(dataset.len())?;
+        let mut method = config.method(dataset.len(), device);
+        let optimizer = Optimizer::new(&config.optim, method.student());
+        let arithmetic = Arithmetic::on(device, config.train.precision.unwrap_or_default())?;
+        Ok(Self {
+            config: config.clone(),
+            dataset,
+            options,
+            device: device.clone(),
+            method,
+            optimizer,
+            arithmetic,
+            scale: (arithmetic == Arithmetic::F16).then(LossScale::default),
+            step: 0,
+            epoch_loss: 0.0,
+            epoch_steps: 0,
+            steps_per_epoch,
+            images_changed: true,
+            notes: Vec::new(),
+            peers: Peers::SOLO,
+            bad_known: 0,
+            own_busy: 0.0,
+            busy: Vec::new(),
+            epoch_busy: Default::default(),
+        })
     }
 
     /// The same run as one rank of several, all of which must call it; rank 0 alone writes files.
     ///
     /// # Errors
-    /// [`TrainError::Ranks`] for what does not split over so many, and for a method of one's own.
+    /// [`TrainError::Ranks`] for what does not split over so many, and for a method that is not made for several.
     pub fn among(mut self, peers: Peers) -> Result<Self, TrainError> {
         check_ranks(&self.config, &self.device, peers.size())?;
-        if !peers.alone() && self.name != self.config.method.name() {
-            // Nothing says that it compares its images with those of the other ranks.
-            let why = format!("{} is no method of this library, and runs as one rank", self.name);
+        if !peers.alone() && !self.config.spec().profile().ranks {
+            let name = self.config.method.name();
+            let why = format!(
+                "{name} does not compare its images with those of other ranks: run it as one"
+            );
             return Err(TrainError::Ranks(why));
         }
         share(self.method.as_mut(), peers);
@@ -280,7 +297,7 @@ impl Trainer {
     }
 
     /// The configuration of the run.
-    pub fn config(&self) -> &RunConfig {
+    pub fn config(&self) -> &Plan {
         &self.config
     }
 
@@ -308,7 +325,7 @@ impl Trainer {
     pub fn facts(&mut self) -> Start {
         let expectation = self.method.expectation();
         Start {
-            method: self.name.clone(),
+            method: self.config.method.name().to_owned(),
             images: self.dataset.len(),
             steps_per_epoch: self.steps_per_epoch,
             total_steps: self.total_steps(),
@@ -417,18 +434,19 @@ impl Trainer {
     }
 
     fn monitor(&self) -> Result<Option<Monitor>, TrainError> {
+        let (config, device, peers) = (&self.config, &self.device, self.peers);
         let encoder = || {
-            let network = (self.plain_encoder)(&self.device);
-            FrozenEncoder::new(network, &self.config, &self.device).among(self.peers)
+            let network = config.encoder(device);
+            FrozenEncoder::new(network, config.eval_view().clone(), device).among(peers)
         };
-        Monitor::new(&self.config, &self.dataset, self.options.threads, encoder)
+        Monitor::new(config, &self.dataset, self.options.threads, encoder)
     }
 
     fn loader(&self) -> Result<Loader, TrainError> {
         let data = &self.config.data;
         let config = LoaderConfig {
             batch_size: self.config.train.batch_size,
-            views: data.parse_views()?,
+            views: self.config.views().to_vec(),
             seed: self.config.train.seed,
             threads: self.options.threads,
             max_bad_share: data.max_bad_share,
@@ -522,8 +540,8 @@ impl Trainer {
         let (optim, train) = (&self.config.optim, &self.config.train);
         let (step, per_epoch) = (self.step, self.steps_per_epoch);
         Rates {
-            lr: schedule::learning_rate(optim, train, step, per_epoch),
-            fixed_lr: schedule::peak_rate(optim, train),
+            lr: self.config.rate().at(step, per_epoch),
+            fixed_lr: self.config.rate().peak,
             weight_decay: schedule::weight_decay(optim, train, step, per_epoch),
         }
     }
@@ -614,5 +632,17 @@ fn report_bad_files(loader: &Loader, known: &mut BTreeSet<usize>, observer: &mut
         if known.insert(file.index) {
             observer.event(&Event::BadFile { name: file.name, reason: file.reason });
         }
+    }
+}
+
+/// Whole batches in a data set.
+///
+/// # Errors
+/// [`TrainError::Data`] when there is none.
+fn steps_per_epoch(config: &Plan, dataset: &Dataset) -> Result<usize, TrainError> {
+    let (images, batch) = (dataset.len(), config.train.batch_size);
+    match images / batch {
+        0 => Err(DataError::BatchTooLarge { batch, images }.into()),
+        steps => Ok(steps),
     }
 }

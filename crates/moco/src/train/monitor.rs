@@ -6,12 +6,12 @@
 //! that kNN has anyway, so that a run that goes on measures what an uninterrupted one does.
 
 use super::TrainError;
-use super::event::{Event, Observer};
 use crate::batch::to_host;
-use crate::config::RunConfig;
 use crate::eval::quality::{Quality, two_views};
 use crate::eval::{self, Accuracy, EvalError, Features, FrozenEncoder, Logistic};
+use crate::events::{Event, Observer};
 use crate::nn::Module;
+use crate::plan::Plan;
 use burn::tensor::Tensor;
 use moco_data::{Dataset, View};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl Monitor {
     /// # Errors
     /// When the configured test images cannot be opened or have other classes.
     pub fn new(
-        config: &RunConfig,
+        config: &Plan,
         images: &Arc<Dataset>,
         threads: usize,
         frozen: impl FnOnce() -> FrozenEncoder,
@@ -72,7 +72,10 @@ impl Monitor {
         let labelled = Labelled::of(config, images)?;
         let sample = match config.monitor.quality_epochs {
             0 => None,
-            _ => Some((sample(images.len(), config.monitor.quality_images), first_view(config)?)),
+            _ => {
+                let first = config.views()[0].clone();
+                Some((sample(images.len(), config.monitor.quality_images), first))
+            }
         };
         if labelled.is_none() && sample.is_none() {
             return Ok(None);
@@ -89,7 +92,7 @@ impl Monitor {
         &mut self,
         encoder: &mut dyn Module,
         memory: Option<Tensor<2>>,
-        config: &RunConfig,
+        config: &Plan,
         due: impl Fn(usize) -> bool,
         observer: &mut dyn Observer,
     ) -> Result<Measured, EvalError> {
@@ -106,7 +109,7 @@ impl Monitor {
     fn scores(
         &mut self,
         memory: Option<Tensor<2>>,
-        config: &RunConfig,
+        config: &Plan,
         due: bool,
         observer: &mut dyn Observer,
     ) -> Result<Option<Scores>, EvalError> {
@@ -149,7 +152,7 @@ impl Monitor {
 
     fn quality(
         &mut self,
-        config: &RunConfig,
+        config: &Plan,
         due: bool,
         observer: &mut dyn Observer,
     ) -> Result<Option<Quality>, EvalError> {
@@ -166,7 +169,7 @@ impl Monitor {
 }
 
 impl Labelled {
-    fn of(config: &RunConfig, train: &Arc<Dataset>) -> Result<Option<Self>, TrainError> {
+    fn of(config: &Plan, train: &Arc<Dataset>) -> Result<Option<Self>, TrainError> {
         if config.monitor.knn_epochs == 0 || train.class_names().is_empty() {
             return Ok(None);
         }
@@ -180,7 +183,7 @@ impl Labelled {
 }
 
 /// Which measures to watch where there are no labels, if any is measured.
-pub fn advice(config: &RunConfig, images: &Dataset) -> Option<String> {
+pub fn advice(config: &Plan, images: &Dataset) -> Option<String> {
     let unlabelled = images.class_names().is_empty() && config.monitor.quality_epochs > 0;
     unlabelled.then(|| {
         "without labels there is no accuracy to watch: watch feature std first, which should rise \
@@ -196,12 +199,6 @@ pub fn advice(config: &RunConfig, images: &Dataset) -> Option<String> {
 fn sample(images: usize, count: usize) -> Vec<usize> {
     let count = count.min(images);
     (0..count).map(|i| i * images / count).collect()
-}
-
-/// The first view that a run trains with.
-fn first_view(config: &RunConfig) -> Result<View, TrainError> {
-    let mut views = config.data.parse_views()?;
-    Ok(views.swap_remove(0))
 }
 
 /// A linear probe on at most [`PROBE_IMAGES`] of the bank, evenly spread.

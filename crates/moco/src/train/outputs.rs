@@ -1,8 +1,8 @@
 //! What a run leaves in its folder: checkpoints, and the encoder, always of the newest checkpoint.
 
-use super::event::{Event, Observer};
 use super::{RunDir, TrainError, Trainer, ranks, room};
 use crate::checkpoint::{self, CheckpointError, Meta};
+use crate::events::{Event, Observer};
 use crate::export::{Origin, read_origin, save_encoder_of};
 use crate::files::shell_word;
 use crate::nn::Module;

@@ -5,10 +5,10 @@
 
 use super::TrainError;
 use crate::batch::to_host;
-use crate::config::RunConfig;
 use crate::methods::Method;
 use crate::nn::{Leaf, for_each_leaf};
 use crate::optim::{self, NamedGradients};
+use crate::plan::Plan;
 use burn::backend::DispatchDevice;
 use burn::tensor::{Device, Tensor};
 use moco_data::{BadFile, Loader};
@@ -18,7 +18,7 @@ use moco_peers::Peers;
 ///
 /// # Errors
 /// [`TrainError::Ranks`], one sentence with the numbers that would do.
-pub fn check(config: &RunConfig, device: &Device, ranks: usize) -> Result<(), TrainError> {
+pub fn check(config: &Plan, device: &Device, ranks: usize) -> Result<(), TrainError> {
     if ranks == 1 {
         return Ok(());
     }

@@ -1,8 +1,8 @@
 //! How a run goes on: from which checkpoint, with which settings, on which images.
 
-use super::{OwnMethod, RunDir, TrainError, Trainer, TrainerOptions};
+use super::{RunDir, TrainError, Trainer, TrainerOptions};
 use crate::checkpoint::Checkpoint;
-use crate::config::{Difference, MethodConfig, RunConfig, differences, parse_run};
+use crate::plan::{Difference, Plan, differences, parse_run};
 use burn::tensor::Device;
 use moco_data::{Changes, Dataset, FileList, allowed_bad};
 use moco_peers::Peers;
@@ -51,7 +51,7 @@ impl Told {
 /// A run that could go on.
 pub struct Resume {
     checkpoint: Checkpoint,
-    config: RunConfig,
+    config: Plan,
     changed: Changed,
     notes: Vec<String>,
     /// The list of images in the run's folder, if another rank has read it.
@@ -110,7 +110,7 @@ impl Resume {
     }
 
     /// The settings with which the run goes on.
-    pub fn config(&self) -> &RunConfig {
+    pub fn config(&self) -> &Plan {
         &self.config
     }
 
@@ -120,42 +120,11 @@ impl Resume {
     /// [`TrainError`] when these are not the images that the run began with, or the state does not
     /// fit its configuration.
     pub fn trainer(
-        self,
-        run: &RunDir,
-        dataset: Arc<Dataset>,
-        device: &Device,
-        options: TrainerOptions,
-    ) -> Result<Trainer, TrainError> {
-        self.go_on(run, dataset, device, |config, dataset| {
-            Trainer::new(config, dataset, device, options)
-        })
-    }
-
-    /// The run of a method that the library does not know, as its checkpoint left it; otherwise as
-    /// [`Resume::trainer`].
-    ///
-    /// # Errors
-    /// As [`Resume::trainer`].
-    pub fn trainer_with(
-        self,
-        run: &RunDir,
-        own: OwnMethod,
-        dataset: Arc<Dataset>,
-        device: &Device,
-        options: TrainerOptions,
-    ) -> Result<Trainer, TrainError> {
-        self.go_on(run, dataset, device, |config, dataset| {
-            Trainer::with_method(config, own, dataset, device, options)
-        })
-    }
-
-    /// Gives the trainer that `start` makes the checkpoint's state.
-    fn go_on(
         mut self,
         run: &RunDir,
         dataset: Arc<Dataset>,
         device: &Device,
-        start: impl FnOnce(&RunConfig, Arc<Dataset>) -> Result<Trainer, TrainError>,
+        options: TrainerOptions,
     ) -> Result<Trainer, TrainError> {
         let meta = self.checkpoint.meta();
         let same = meta.data_fingerprint == dataset.fingerprint();
@@ -165,7 +134,7 @@ impl Resume {
             false if anew => self.taken_anew(dataset)?,
             false => self.remembered(run, dataset)?,
         };
-        let mut trainer = start(&self.config, dataset)?;
+        let mut trainer = Trainer::new(&self.config, dataset, device, options)?;
         self.checkpoint.restore(&mut trainer.state(), device)?;
         let meta = self.checkpoint.meta();
         trainer.step = meta.step;
@@ -180,8 +149,9 @@ impl Resume {
 
     /// The data set as it is now in the place of the one that the run began with.
     fn taken_anew(&mut self, dataset: Arc<Dataset>) -> Result<Arc<Dataset>, TrainError> {
-        if matches!(self.config.method, MethodConfig::InstDisc(_) | MethodConfig::Cmc(_)) {
-            return Err(TrainError::ImagesRemembered(self.config.method.name()));
+        if self.config.spec().profile().remembers {
+            let name = self.config.method.name().to_owned();
+            return Err(TrainError::ImagesRemembered(name));
         }
         self.notes.push(format!(
             "the images are taken as they are now, {} of them: their order and the steps of an \
@@ -230,7 +200,7 @@ impl Resume {
 /// what it says of others is told.
 fn edited(
     run: &RunDir,
-    kept: &RunConfig,
+    kept: &Plan,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Difference>, TrainError> {
     let path = run.config();

@@ -2,8 +2,8 @@
 
 use super::lock::{FolderLock, NAME as LOCK};
 use crate::checkpoint::{Checkpoint, CheckpointError, write_with};
-use crate::config::parse_run;
 use crate::files::{CONFIG, ENCODER, shell_word};
+use crate::plan::parse_run;
 use moco_data::{Dataset, FileList};
 use std::fs::{self, File};
 use std::io;

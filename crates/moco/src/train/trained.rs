@@ -2,11 +2,11 @@
 
 use super::{RunDir, TrainError};
 use crate::checkpoint::{CheckpointError, write_atomically};
-use crate::config::{ConfigError, Difference, RunConfig, differences, parse_run};
+use crate::config::ConfigError;
 use crate::eval::FrozenEncoder;
 use crate::export::{ExportError, Origin, read_origin};
 use crate::files::shell_word;
-use crate::methods;
+use crate::plan::{Difference, Plan, differences, parse_run};
 use crate::pretrained::{ImportError, Imported, Pretrained, read_imported};
 use burn::tensor::Device;
 use moco_weights::WeightsError;
@@ -87,7 +87,7 @@ pub struct TrainedEncoder {
     pub encoder: FrozenEncoder,
     /// The configuration that made it; of imported weights, that of a run that would have left such a
     /// backbone.
-    pub config: RunConfig,
+    pub config: Plan,
     /// Where imported weights are from.
     pub imported: Option<Imported>,
     /// What there is to say about the run's files, a sentence each.
@@ -134,13 +134,13 @@ pub(super) fn is_ours(path: &Path) -> bool {
 
 /// A run's network with the weights in a file.
 pub(super) fn filled(
-    config: &RunConfig,
+    config: &Plan,
     file: &Path,
     device: &Device,
     damaged: impl FnOnce() -> EncoderError,
 ) -> Result<FrozenEncoder, EncoderError> {
-    methods::check_encoder_memory(config)?;
-    let mut frozen = FrozenEncoder::new(methods::encoder(config, device), config, device);
+    config.check_encoder_memory()?;
+    let mut frozen = FrozenEncoder::new(config.encoder(device), config.eval_view().clone(), device);
     match frozen.load(file) {
         Ok(()) => Ok(frozen),
         Err(CheckpointError::Malformed { .. }) => Err(damaged()),
@@ -150,7 +150,7 @@ pub(super) fn filled(
 
 /// The configuration that made a run's encoder, with what `config.toml` says of settings that change
 /// no weight.
-fn encoder_config(run: &RunDir, notes: &mut Vec<String>) -> Result<RunConfig, EncoderError> {
+fn encoder_config(run: &RunDir, notes: &mut Vec<String>) -> Result<Plan, EncoderError> {
     let path = run.encoder();
     // Whatever is wrong with the file is told when its weights are loaded.
     let origin = read_origin(&path).ok().flatten();
@@ -191,7 +191,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`EncoderError::NoRun`], [`EncoderError::Unreadable`] or [`EncoderError::InFile`].
-    pub fn read_config(&self) -> Result<RunConfig, EncoderError> {
+    pub fn read_config(&self) -> Result<Plan, EncoderError> {
         let path = self.config();
         let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => {
@@ -208,7 +208,7 @@ impl RunDir {
     /// # Errors
     /// [`TrainError::Config`] for what TOML cannot hold, [`TrainError::Checkpoint`] when the file
     /// cannot be written.
-    pub fn write_config(&self, config: &RunConfig) -> Result<(), TrainError> {
+    pub fn write_config(&self, config: &Plan) -> Result<(), TrainError> {
         let text = format!(
             "# The whole configuration of this run, written by moco {}.\n\n{}",
             env!("CARGO_PKG_VERSION"),

@@ -4,9 +4,8 @@ use crate::device::device;
 use crate::golden::difference;
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
-use moco::config::{
-    BankLoss, DecayScope, HeadKind, InstDiscConfig, MaeConfig, MocoConfig, RuleConfig,
-};
+use moco::config::{DecayScope, RuleConfig};
+use moco::methods::{BankLoss, HeadKind, InstDiscConfig, MaeConfig, MocoConfig};
 use moco::methods::{InstDisc, Mae, Method, Moco, Step};
 use moco::models::vit::VitConfig;
 use moco::models::{Architecture, NetworkSpec};

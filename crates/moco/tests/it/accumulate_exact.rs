@@ -4,11 +4,11 @@ use crate::device::device;
 use crate::golden::difference;
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
-use moco::config::{
-    ByolConfig, ConvInit, DecayScope, InvaSpreadConfig, InvaSpreadGradient, MocoV3Config, NormKind,
-    Reduction, ResNetConfig, RuleConfig, SimClrConfig, StemKind,
-};
+use moco::config::{ConvInit, DecayScope, NormKind, ResNetConfig, RuleConfig, StemKind};
 use moco::methods::{Byol, InvaSpread, Method, MocoV3, SimClr, Step};
+use moco::methods::{
+    ByolConfig, InvaSpreadConfig, InvaSpreadGradient, MocoV3Config, Reduction, SimClrConfig,
+};
 use moco::models::vit::VitConfig;
 use moco::models::{Architecture, NetworkSpec, ResNetShape};
 use moco::nn::{for_each_param, init, tensors};

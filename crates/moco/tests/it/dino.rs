@@ -5,8 +5,9 @@ use crate::golden::{Golden, assert_close, set_params, set_tensors, stored_batch,
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use moco::batch::{Batch, to_host};
-use moco::config::{DecayScope, DinoConfig, RuleConfig};
+use moco::config::{DecayScope, RuleConfig};
 use moco::loss::cross_entropy_of_views;
+use moco::methods::DinoConfig;
 use moco::methods::{Dino, Method, Step};
 use moco::models::vit::VitConfig;
 use moco::models::{Architecture, DinoHead, NetworkSpec};
@@ -150,7 +151,7 @@ fn head_matches_torch_with_all_gradients() {
     let golden = Golden::open("dino_head");
     let device = device().autodiff();
     let mut rng = stream(0, Purpose::Weights, 0);
-    let mut head = DinoHead::new(&config(false), 24, 1, &mut rng, &device);
+    let mut head = DinoHead::new(&config(false).head(), 24, 1, &mut rng, &device);
     set_params(&mut head, |name| golden.f32(&format!("state.{}", script_name(name))));
     let x = golden.tensor::<2>("x").autodiff().require_grad();
     let z = head.bottleneck(x.clone(), Mode::Train);
@@ -179,7 +180,8 @@ fn head_with_batch_norm_matches_torch_with_all_gradients() {
     let golden = Golden::open("dino_head_norm");
     let device = device().autodiff();
     let config = DinoConfig { head_norm: true, ..config(false) };
-    let mut head = DinoHead::new(&config, 24, 1, &mut stream(0, Purpose::Weights, 0), &device);
+    let mut head =
+        DinoHead::new(&config.head(), 24, 1, &mut stream(0, Purpose::Weights, 0), &device);
     set_params(&mut head, |name| golden.f32(&format!("state.{}", norm_head_name(name))));
     let x = golden.tensor::<2>("x").autodiff().require_grad();
     let z = head.bottleneck(x.clone(), Mode::Train);

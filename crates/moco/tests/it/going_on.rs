@@ -2,10 +2,10 @@
 
 use crate::device::device;
 use crate::runs::{Recorder, config, dataset, options, state, untrained};
-use moco::config::{RunConfig, parse_run};
 use moco::eval::{EvalError, features};
 use moco::export::{read_origin, save_encoder};
 use moco::nn::{Leaf, Module, for_each_leaf};
+use moco::plan::{Plan, parse_run};
 use moco::train::{Changed, Event, Observer, Resume, RunDir, TrainError, Trainer};
 use moco_data::{DataError, Dataset, Image, save_png};
 use std::collections::HashSet;
@@ -72,7 +72,7 @@ impl Words {
     }
 }
 
-fn start(config: &RunConfig, images: &Arc<Dataset>) -> Trainer {
+fn start(config: &Plan, images: &Arc<Dataset>) -> Trainer {
     Trainer::new(config, images.clone(), &device(), options(1)).unwrap()
 }
 
@@ -267,7 +267,7 @@ fn new_images_once_taken_are_the_runs_own() {
 fn a_method_that_remembers_images_refuses_others() {
     let photos = Photos::new(48, &[]);
     let images = photos.open();
-    let mut tree = moco::config::load_recipe("instdisc-small").unwrap();
+    let mut tree = moco::plan::load_recipe("instdisc-small").unwrap();
     for set in [
         "data.path='x'",
         "model.width=4",
@@ -276,10 +276,10 @@ fn a_method_that_remembers_images_refuses_others() {
         "train.batch_size=16",
         NO_MONITOR,
     ] {
-        moco::config::set_value(&mut tree, set).unwrap();
+        moco::plan::set_value(&mut tree, set).unwrap();
     }
     let facts = moco::config::DataFacts::of(&images).unwrap();
-    let config = moco::config::resolve(&tree, &facts).unwrap().config;
+    let config = moco::plan::resolve(&tree, &facts).unwrap().config;
     let place = tempfile::tempdir().unwrap();
     let run = RunDir::at(place.path());
     Recorder::stopping_after(1).train(&mut start(&config, &images), place.path()).unwrap();
@@ -301,8 +301,7 @@ fn an_edited_configuration_is_told() {
     fs::write(run.config(), &text).unwrap();
     Recorder::stopping_after(2).train(&mut start(&config, &data), place.path()).unwrap();
 
-    let mut edited = config.clone();
-    (edited.optim.lr, edited.train.log_steps) = (0.75, 17);
+    let edited = config.changed(|run| (run.optim.lr, run.train.log_steps) = (0.75, 17)).unwrap();
     fs::write(run.config(), edited.to_toml().unwrap()).unwrap();
     let mut trainer = go_on(&run, data.clone(), settings(&["train.keep_checkpoints=4"])).unwrap();
     let settled = trainer.config().clone();

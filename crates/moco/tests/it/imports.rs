@@ -3,11 +3,11 @@
 //! `MOCO_GOLDEN_CHECKPOINTS=DIR` runs the first test on other checkpoints of the same form: `NAME.json`
 //! says what `file` holds, `NAME.features.safetensors` has the images and the features.
 
-use moco::config::{DataFacts, RunConfig, parse_tree, resolve};
+use moco::config::DataFacts;
 use moco::device::Device;
 use moco::methods;
-use moco::models::NetworkSpec;
 use moco::nn::tensors;
+use moco::plan::{parse_tree, resolve};
 use moco::pretrained::{
     Pretrained, Started, check_features, first_network, model_settings, read_imported,
     save_imported, start_from,
@@ -106,16 +106,16 @@ fn what_is_written_is_what_was_read() {
 fn started(name: &str, settings: &str) -> (Box<dyn methods::Method>, Weights, Started) {
     let weights = Known::named(name).weights();
     let mut tree = parse_tree(settings).unwrap();
-    moco::config::set(&mut tree, "data.path", "images".into()).unwrap();
+    moco::plan::set(&mut tree, "data.path", "images".into()).unwrap();
     for (key, value) in model_settings(&first_network(&weights).unwrap()) {
-        moco::config::set(&mut tree, &key, value).unwrap();
+        moco::plan::set(&mut tree, &key, value).unwrap();
     }
     let facts = DataFacts { images: 64, width: 32, height: 32, labelled: false };
-    let config: RunConfig = resolve(&tree, &facts).unwrap().config;
+    let config = resolve(&tree, &facts).unwrap().config;
     let device = Device::flex();
-    let mut method = methods::build(&config, 64, &device);
-    let network = NetworkSpec::of(&config);
-    let started = start_from(&weights, method.as_mut(), &network, &device).unwrap();
+    let mut method = config.method(64, &device);
+    let network = config.network();
+    let started = start_from(&weights, method.as_mut(), network, &device).unwrap();
     (method, weights, started)
 }
 
@@ -164,8 +164,8 @@ fn weights_of_another_network_are_refused() {
     let facts = DataFacts { images: 64, width: 32, height: 32, labelled: false };
     let config = resolve(&parse_tree(settings).unwrap(), &facts).unwrap().config;
     let device = Device::flex();
-    let mut method = methods::build(&config, 64, &device);
-    let network = NetworkSpec::of(&config);
-    let error = start_from(&weights, method.as_mut(), &network, &device).unwrap_err().to_string();
+    let mut method = config.method(64, &device);
+    let network = config.network();
+    let error = start_from(&weights, method.as_mut(), network, &device).unwrap_err().to_string();
     assert!(error.contains("do not fit the run's backbone"), "{error}");
 }

@@ -5,11 +5,12 @@ use crate::golden::{Golden, assert_close, resnet18_w4, set_tensors, tensor};
 use crate::sgd_trajectory::{at, check_final, check_losses, encoder_name, set_initial, view};
 use burn::tensor::{Int, Tensor, TensorData};
 use moco::batch::{Batch, to_host};
-use moco::config::{BankLoss, DecayScope, FeatureKind, InstDiscConfig, RuleConfig};
+use moco::config::{DecayScope, FeatureKind, RuleConfig};
 use moco::loss::{
     bank_scores, info_nce_chance, l2_normalize, nce, nce_chance, proximal, softmax_over_bank,
     softmax_over_samples,
 };
+use moco::methods::{BankLoss, InstDiscConfig};
 use moco::methods::{InstDisc, Method};
 use moco::nn::{Leaf, Mode, for_each_leaf, init, tensors};
 use moco::optim::Optimizer;

@@ -5,9 +5,9 @@ use crate::golden::{Golden, assert_close, resnet18_w4, tensor};
 use crate::sgd_trajectory::{at, check_final, check_losses, encoder_name, set_initial, view};
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
-use moco::config::{InvaSpreadConfig, InvaSpreadGradient};
 use moco::loss::{invaspread, invaspread_collapse, l2_normalize};
 use moco::methods::{InvaSpread, Method};
+use moco::methods::{InvaSpreadConfig, InvaSpreadGradient};
 use moco::nn::init;
 use moco::rng::{Purpose, stream};
 

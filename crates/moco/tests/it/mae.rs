@@ -7,9 +7,11 @@ use crate::device::device;
 use crate::golden::{Golden, assert_close, difference, set_params, stored_view, tensor};
 use burn::tensor::Tensor;
 use moco::batch::to_host;
-use moco::config::{DecayScope, MaeConfig, RuleConfig, kept_patches};
+use moco::config::{DecayScope, RuleConfig};
 use moco::loss::hidden_error;
+use moco::methods::MaeConfig;
 use moco::methods::{Mae, Method};
+use moco::models::mae::kept_patches;
 use moco::models::mae::{
     DecoderConfig, MaskedAutoencoder, Masking, pixel_targets, pixels_of_targets,
 };

@@ -6,7 +6,8 @@ use crate::golden::{
 };
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
-use moco::config::{DecayScope, FeatureKind, HeadKind, MocoConfig, RuleConfig};
+use moco::config::{DecayScope, FeatureKind, RuleConfig};
+use moco::methods::{HeadKind, MocoConfig};
 use moco::methods::{Method, Moco, Step};
 use moco::nn::{Leaf, Mode, Module, for_each_leaf, for_each_param, tensors};
 use moco::optim::{NamedGradients, Optimizer};

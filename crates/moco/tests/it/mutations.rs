@@ -3,11 +3,11 @@
 
 use burn::tensor::Tensor;
 use moco::checkpoint::Checkpoint;
-use moco::config::{DataFacts, RunConfig, parse_run, parse_tree, recipes, resolve, set_value};
+use moco::config::DataFacts;
 use moco::device::Device;
 use moco::export::read_origin;
-use moco::methods::{check_encoder_memory, check_memory};
 use moco::nn::Buffer;
+use moco::plan::{Plan, parse_run, parse_tree, recipes, resolve, set_value};
 use moco_data::Random;
 use std::fs;
 use std::path::Path;
@@ -81,14 +81,13 @@ const OVERRIDES: [&str; 12] = [
 ];
 
 /// A configuration that was accepted comes back from its own text.
-fn holds_together(config: &RunConfig, images: usize) {
+fn holds_together(config: &Plan, images: usize) {
     if let Ok(text) = config.to_toml() {
         let again = parse_run(&text).expect("what it writes, it reads");
         assert_eq!(again.to_toml().expect("written once already"), text);
     }
-    config.data.parse_views().expect("views were validated");
-    config.data.parse_eval_view().expect("the view of evaluation was validated");
-    let _ = (check_memory(config, images), check_encoder_memory(config));
+    assert!(!config.views().is_empty());
+    let _ = (config.check_memory(images), config.check_encoder_memory());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use moco::config::{
 };
 use moco::nn::{Module, Param, Visitor, tensors};
 use moco::optim::{NamedGradients, Optimizer};
-use moco::schedule::{cosine, learning_rate, weight_decay};
+use moco::schedule::{RateSchedule, cosine, weight_decay};
 
 /// Three parameters of different rank.
 struct Three {
@@ -224,7 +224,7 @@ fn check_from(first: usize, file: &str, table: &str, optim: &OptimConfig, train:
             Granularity::Step => i..i + 1,
         };
         for step in steps {
-            let lr = learning_rate(optim, train, step, STEPS_PER_EPOCH);
+            let lr = RateSchedule::of(optim, train).at(step, STEPS_PER_EPOCH);
             assert!((lr - expected).abs() < 1e-12, "{table}, step {step}: {lr} is not {expected}");
         }
     }
@@ -308,5 +308,5 @@ fn other_quantities_follow_the_same_cosine() {
 fn the_rate_scales_with_the_batch() {
     let (optim, train) = configs(0.03, ScheduleConfig::Constant, 1);
     let double = TrainConfig { batch_size: 512, ..train };
-    assert!((learning_rate(&optim, &double, 0, 1) - 0.06).abs() < 1e-15);
+    assert!((RateSchedule::of(&optim, &double).at(0, 1) - 0.06).abs() < 1e-15);
 }

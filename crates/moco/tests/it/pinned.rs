@@ -8,7 +8,9 @@
 use crate::device::device;
 use crate::resume_methods::{CASES, config_with};
 use crate::runs::{Recorder, dataset, options, state};
-use moco::config::{self, DataFacts, METHODS, load_recipe, recipes, resolve};
+use moco::config::DataFacts;
+use moco::methods::REGISTRY;
+use moco::plan::{self, load_recipe, recipes, resolve};
 use moco::train::{RunDir, Trainer};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -53,7 +55,7 @@ fn hold(name: &str, found: &BTreeMap<String, String>) {
 }
 
 fn resolved(mut tree: Table, facts: &DataFacts) -> String {
-    config::set(&mut tree, "data.path", "images".into()).unwrap();
+    plan::set(&mut tree, "data.path", "images".into()).unwrap();
     resolve(&tree, facts).unwrap().config.to_toml().unwrap()
 }
 
@@ -75,9 +77,9 @@ fn recipes_resolve_to_what_they_did() {
 fn methods_without_a_recipe_resolve_to_what_they_did() {
     for (data, facts) in &DATA {
         let mut found = String::new();
-        for method in METHODS {
+        for method in REGISTRY.map(|spec| spec.card().name) {
             let mut tree = Table::new();
-            config::set(&mut tree, "method.name", method.into()).unwrap();
+            plan::set(&mut tree, "method.name", method.into()).unwrap();
             writeln!(found, "######## {method}\n\n{}", resolved(tree, facts)).unwrap();
         }
         let file = file(&format!("methods-{data}.txt"));

@@ -3,10 +3,11 @@
 use crate::device::device;
 use crate::golden::{Golden, assert_close, difference, set_tensors, tensor};
 use moco::batch::to_host;
-use moco::config::{self, DataFacts, FeatureKind, RunConfig, load_recipe, resolve, set_value};
+use moco::config::{DataFacts, FeatureKind};
 use moco::eval::{Features, Logistic, ProbeLayer, Protocol, knn, logistic, quality};
 use moco::models::{Encode, Vit, VitConfig};
 use moco::nn::{Mode, tensors};
+use moco::plan::{self, Plan, load_recipe, resolve, set_value};
 use moco::rng::{Purpose, stream};
 
 fn features(golden: &Golden, part: &str) -> Features {
@@ -104,9 +105,9 @@ fn logistic_probe_predicts_what_scikit_learn_predicts() {
 }
 
 /// A recipe as it would be for ImageNet.
-fn run(recipe: &str, sets: &[&str]) -> RunConfig {
+fn run(recipe: &str, sets: &[&str]) -> Plan {
     let mut tree = load_recipe(recipe).expect("an embedded recipe");
-    config::set(&mut tree, "data.path", "images".into()).unwrap();
+    plan::set(&mut tree, "data.path", "images".into()).unwrap();
     for assignment in sets {
         set_value(&mut tree, assignment).unwrap();
     }
@@ -115,7 +116,7 @@ fn run(recipe: &str, sets: &[&str]) -> RunConfig {
 }
 
 fn protocol(recipe: &str) -> Protocol {
-    Protocol::of(&run(recipe, &[]))
+    run(recipe, &[]).probe()
 }
 
 /// torch's own f32 is within 8e-7 of its f64 (golden/MANIFEST.json): ten steps of a small product,
@@ -196,7 +197,7 @@ fn probes_are_the_published_ones() {
         ("mae-imagenet", &[], 6.4, [90, 16_384], Backbone, true),
     ] {
         let config = run(recipe, sets);
-        let found = Protocol::of(&config);
+        let found = config.probe();
         let rate = found.peak(batch);
         assert!((rate / peak - 1.0).abs() < 1e-12, "{recipe}: {rate} is not {peak}");
         assert_eq!((found.epochs, found.batch_size), (epochs, batch), "{recipe}");

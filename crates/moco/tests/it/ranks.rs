@@ -12,6 +12,7 @@ use crate::runs::{Recorder, dataset, options};
 use moco::batch::to_host;
 use moco::config::RunConfig;
 use moco::nn::tensors;
+use moco::plan::Plan;
 use moco::train::{RunDir, TrainError, Trainer};
 use moco_data::Dataset;
 use moco_peers::{Comm, Peers, Threads};
@@ -57,7 +58,7 @@ fn left(recorder: &Recorder, dir: &Path) -> Left {
     Left { losses: recorder.losses(), states }
 }
 
-fn alone(config: &RunConfig, data: &Arc<Dataset>) -> Left {
+fn alone(config: &Plan, data: &Arc<Dataset>) -> Left {
     let dir = tempfile::tempdir().unwrap();
     let mut trainer = Trainer::new(config, data.clone(), &device(), options(1)).unwrap();
     let mut recorder = Recorder::default();
@@ -81,7 +82,7 @@ pub fn by<C: Comm + 'static, T: Send>(
 
 /// The same run by several ranks, whose messages `spoil` may change.
 fn among<C: Comm + 'static>(
-    config: &RunConfig,
+    config: &Plan,
     data: &Arc<Dataset>,
     ranks: usize,
     spoil: impl Fn(Threads) -> C,
@@ -126,7 +127,7 @@ fn worst(all: &[(f64, String)]) -> f64 {
 }
 
 /// The case of [`CASES`] of that number, with groups that suit several ranks.
-fn case(number: usize, more: &[&str], data: &Dataset) -> (&'static str, RunConfig) {
+fn case(number: usize, more: &[&str], data: &Dataset) -> (&'static str, Plan) {
     let (name, overrides) = CASES[number];
     let groups: &[&str] = match name {
         "moco-v1-small" => &["model.bn_groups=6"],
@@ -365,7 +366,7 @@ fn weights(trainer: &mut Trainer) -> Vec<(String, Vec<f32>)> {
 }
 
 /// What each of two ranks with a fault says in the end, and the steps of the checkpoints that are left.
-fn ended(fault: Fault, config: &RunConfig, data: &Arc<Dataset>) -> (Vec<String>, Vec<usize>) {
+fn ended(fault: Fault, config: &Plan, data: &Arc<Dataset>) -> (Vec<String>, Vec<usize>) {
     let dir = tempfile::tempdir().unwrap();
     let work = |peers: Peers| {
         let trainer = Trainer::new(config, data.clone(), &device(), options(1)).unwrap();
@@ -420,8 +421,9 @@ fn a_run_goes_on_with_another_number_of_ranks() {
     let dir = tempfile::tempdir().unwrap();
     for (ranks, steps) in [(2, 2), (1, 3), (3, 5)] {
         let work = |peers: Peers| {
-            let (run, mut config) = (RunDir::at(dir.path()), config.clone());
-            config.train.max_steps = Some(steps);
+            let run = RunDir::at(dir.path());
+            let ends = |config: &mut RunConfig| config.train.max_steps = Some(steps);
+            let config = config.changed(ends).unwrap();
             let trainer = if steps == 2 {
                 Trainer::new(&config, data.clone(), &device(), options(1)).unwrap()
             } else {

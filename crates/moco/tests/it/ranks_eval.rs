@@ -3,13 +3,14 @@
 use crate::device::device;
 use crate::ranks::by;
 use crate::runs::{Recorder, config, dataset, options, untrained};
-use moco::config::{FeatureKind, RunConfig};
+use moco::config::FeatureKind;
 use moco::eval::quality::{Quality, two_views};
 use moco::eval::{
     Epochs, EvalError, Features, FrozenEncoder, LinearProbe, Logistic, Protocol, features, knn,
     knn_among, linear_sgd, logistic, pixel_features,
 };
 use moco::features::{Encoding, Vectors, vectors};
+use moco::plan::Plan;
 use moco::train::{EpochReport, RunDir, Trainer};
 use moco_data::synthetic::{shapes, write_folder};
 use moco_data::{BadFile, Dataset};
@@ -30,7 +31,7 @@ fn damaged(images: usize) -> (TempDir, Arc<Dataset>) {
     (place, Arc::new(data))
 }
 
-fn encoder(config: &RunConfig, peers: Peers) -> FrozenEncoder {
+fn encoder(config: &Plan, peers: Peers) -> FrozenEncoder {
     untrained(config).among(peers)
 }
 
@@ -71,8 +72,8 @@ fn features_are_the_same_bits_for_any_number_of_ranks() {
 fn accuracy_and_quality_are_the_same_for_any_number_of_ranks() {
     let data = dataset(700);
     let config = config(&data, &[]);
-    let (sample, view) = ((0..150).map(|i| 4 * i).collect::<Vec<_>>(), config.data.parse_views());
-    let view = &view.unwrap()[0];
+    let sample = (0..150).map(|i| 4 * i).collect::<Vec<_>>();
+    let view = &config.views()[0];
     let of = |peers: Peers| {
         let mut encoder = encoder(&config, peers);
         let none = &mut |_, _| ();
@@ -99,7 +100,7 @@ fn a_probe_by_gradients_is_the_same_for_any_number_of_ranks() {
     let config = config(&data, &[]);
     let probe = |batch| LinearProbe {
         view: "crop(16, 0.2..1) flip normalize(cifar10)".parse().unwrap(),
-        protocol: Protocol { batch_size: batch, ..Protocol::of(&config).over(3) },
+        protocol: Protocol { batch_size: batch, ..config.probe().over(3) },
         seed: 5,
         threads: 1,
     };
@@ -184,7 +185,7 @@ fn monitors_are_those_of_one_rank() {
     let settings = Logistic { l2: 1e-4, iterations: 100 };
     assert_eq!(probe, Some(logistic(&bank, &queries, settings).top1));
     let sample: Vec<usize> = (0..200).map(|i| i * 260 / 200).collect();
-    let view = &config.data.parse_views().unwrap()[0];
+    let view = &config.views()[0];
     let (views, dim) = two_views(&mut frozen, (&data, &sample), view, kind, 1, none).unwrap();
     assert_eq!(quality, Some(Quality::of(&views, dim)));
 }

@@ -3,11 +3,12 @@
 use crate::device::device;
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
-use moco::config::{self, DataFacts, MethodConfig, RunConfig, recipes, resolve, set_value};
-use moco::methods::{self, Step};
+use moco::config::DataFacts;
+use moco::methods::{Sees, Step};
 use moco::models::{Architecture, Backbone, NetworkSpec, ResNet, ResNetShape};
 use moco::nn::{count_params, for_each_param, init};
 use moco::optim::Optimizer;
+use moco::plan::{self, Plan, recipes, resolve, set_value};
 use moco::rng::{Purpose, stream};
 use moco::train::{Parts, Rates, learn};
 use toml::Table;
@@ -95,9 +96,9 @@ const MILLIONS: [(&str, f64); 14] = [
 
 const FACTS: DataFacts = DataFacts { images: 50_000, width: 500, height: 375, labelled: true };
 
-fn resolved(name: &str, change: impl FnOnce(&mut Table)) -> RunConfig {
-    let mut tree = config::load_recipe(name).expect("an embedded recipe");
-    config::set(&mut tree, "data.path", "images".into()).unwrap();
+fn resolved(name: &str, change: impl FnOnce(&mut Table)) -> Plan {
+    let mut tree = plan::load_recipe(name).expect("an embedded recipe");
+    plan::set(&mut tree, "data.path", "images".into()).unwrap();
     change(&mut tree);
     resolve(&tree, &FACTS).unwrap_or_else(|error| panic!("{name}: {error}")).config
 }
@@ -105,11 +106,11 @@ fn resolved(name: &str, change: impl FnOnce(&mut Table)) -> RunConfig {
 /// Parameters of the backbones of a method, from small networks of the same kind, so that nothing large
 /// is allocated: of a ResNet they are a square function of the width, of a transformer a straight one of
 /// the depth.
-fn parameters(config: &RunConfig) -> usize {
-    let spec = NetworkSpec::of(config);
+fn parameters(config: &Plan) -> usize {
+    let spec = config.network();
     let channels: &[usize] =
-        if matches!(config.method, MethodConfig::Cmc(_)) { &[1, 2] } else { &[3] };
-    channels.iter().map(|&channels| backbone_parameters(&spec, channels)).sum()
+        if config.spec().profile().sees == Sees::Split { &[1, 2] } else { &[3] };
+    channels.iter().map(|&channels| backbone_parameters(spec, channels)).sum()
 }
 
 fn backbone_parameters(spec: &NetworkSpec, channels: usize) -> usize {
@@ -179,7 +180,7 @@ fn every_published_recipe_has_its_size_in_a_table() {
 }
 
 /// The recipe with a narrow network, small crops and few of everything.
-fn reduced(name: &str) -> RunConfig {
+fn reduced(name: &str) -> Plan {
     resolved(name, |tree| {
         let patch = tree["model"].get("patch").and_then(toml::Value::as_integer).unwrap_or(16);
         let (large, little) = (2 * patch, patch);
@@ -227,13 +228,13 @@ fn every_recipe_trains_two_steps() {
     const IMAGES: usize = 40;
     for recipe in recipes().iter().map(|recipe| recipe.name) {
         let config = reduced(recipe);
-        let mut method = methods::build(&config, IMAGES, &device());
+        let mut method = config.method(IMAGES, &device());
         let mut optimizer = Optimizer::new(&config.optim, method.student());
         let mut before = Vec::new();
         for_each_param(method.student(), |_, param| before.push(to_host(param.flat())));
         let rng = &mut stream(1, Purpose::Queue, 0);
         for index in 0..2 {
-            let views = config.data.parse_views().unwrap();
+            let views = config.views();
             let views = views.iter().map(|view| -> Tensor<4> {
                 let ([height, width], count) = (view.size(), view.count());
                 init::normal([4 * count, height, width, 3], 1.0, rng, &device())
@@ -241,7 +242,7 @@ fn every_recipe_trains_two_steps() {
             let batch = Batch { indices: (0..4).collect(), views: views.collect() };
             let at =
                 Step { index: 10_000 + index, total: 30_000, per_epoch: 100, seed: 0, part: 0 };
-            let lr = moco::schedule::peak_rate(&config.optim, &config.train);
+            let lr = config.rate().peak;
             let rates = Rates { lr, fixed_lr: lr, weight_decay: config.optim.weight_decay };
             let parts = Parts::of(&config.optim);
             let learnt = learn(method.as_mut(), &mut optimizer, batch, at, &rates, parts);

@@ -2,7 +2,8 @@
 
 use crate::device::device;
 use crate::runs::{Recorder, dataset, options, state};
-use moco::config::{self, DataFacts, RunConfig, load_recipe, resolve, set_value};
+use moco::config::DataFacts;
+use moco::plan::{self, Plan, load_recipe, resolve, set_value};
 use moco::train::{RunDir, Trainer};
 use moco_data::Dataset;
 
@@ -70,14 +71,14 @@ const ONE: &str = "data.views=['crop(16, 0.2..1) flip']";
 const MULTI_CROP: &str = "data.views=['2x crop(16, 0.3..1) flip', '2x crop(8, 0.1..0.3)']";
 
 /// Four steps of 16 images in each of two epochs, on a network of width 4.
-fn config(case: &Case, dataset: &Dataset) -> RunConfig {
+fn config(case: &Case, dataset: &Dataset) -> Plan {
     config_with(case, &[], dataset)
 }
 
 /// As [`config`], with further settings.
-pub fn config_with((recipe, overrides): &Case, more: &[&str], dataset: &Dataset) -> RunConfig {
+pub fn config_with((recipe, overrides): &Case, more: &[&str], dataset: &Dataset) -> Plan {
     let mut tree = load_recipe(recipe).expect("an embedded recipe");
-    config::set(&mut tree, "data.path", "in-memory".into()).unwrap();
+    plan::set(&mut tree, "data.path", "in-memory".into()).unwrap();
     let small = [
         "train.batch_size=16",
         "train.epochs=2",

@@ -2,10 +2,10 @@
 
 use crate::device::device;
 use moco::batch::to_host;
-use moco::config::{self, DataFacts, FeatureKind, RunConfig, load_recipe, resolve, set_value};
+use moco::config::{DataFacts, FeatureKind};
 use moco::eval::{FrozenEncoder, features, knn};
-use moco::methods;
 use moco::nn::tensors;
+use moco::plan::{self, Plan, load_recipe, resolve, set_value};
 use moco::train::{
     EpochReport, Event, Observer, RunDir, StepReport, TrainError, Trainer, TrainerOptions,
 };
@@ -21,9 +21,9 @@ pub fn dataset(images: usize) -> Arc<Dataset> {
 }
 
 /// Four steps of 16 images in each of three epochs, on a network of width 4.
-pub fn config(dataset: &Dataset, overrides: &[&str]) -> RunConfig {
+pub fn config(dataset: &Dataset, overrides: &[&str]) -> Plan {
     let mut tree = load_recipe("moco-v1-small").expect("an embedded recipe");
-    config::set(&mut tree, "data.path", "in-memory".into()).unwrap();
+    plan::set(&mut tree, "data.path", "in-memory".into()).unwrap();
     let small = [
         "model.width=4",
         "model.bn_groups=2",
@@ -41,9 +41,9 @@ pub fn config(dataset: &Dataset, overrides: &[&str]) -> RunConfig {
     resolve(&tree, &DataFacts::of(dataset).unwrap()).expect("a valid configuration").config
 }
 
-pub fn untrained(config: &RunConfig) -> FrozenEncoder {
+pub fn untrained(config: &Plan) -> FrozenEncoder {
     let device = device();
-    FrozenEncoder::new(methods::encoder(config, &device), config, &device)
+    FrozenEncoder::new(config.encoder(&device), config.eval_view().clone(), &device)
 }
 
 pub fn options(threads: usize) -> TrainerOptions {

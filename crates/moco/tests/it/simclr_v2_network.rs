@@ -10,10 +10,10 @@ use crate::device::device;
 use crate::golden::{Golden, assert_close, resnet, set_tensors, torch_name};
 use burn::tensor::Tensor;
 use moco::batch::to_host;
-use moco::config::{self, DataFacts, resolve, set_value};
-use moco::config::{RunConfig, StemKind};
+use moco::config::{DataFacts, StemKind};
 use moco::models::{Architecture, Encoder, MlpSpec, NetworkSpec};
 use moco::nn::{Leaf, Mode, count_params, for_each_leaf, for_each_param};
+use moco::plan::{Plan, load_recipe, resolve, set_value};
 use moco::pretrained::Pretrained;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -73,12 +73,12 @@ fn the_network_is_the_published_one() {
 /// sqrt(2 / n) each. ResNet-50's parameters are the 35 M of the paper's Table 1.
 #[test]
 fn recipes_have_networks_of_this_kind() {
-    let mut tree = config::load_recipe("simclr-v2-sk-imagenet").expect("an embedded recipe");
+    let mut tree = load_recipe("simclr-v2-sk-imagenet").expect("an embedded recipe");
     set_value(&mut tree, "data.path=images").unwrap();
     let facts = DataFacts { images: 50_000, width: 500, height: 375, labelled: true };
-    let config: RunConfig = resolve(&tree, &facts).unwrap().config;
-    let spec = NetworkSpec::of(&config);
-    let mut net = Encoder::new(&spec, |_| MlpSpec::linear(1), &device());
+    let config = resolve(&tree, &facts).unwrap().config;
+    let spec = config.network();
+    let mut net = Encoder::new(spec, |_| MlpSpec::linear(1), &device());
     assert_eq!(count_params(&mut net.backbone), 35_215_584);
     for_each_param(&mut net.backbone, |name, param| {
         if name == "layer1.0.select.fc1.weight" {
@@ -166,7 +166,7 @@ fn converted_weights_are_read() {
     let expected = to_host(net.backbone.forward(x.clone(), Mode::Eval));
     let kind = moco::config::FeatureKind::Backbone;
     assert!(to_host(imported.frozen.encoder.embed(x, kind, Mode::Eval)) == expected);
-    let shape = |config: &RunConfig| match NetworkSpec::of(config).architecture {
+    let shape = |config: &Plan| match &config.network().architecture {
         Architecture::ResNet(shape) => (shape.stem, shape.average_skips, shape.sk_ratio),
         Architecture::Vit(_) => panic!("no transformer"),
     };

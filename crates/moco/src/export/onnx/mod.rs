@@ -16,9 +16,12 @@ pub(super) use vit::{resized_positions, split_positions};
 
 use super::{ExportError, Part, Source, card, part};
 use crate::checkpoint::{NamedTensor, check_finite, host_tensors, write_atomically};
-use crate::config::{FeatureKind, MethodConfig, NormKind};
+use crate::config::{FeatureKind, NormKind};
 use crate::export::Names;
+use crate::layout::Layout;
+use crate::methods::Sees;
 use crate::models::Architecture;
+use crate::plan::Plan;
 use graph::{Kind, Size, Value};
 use layers::Layers;
 use moco_data::{ColorSpace, View};
@@ -42,15 +45,15 @@ pub struct OnnxOptions {
 }
 
 impl OnnxOptions {
-    /// Whether there is such a graph of what `method` trained for images as `view` makes them.
+    /// Whether there is such a graph of what the run `config` trained for images as `view` makes them.
     ///
     /// # Errors
     /// [`ExportError::Unsupported`], with what to do instead.
-    pub fn check(&self, method: Option<&MethodConfig>, view: &View) -> Result<(), ExportError> {
-        let headless = match method {
+    pub fn check(&self, config: Option<&Plan>, view: &View) -> Result<(), ExportError> {
+        let headless = match config.map(|config| config.spec().profile().head) {
             None => Some("this encoder has"),
-            Some(MethodConfig::Mae(_) | MethodConfig::Cpc(_)) => Some("the method trains"),
-            Some(_) => None,
+            Some(false) => Some("the method trains"),
+            Some(true) => None,
         };
         match self.part {
             Part::All => Err(ExportError::unsupported(
@@ -85,7 +88,7 @@ pub fn save_onnx(
     path: &Path,
     options: OnnxOptions,
 ) -> Result<(), ExportError> {
-    options.check(source.method, source.view)?;
+    options.check(source.run, source.view)?;
     if matches!(&source.architecture, Architecture::ResNet(net) if net.norm == NormKind::Map) {
         return Err(ExportError::unsupported(
             "no operation of opset 17 normalises whole maps as model.norm = \"map\" does",
@@ -108,14 +111,16 @@ pub fn save_onnx(
 fn file(source: &Source<'_>, tensors: Vec<NamedTensor>, options: OnnxOptions) -> Vec<u8> {
     let layers = &mut Layers::new(tensors);
     let images = input(source, layers, options.preprocess);
-    let features = match source.method {
-        Some(MethodConfig::Cpc(_)) => patches_features(source, layers, &images),
-        Some(MethodConfig::Cmc(_)) => split_features(source, layers, &images, options.part),
-        method => {
+    let sees = source.run.map_or(Sees::Whole, |config| config.spec().profile().sees);
+    let features = match sees {
+        Sees::Patches => patches_features(source, layers, &images),
+        Sees::Split => split_features(source, layers, &images, options.part),
+        Sees::Whole => {
             let features = backbone(source, layers, &images, "");
-            match (options.part, method) {
+            let layout = source.run.and_then(|config| config.settings().layout());
+            match (options.part, layout) {
                 (Part::Encoder, _) => features,
-                (_, Some(MethodConfig::Dino(_))) => head::dino(layers, &features),
+                (_, Some(Layout::Dino { .. })) => head::dino(layers, &features),
                 _ => head::perceptron(layers, &features, "head"),
             }
         }

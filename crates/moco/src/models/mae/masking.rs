@@ -1,9 +1,13 @@
 //! Which patches a masked autoencoder hides.
 
-use crate::config::kept_patches;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+
+/// Visible patches of `patches` at a masking `ratio`: `floor(L (1 - ratio))`.
+pub fn kept_patches(patches: usize, ratio: f64) -> usize {
+    (patches as f64 * (1.0 - ratio)) as usize
+}
 
 /// For each image of a batch, a random order of its patches, of which the first K are visible.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ mod decoder;
 mod masking;
 
 pub use decoder::{Decoder, DecoderConfig};
-pub use masking::Masking;
+pub use masking::{Masking, kept_patches};
 
 use super::vit::{Vit, VitConfig, VitError, patchify};
 use crate::nn::Mode;

@@ -104,18 +104,27 @@ const LEAST_SELECTION: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DataFacts, resolve};
-    use crate::models::{Architecture, NetworkSpec};
+    use crate::config::{ConvInit, NormKind, ResNetConfig, StemKind};
 
     /// `max(int(filters * sk_ratio), 32)` of the reference, for the widths of ResNet-152 of three times
     /// the width and others.
     #[test]
     fn selections_are_as_wide_as_published() {
-        let mut tree = crate::config::load_recipe("simclr-v2-sk-imagenet").expect("a recipe");
-        crate::config::set(&mut tree, "data.path", "images".into()).unwrap();
-        let facts = DataFacts { images: 50_000, width: 500, height: 375, labelled: true };
-        let config = resolve(&tree, &facts).unwrap().config;
-        let Architecture::ResNet(shape) = NetworkSpec::of(&config).architecture else { panic!() };
+        let config = ResNetConfig {
+            width: 64,
+            stem: StemKind::Deep,
+            stages: 4,
+            norm: NormKind::Batch,
+            init: ConvInit::FanOut,
+            zero_init_residual: true,
+            bn_groups: 1,
+            stem_width: None,
+            blocks: None,
+            first_projection: Some(true),
+            average_skips: Some(true),
+            sk_ratio: Some(0.0625),
+        };
+        let shape = ResNetShape::named("resnet50", &config).expect("a known name");
         for (width, hidden) in [(64, 32), (512, 32), (520, 32), (768, 48), (1024, 64), (1536, 96)] {
             assert_eq!(shape.selection(width), Some(hidden));
         }

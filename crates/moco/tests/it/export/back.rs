@@ -2,11 +2,12 @@
 
 use super::{NARROW, SMALL_VIEWS, encoder, images, settings, with_source};
 use moco::batch::to_host;
-use moco::config::{FeatureKind, RunConfig};
+use moco::config::FeatureKind;
 use moco::device::Device;
 use moco::eval::FrozenEncoder;
 use moco::export::{FolderKind, Names, Part, save_folder, save_named};
 use moco::nn::{Mode, tensors};
+use moco::plan::Plan;
 use moco::pretrained::{Pretrained, read_imported, save_imported};
 use moco::train::open_encoder;
 use moco_weights::{LayoutName, Named, Options, Values};
@@ -37,7 +38,7 @@ fn without_texts(path: &Path) {
 
 /// Under each of the names: the same network with the same values, to the bit, seen through the same
 /// view; and the same tensors where nothing but their names tells whose they are.
-fn assert_comes_back(config: &RunConfig, cases: &[(Names, LayoutName)]) {
+fn assert_comes_back(config: &Plan, cases: &[(Names, LayoutName)]) {
     let device = Device::flex();
     let mut frozen = encoder(config);
     let (expected, own) = (features(&mut frozen), backbone(&mut frozen));

@@ -10,16 +10,15 @@ use burn::tensor::{Tensor, TensorData};
 use machine::run;
 use moco::batch::to_host;
 use moco::checkpoint::Checkpoint;
-use moco::config::{self, DataFacts, FeatureKind, RunConfig, load_recipe, resolve, set_value};
+use moco::config::{DataFacts, FeatureKind};
 use moco::device::Device;
 use moco::eval::FrozenEncoder;
 use moco::export::{
     ExportError, FolderKind, Names, OnnxOptions, Origin, Part, Source, describe, open_encoder,
     save_folder, save_named, save_onnx, save_state,
 };
-use moco::methods;
-use moco::models::NetworkSpec;
 use moco::nn::{Mode, for_each_leaf, tensors};
+use moco::plan::{self, Plan, load_recipe, resolve, set_value};
 use moco::train::{RunDir, Trainer};
 use moco_data::{Image, ViewKey};
 use proto::{Array, Model};
@@ -30,12 +29,12 @@ use std::path::Path;
 /// Graphs are computed in double precision, encoders in single: the roundings of some 20 layers.
 const TOLERANCE: f64 = 2e-5;
 
-fn settings(recipe: &str, overrides: &[&str]) -> RunConfig {
+fn settings(recipe: &str, overrides: &[&str]) -> Plan {
     let mut tree = match recipe {
         "" => toml::Table::new(),
         recipe => load_recipe(recipe).expect("an embedded recipe"),
     };
-    config::set(&mut tree, "data.path", "in-memory".into()).unwrap();
+    plan::set(&mut tree, "data.path", "in-memory".into()).unwrap();
     for assignment in ["train.batch_size=16"].iter().chain(overrides) {
         set_value(&mut tree, assignment).unwrap();
     }
@@ -50,9 +49,10 @@ const SMALL_VIEWS: [&str; 2] = [
 const NARROW: [&str; 2] = ["model.width=4", "model.bn_groups=1"];
 
 /// An encoder whose state, running statistics too, is a function of the names alone.
-fn encoder(config: &RunConfig) -> FrozenEncoder {
+fn encoder(config: &Plan) -> FrozenEncoder {
     let device = Device::flex();
-    let mut frozen = FrozenEncoder::new(methods::encoder(config, &device), config, &device);
+    let mut frozen =
+        FrozenEncoder::new(config.encoder(&device), config.eval_view().clone(), &device);
     for_each_leaf(frozen.encoder.as_mut(), |name, leaf| {
         let (moco::nn::Leaf::Param(tensor) | moco::nn::Leaf::Buffer(tensor)) = leaf else { return };
         let one_dimensional = tensor.shape().len() == 1;
@@ -98,13 +98,13 @@ fn images(frozen: &FrozenEncoder, count: usize) -> (Tensor<4>, Array) {
 
 fn with_source<R>(
     frozen: &mut FrozenEncoder,
-    config: &RunConfig,
+    config: &Plan,
     f: impl FnOnce(&mut Source<'_>) -> R,
 ) -> R {
     f(&mut Source::of_run(frozen, config, Origin::new(config, 7).unwrap()))
 }
 
-fn graph(frozen: &mut FrozenEncoder, config: &RunConfig, options: OnnxOptions) -> Model {
+fn graph(frozen: &mut FrozenEncoder, config: &Plan, options: OnnxOptions) -> Model {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("e.onnx");
     with_source(frozen, config, |source| save_onnx(source, &path, options)).unwrap();
@@ -116,7 +116,7 @@ const PLAIN: OnnxOptions =
 
 /// The graph's features, and those of the encoder, of two images.
 #[track_caller]
-fn assert_computes_the_same(config: &RunConfig, options: OnnxOptions) {
+fn assert_computes_the_same(config: &Plan, options: OnnxOptions) {
     let mut frozen = encoder(config);
     let model = graph(&mut frozen, config, options);
     let (tensor, array) = images(&frozen, 2);
@@ -279,11 +279,10 @@ fn what_has_no_graph_or_no_names_is_refused() {
         words.iter().for_each(|word| assert!(told.contains(word), "{word}: {told}"));
         assert!(!told.contains('\n'), "{told}");
     };
-    let graph = |config: &RunConfig, options: OnnxOptions| {
-        options.check(Some(&config.method), &config.data.parse_eval_view().unwrap())
-    };
-    let names = |names: Names, part, config: &RunConfig| {
-        names.check(part, Some(&config.method), &NetworkSpec::of(config).architecture)
+    let graph =
+        |config: &Plan, options: OnnxOptions| options.check(Some(config), config.eval_view());
+    let names = |names: Names, part, config: &Plan| {
+        names.check(part, Some(config), &config.network().architecture)
     };
     let with = |part, preprocess| OnnxOptions { part, preprocess, unit_length: false };
     told(
@@ -319,7 +318,7 @@ fn what_has_no_graph_or_no_names_is_refused() {
     let mean = settings("mae-small", &["model.pool=mean"]);
     told(names(Names::Torchvision, Part::Encoder, &mean), &["class token", "--names timm"]);
     let place = tempfile::tempdir().unwrap();
-    let folder = |config: &RunConfig| {
+    let folder = |config: &Plan| {
         let write = |source: &mut Source<'_>| save_folder(source, place.path(), FolderKind::Timm);
         with_source(&mut encoder(config), config, write)
     };
@@ -352,7 +351,7 @@ fn file_names(path: &Path) -> Vec<String> {
 }
 
 /// Trains for a step and writes the newest checkpoint under other names.
-fn whole(config: &RunConfig, names: Names, path: &Path) {
+fn whole(config: &Plan, names: Names, path: &Path) {
     let place = tempfile::tempdir().unwrap();
     let mut trainer = Trainer::new(config, dataset(64), &Device::flex(), options(1)).unwrap();
     Recorder::default().train(&mut trainer, place.path()).unwrap();
@@ -414,7 +413,7 @@ fn a_file_explains_itself() {
         assert_eq!(card.config.as_ref(), Some(config));
         assert_eq!(
             (&card.architecture, &card.view),
-            (&NetworkSpec::of(config).architecture, &frozen.view)
+            (&config.network().architecture, &frozen.view)
         );
         assert_eq!(card.start_licence.as_deref(), Some("CC BY-NC 4.0"));
         assert_eq!(opened.view, frozen.view);

@@ -6,11 +6,9 @@ use crate::golden::{assert_close, difference, resnet, resnet18_w4};
 use crate::instdisc::indices;
 use burn::tensor::{Int, Tensor};
 use moco::batch::{Batch, to_host};
-use moco::config::{
-    BankLoss, CmcConfig, DecayScope, InstDiscConfig, InvaSpreadConfig, InvaSpreadGradient,
-    RuleConfig, StemKind,
-};
+use moco::config::{DecayScope, RuleConfig, StemKind};
 use moco::layout::Layout;
+use moco::methods::{BankLoss, CmcConfig, InstDiscConfig, InvaSpreadConfig, InvaSpreadGradient};
 use moco::methods::{Cmc, InstDisc, InvaSpread, Method};
 use moco::nn::{Module, tensors};
 use moco::optim::Optimizer;

@@ -3,8 +3,9 @@
 use super::{Official, at, on_two_ranks};
 use crate::device::device;
 use moco::batch::Batch;
-use moco::config::{DecayScope, DinoConfig, RuleConfig};
+use moco::config::{DecayScope, RuleConfig};
 use moco::layout::Layout;
+use moco::methods::DinoConfig;
 use moco::methods::{Dino, Method};
 use moco::models::vit::VitConfig;
 use moco::models::{Architecture, NetworkSpec};

@@ -2,8 +2,9 @@
 
 use super::Official;
 use crate::device::device;
-use moco::config::{DecayScope, MaeConfig, RuleConfig};
+use moco::config::{DecayScope, RuleConfig};
 use moco::layout::Layout;
+use moco::methods::MaeConfig;
 use moco::methods::{Mae, Method};
 use moco::models::mae::Masking;
 use moco::models::vit::{Positions, VitConfig, VitInit};

@@ -4,8 +4,9 @@ use super::{Official, at};
 use crate::device::device;
 use crate::golden::resnet18_w4;
 use moco::batch::Batch;
-use moco::config::{DecayScope, RuleConfig, SimSiamConfig};
+use moco::config::{DecayScope, RuleConfig};
 use moco::layout::Layout;
+use moco::methods::SimSiamConfig;
 use moco::methods::{Method, SimSiam};
 use moco::optim::Optimizer;
 
