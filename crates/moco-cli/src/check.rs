@@ -222,11 +222,12 @@ fn measure(config: &Plan, dataset: Arc<Dataset>, machine: &Machine) -> anyhow::R
     let fixed = device::used_memory(&machine.device);
     device::reset_peak_memory(&machine.device);
     let (seconds, peak) = with_peak_memory(|| {
-        let mut seconds = trainer.time_steps(1).map_err(RunFailed::from)?;
-        if seconds[0] < LONG_STEP {
+        let mut steps = trainer.time_steps(1).map_err(RunFailed::from)?;
+        if steps[0].seconds < LONG_STEP {
             // The first step also pays for cold caches and first touches of memory.
-            seconds = trainer.time_steps(TIMED_STEPS).map_err(RunFailed::from)?;
+            steps = trainer.time_steps(TIMED_STEPS).map_err(RunFailed::from)?;
         }
+        let mut seconds: Vec<f64> = steps.iter().map(|step| step.seconds).collect();
         seconds.sort_by(f64::total_cmp);
         anyhow::Ok(seconds[seconds.len() / 2])
     });

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use moco::device::Device;
 use moco::files::shell_word;
 use moco::pretrained::{Compared, Pretrained, check_features, save_imported};
-use moco::train::RunDir;
+use moco::run::RunDir;
 use moco_weights::{Architecture, Options, ResNet, ResNetStem, Weights, WeightsError};
 use std::path::{Path, PathBuf};
 

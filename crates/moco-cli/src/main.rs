@@ -39,7 +39,6 @@ mod select;
 mod session;
 mod split_check;
 mod stop;
-mod summary;
 mod tables;
 #[cfg(feature = "remote")]
 mod track;

@@ -112,7 +112,7 @@ pub fn check_folder(path: &Path) -> anyhow::Result<()> {
         true => tempfile::tempfile_in(present).map(drop),
         false => Err(std::io::ErrorKind::NotADirectory.into()),
     }
-    .map_err(|source| moco::train::RunDirError::Unwritable { path: path.into(), source }.into())
+    .map_err(|source| moco::run::RunDirError::Unwritable { path: path.into(), source }.into())
 }
 
 #[cfg(test)]

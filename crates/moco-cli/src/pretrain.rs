@@ -10,15 +10,16 @@ use crate::ranks::{self, peers};
 use crate::report::{self, Follow};
 use crate::session::{Machine, Session, lasting_path, new_trainer};
 use crate::stop;
-use crate::summary::Gather;
 use crate::terminal;
 use crate::watch::Watch;
 use anyhow::Context;
 use moco::files::shell_word;
 use moco::plan::{Plan, parse_run};
+use moco::report::Gather;
 use moco::report::{RunFiles, Tee, bad_file_names, percent};
+use moco::run::RunDir;
 use moco::train::{
-    Changed, Event, Finished, Observer, Resume, RunDir, Trainer, agree_among_ranks, check_ranks,
+    Changed, Event, Finished, Observer, Resume, Trainer, agree_among_ranks, check_ranks,
 };
 use moco_data::{Dataset, without_secrets};
 use std::path::{Path, PathBuf};

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// How long ranks wait for each other, in seconds.
 const TIMEOUT: &str = "MOCO_PEERS_TIMEOUT";
-/// The same unless the variable says otherwise.
+/// How long ranks wait for each other unless the variable says otherwise.
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 /// How long other ranks leave it to rank 0 to tell of what all have met.
 const FIRST_WORD: Duration = Duration::from_secs(2);

@@ -12,7 +12,8 @@ use moco::eval::FrozenEncoder;
 use moco::files::Size;
 use moco::plan::{self, Plan, load_recipe, resolve, set_value};
 use moco::pretrained::{self, model_settings, start_from};
-use moco::train::{self, TrainedEncoder, Trainer, TrainerOptions};
+use moco::run::{self, TrainedEncoder};
+use moco::train::{Trainer, TrainerOptions};
 use moco_data::Dataset;
 use moco_weights::Weights;
 use std::fs;
@@ -221,7 +222,7 @@ pub fn open_encoder(args: &EncoderArgs, device: &Device) -> anyhow::Result<Train
     let mut opened = match (&args.run, &args.encoder) {
         (_, Some(source)) => weights::open(source, &args.reading, device)?,
         (Some(dir), None) => {
-            let mut trained = train::load_encoder(dir, device)?;
+            let mut trained = run::load_encoder(dir, device)?;
             if let Some(view) = &args.reading.eval_view {
                 trained.encoder.view = view.clone();
             }
@@ -245,7 +246,7 @@ fn tell(opened: &TrainedEncoder) {
 /// The encoder that the run in `dir` left, with the run's configuration. What is odd about its files
 /// is told.
 pub fn load_encoder(dir: &Path, device: &Device) -> anyhow::Result<(FrozenEncoder, Plan)> {
-    let trained = train::load_encoder(dir, device)?;
+    let trained = run::load_encoder(dir, device)?;
     tell(&trained);
     Ok((trained.encoder, trained.config))
 }

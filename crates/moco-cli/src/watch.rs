@@ -7,7 +7,8 @@ use crate::events::{self, EventStream};
 #[cfg(feature = "remote")]
 use crate::track::{Status, Tracker};
 use moco::plan::Plan;
-use moco::train::{Event, Finished, Observer, RunDir};
+use moco::run::RunDir;
+use moco::train::{Event, Finished, Observer};
 use std::io::{IsTerminal, stderr, stdin};
 use std::sync::atomic::AtomicBool;
 

@@ -5,7 +5,7 @@ use crate::session::lasting_path;
 use anyhow::Context;
 use moco::config::InitConfig;
 use moco::device::Device;
-use moco::train::{TrainedEncoder, open_encoder};
+use moco::run::{TrainedEncoder, open_encoder};
 use moco_weights::hub::{self, Places, Source};
 use moco_weights::{Options, Weights};
 use std::path::{Path, PathBuf};

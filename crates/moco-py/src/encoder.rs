@@ -5,7 +5,7 @@ use crate::worker::{Worker, wait};
 use moco::config::FeatureKind;
 use moco::device;
 use moco::eval::{self, Features};
-use moco::train::{TrainedEncoder, open_encoder};
+use moco::run::{TrainedEncoder, open_encoder};
 use moco_data::{Dataset, Image, View};
 use moco_weights::Options;
 use moco_weights::hub::{self, Places, Source};

@@ -9,7 +9,7 @@
 use moco::config::FeatureKind;
 use moco::device;
 use moco::eval::features;
-use moco::train::{TrainedEncoder, load_encoder};
+use moco::run::{TrainedEncoder, load_encoder};
 use moco_data::Dataset;
 use std::error::Error;
 use std::path::Path;

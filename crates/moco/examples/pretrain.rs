@@ -8,7 +8,8 @@
 
 use moco::device;
 use moco::plan::Choices;
-use moco::train::{Event, Observer, RunDir, Trainer, TrainerOptions};
+use moco::run::RunDir;
+use moco::train::{Event, Observer, Trainer, TrainerOptions};
 use moco_data::Dataset;
 use std::error::Error;
 use std::path::Path;

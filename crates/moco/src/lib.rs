@@ -6,7 +6,8 @@
 //! use moco::config::FeatureKind;
 //! use moco::eval::features;
 //! use moco::plan::Choices;
-//! use moco::train::{Event, Observer, RunDir, Trainer, TrainerOptions, load_encoder};
+//! use moco::run::{RunDir, load_encoder};
+//! use moco::train::{Event, Observer, Trainer, TrainerOptions};
 //! use moco_data::Dataset;
 //! use std::sync::Arc;
 //! use std::sync::atomic::AtomicBool;
@@ -85,5 +86,6 @@ pub mod plan;
 pub mod pretrained;
 pub mod report;
 pub mod rng;
+pub mod run;
 pub mod schedule;
 pub mod train;

@@ -51,20 +51,20 @@ pub enum Format {
 /// Names of exported tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Naming {
-    /// Ours, as in the run's encoder.safetensors
+    /// Names of ours, as in the run's encoder.safetensors
     Moco,
-    /// Those of torchvision.models: ResNets and VisionTransformer
+    /// Names of torchvision.models: ResNets and VisionTransformer
     Torchvision,
-    /// Those of timm
+    /// Names of timm
     Timm,
-    /// Those of ResNetModel and ViTModel in Hugging Face's transformers
+    /// Names of ResNetModel and ViTModel in Hugging Face's transformers
     #[value(name = "huggingface")]
     HuggingFace,
-    /// Those of detectron2's ResNets, by the rules of MoCo's own converter
+    /// Names of detectron2's ResNets, by the rules of MoCo's own converter
     Detectron2,
-    /// Those of facebookresearch/dino
+    /// Names of facebookresearch/dino
     Dino,
-    /// Those of facebookresearch/mae
+    /// Names of facebookresearch/mae
     Mae,
 }
 

@@ -82,6 +82,9 @@ pub struct BenchArgs {
 pub enum Bench {
     /// Steps on random images: a method's whole step, supervised training, or encoding alone
     Step(BenchStepArgs),
+    /// Steps of a run as pretrain makes it, on its own images, and the same steps on a batch that lies
+    /// ready: what reading and augmenting cost beside training
+    Run(BenchRunArgs),
     /// The way from files to augmented views: listing, decoding, each operation, the whole
     Data(BenchDataArgs),
     /// Under mpirun: a method's step as one of several ranks, its exchanges, and what it would take
@@ -98,6 +101,18 @@ pub struct BenchMachineArgs {
     pub json: bool,
     #[command(flatten)]
     pub machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchRunArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Timed steps of each of three turns of both sides
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..))]
+    pub steps: u16,
+    /// Print one JSON object for programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

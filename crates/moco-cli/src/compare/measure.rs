@@ -8,7 +8,7 @@ use crate::score::{Accuracies, backbone_features};
 use crate::session::{Machine, load_encoder, untrained};
 use anyhow::{Context, ensure};
 use moco::eval::{Features, FrozenEncoder, pixel_features};
-use moco::train::RunDir;
+use moco::run::RunDir;
 use moco_data::{Dataset, View};
 use std::fs;
 

@@ -2,9 +2,9 @@
 
 use super::measure::protocol;
 use crate::score::Accuracies;
-use crate::summary::Summary;
 use moco::checkpoint::write_atomically;
 use moco::methods;
+use moco::report::Summary;
 use moco::report::{duration, percent};
 use serde::{Deserialize, Serialize};
 use std::fs;

@@ -34,16 +34,39 @@ pub fn draw(frame: &mut Frame, state: &State) {
     let lines: Vec<Line> = state.health().into_iter().map(Line::from).collect();
     let lines = Paragraph::new(lines).wrap(Wrap { trim: true });
     frame.render_widget(lines.block(Block::bordered().title(" health ")), health);
-    let room = usize::from(messages.height.saturating_sub(2));
-    let skipped = state.messages.len().saturating_sub(room);
-    let lines: Vec<Line> =
-        state.messages.iter().skip(skipped).map(|text| Line::from(text.as_str())).collect();
-    frame.render_widget(
-        Paragraph::new(lines).block(Block::bordered().title(" messages ")),
-        messages,
-    );
+    self::messages(frame, state, messages);
     let reversed = Style::default().add_modifier(Modifier::REVERSED);
     frame.render_widget(Paragraph::new(KEYS).style(reversed), keys);
+}
+
+/// The last messages, as many as have room, the long ones over several rows.
+fn messages(frame: &mut Frame, state: &State, area: Rect) {
+    let block = Block::bordered().title(" messages ");
+    let Rect { width, height, .. } = block.inner(area);
+    let rows = state.messages.iter().flat_map(|text| wrapped(text, usize::from(width)));
+    let rows: Vec<Line> = rows.map(Line::from).collect();
+    let skipped = rows.len().saturating_sub(usize::from(height));
+    let lines: Vec<Line> = rows.into_iter().skip(skipped).collect();
+    frame.render_widget(Paragraph::new(lines).block(block), area);
+}
+
+/// `text` in rows of at most `width` characters, broken between words where there is a gap.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut rows = vec![String::new()];
+    for word in text.split_whitespace() {
+        let letters: Vec<char> = word.chars().collect();
+        for (part, piece) in letters.chunks(width.max(1)).enumerate() {
+            let row = rows.last_mut().expect("one row at least");
+            let used = row.chars().count();
+            let gap = usize::from(used > 0 && part == 0);
+            if used + gap + piece.len() > width && used > 0 {
+                rows.push(piece.iter().collect());
+            } else {
+                row.extend(std::iter::repeat_n(' ', gap).chain(piece.iter().copied()));
+            }
+        }
+    }
+    rows
 }
 
 fn progress(frame: &mut Frame, state: &State, area: Rect) {
@@ -227,6 +250,19 @@ mod tests {
             assert!(text.contains(words), "no `{words}` in\n{text}");
         }
         assert!(!screen(&trained(), 80, 18).contains("kNN, % (full)"), "no room for a second");
+    }
+
+    /// The news stands at the end of a sentence as often as at its beginning.
+    #[test]
+    fn long_messages_go_over_several_rows() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("a path/of/parts b", 6), ["a", "path/o", "f/part", "s b"]);
+        assert_eq!(wrapped("", 5), [""]);
+        let mut state = trained();
+        let words: Vec<String> = (0..30).map(|i| format!("word{i}")).collect();
+        state.see(&Event::Warning(words.join(" ")));
+        let text = screen(&state, 80, 24);
+        assert!(text.contains("word0 ") && text.contains("word29"), "{text}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::ranks::peers;
 use crate::session::{Machine, open_encoder};
 use anyhow::bail;
 use moco::eval::Features;
-use moco::train::TrainedEncoder;
+use moco::run::TrainedEncoder;
 use moco_data::Dataset;
 use std::io::Write;
 use std::path::{Path, PathBuf};

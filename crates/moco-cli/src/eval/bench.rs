@@ -10,7 +10,7 @@ use moco::config::FeatureKind;
 use moco::eval::{self, Features, FrozenEncoder};
 use moco::plan::Plan;
 use moco::pretrained::Imported;
-use moco::train::TrainedEncoder;
+use moco::run::TrainedEncoder;
 use moco_data::Dataset;
 use std::path::Path;
 use std::sync::Arc;

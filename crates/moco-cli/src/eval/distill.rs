@@ -12,7 +12,7 @@ use crate::session::{Machine, open_encoder};
 use anyhow::ensure;
 use moco::eval::{self, Classifier, Distill, Lessons, Readout, Refit};
 use moco::report::percent;
-use moco::train::{ClassifierCard, TrainedEncoder, open_classifier, save_classifier};
+use moco::run::{ClassifierCard, TrainedEncoder, open_classifier, save_classifier};
 use moco_data::{Dataset, View};
 use serde_json::json;
 use std::path::Path;

@@ -11,7 +11,7 @@ use moco::config::{DecayScope, LarsFlavor, RuleConfig};
 use moco::eval::{self, FineTune, HeadStart, Mixing, Published, Readout, Refit};
 use moco::models::Encode;
 use moco::pretrained;
-use moco::train::{ClassifierCard, save_classifier};
+use moco::run::{ClassifierCard, save_classifier};
 use moco_data::{Dataset, View};
 use serde_json::{Value, json};
 use std::fs;

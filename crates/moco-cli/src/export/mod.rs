@@ -13,7 +13,7 @@ use moco::export::{
 };
 use moco::plan::Plan;
 use moco::pretrained::{Imported, Network};
-use moco::train::{RunDir, TrainedEncoder};
+use moco::run::{RunDir, TrainedEncoder};
 use target::{Form, Target};
 
 /// Writes what was asked for and says how to load it.

@@ -4,7 +4,7 @@ use super::{FolderKind, Names, OnnxOptions, Part};
 use crate::args::{ExportArgs, Format};
 use crate::output::{Output, check_folder, extension};
 use anyhow::{bail, ensure};
-use moco::train::RunDir;
+use moco::run::RunDir;
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -3,7 +3,8 @@
 use super::{leave, share_of};
 use crate::session::Machine;
 use moco::plan::Plan;
-use moco::train::{Event, Observer, RunDir};
+use moco::run::RunDir;
+use moco::train::{Event, Observer};
 use moco_data::Dataset;
 use std::path::Path;
 use std::sync::Arc;

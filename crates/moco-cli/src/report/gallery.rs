@@ -22,7 +22,7 @@ const QUALITIES: [u8; 5] = [82, 72, 60, 45, 30];
 pub struct Images {
     /// Where they come from.
     pub whole: Arc<Dataset>,
-    /// Those of them that are looked at.
+    /// A sample of them that the page shows.
     pub sample: Dataset,
     /// Which of the sample can be read; none before the first encoder has seen them.
     pub rows: Option<Vec<usize>>,

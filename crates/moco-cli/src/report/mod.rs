@@ -30,7 +30,7 @@ use gallery::Images;
 use moco::checkpoint::write_atomically;
 use moco::files::Size;
 use moco::plan::Plan;
-use moco::train::RunDir;
+use moco::run::RunDir;
 use moco_data::Dataset;
 use moco_page::page::{Page, Run};
 use opened::Opened;

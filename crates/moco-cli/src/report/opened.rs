@@ -1,12 +1,12 @@
 //! What a run's folder says: figures, curves, settings, bad files.
 
 use super::settings;
-use crate::summary::Summary;
 use anyhow::Context;
 use moco::methods::Expectation;
 use moco::plan::Plan;
+use moco::report::Summary;
 use moco::report::{duration, percent};
-use moco::train::RunDir;
+use moco::run::RunDir;
 use moco_data::{Dataset, without_secrets};
 use moco_page::page::{Curves, Line, Run};
 use std::fs;

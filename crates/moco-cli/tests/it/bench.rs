@@ -1,4 +1,4 @@
-use crate::{Outcome, moco_line, outcome};
+use crate::{Outcome, images, moco_line, outcome};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -33,6 +33,21 @@ fn every_kind_of_step_is_timed() {
         assert_eq!(report["work"], work);
         assert!(report["seconds_per_step"].as_f64().unwrap() > 0.0, "{work}");
     }
+}
+
+#[test]
+fn a_run_is_measured_beside_its_steps() {
+    let (_place, folder) = images(24);
+    let line = "bench run --batch-size 8 --set model.width=4 --set model.bn_groups=1 --steps 2 \
+                --threads 1 --json --data {}";
+    let outcome = moco_line(line, &folder);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let report: Value = serde_json::from_str(outcome.stdout.lines().last().unwrap()).unwrap();
+    let number = |key: &str| report[key].as_f64().unwrap_or_else(|| panic!("{key}"));
+    assert_eq!(number("steps"), 6.0, "three turns of two");
+    assert!(number("seconds_in_run") > 0.0 && number("data_wait_seconds") >= 0.0);
+    let share = number("seconds_alone") / number("seconds_in_run");
+    assert!((number("share") - share).abs() < 1e-9);
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub enum Abi {
     OpenMpi,
     /// MPICH, Intel MPI, MVAPICH2, Cray MPICH.
     Mpich,
-    /// That of the MPI 5 standard.
+    /// The ABI of the MPI 5 standard.
     Standard,
 }
 
@@ -90,7 +90,7 @@ pub struct Constants {
 }
 
 impl Constants {
-    /// Those of `abi`. `address` finds an object that the library exports.
+    /// The constants of `abi`. `address` finds an object that the library exports.
     pub fn of(
         abi: Abi,
         address: impl Fn(&'static str) -> Result<Handle, MpiError>,

@@ -15,7 +15,7 @@ pub(crate) enum Naming {
     /// SimCLR's networks as converted: `net.0` the stem, `net.1` to `net.4` the stages, each block
     /// again a `Sequential`.
     SimClr,
-    /// The same with selective kernels and ResNet-D's stem and skip connections.
+    /// SimCLR v2's networks as converted, with selective kernels and ResNet-D's stem and skip connections.
     SimClrSelective,
     /// timm's VisionTransformer: ours. DINOv2's own names are nearly the same.
     Timm,

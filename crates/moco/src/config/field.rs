@@ -132,7 +132,7 @@ impl Allowed {
         Self { kind, optional: false }
     }
 
-    /// The same values, of a setting that a complete configuration may leave out.
+    /// These values for a setting that a complete configuration may leave out.
     #[must_use]
     pub const fn optional(self) -> Self {
         Self { optional: true, ..self }

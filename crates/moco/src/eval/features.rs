@@ -31,8 +31,8 @@ impl FrozenEncoder {
         Self { encoder, view, device: device.clone(), peers: Peers::SOLO }
     }
 
-    /// The same encoder as that of one of several ranks, all of which encode the same images at the
-    /// same time, each a share of them: whoever asks for features gets those of all.
+    /// Makes this the encoder of one of several ranks, all of which encode the same images at the same
+    /// time, each a share of them: whoever asks for features gets the features of all images.
     pub fn among(self, peers: Peers) -> Self {
         Self { peers, ..self }
     }

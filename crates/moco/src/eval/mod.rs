@@ -53,7 +53,7 @@ impl Epochs {
         self.0.push((epoch, accuracy));
     }
 
-    /// That of the last epoch.
+    /// The accuracy after the last epoch.
     ///
     /// # Panics
     /// If nothing was tested, which probes and fine-tuning do at their end.

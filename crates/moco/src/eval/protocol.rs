@@ -51,7 +51,7 @@ impl Protocol {
         }
     }
 
-    /// The same over so many epochs, with warm-up and drops in proportion.
+    /// The protocol stretched or shortened to `epochs`, with warm-up and drops in proportion.
     pub fn over(self, epochs: usize) -> Self {
         let now = |epoch: f64| epoch * epochs as f64 / self.epochs as f64;
         let decay = match self.decay {

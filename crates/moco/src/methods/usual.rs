@@ -17,7 +17,7 @@ pub fn blur(size: usize, p: &str) -> String {
     if is_small(size) { String::new() } else { format!("blur(0.1..2; p={p}) ") }
 }
 
-/// The same view twice.
+/// Two views of a kind, for methods that compare two drawn alike.
 pub fn both(view: String) -> Vec<String> {
     vec![view.clone(), view]
 }

@@ -176,15 +176,13 @@ impl Backbone {
     /// Draws a backbone for images of `channels` channels from `rng`.
     ///
     /// # Panics
-    /// If it is a transformer that cannot be built; configurations are validated before.
+    /// As [`Vit::new`].
     pub fn new(spec: &NetworkSpec, channels: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
         match &spec.architecture {
             Architecture::ResNet(shape) => {
                 Backbone::ResNet(ResNet::new(shape, channels, rng, device))
             }
-            Architecture::Vit(vit) => {
-                Backbone::Vit(Vit::new(vit, rng, device).expect("a validated transformer"))
-            }
+            Architecture::Vit(vit) => Backbone::Vit(Vit::new(vit, rng, device)),
         }
     }
 

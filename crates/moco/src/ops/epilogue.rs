@@ -18,7 +18,7 @@ pub enum Epilogue {
 }
 
 impl Epilogue {
-    /// The same without the pool, and whether there was one.
+    /// The epilogue without its pool, and whether it had one.
     pub(super) fn split_pool(self) -> (Self, bool) {
         match self {
             Epilogue::ReluMaxPool => (Epilogue::Relu, true),

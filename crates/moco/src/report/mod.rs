@@ -6,6 +6,7 @@
 //! | `events.out.tfevents.*` | [`TensorBoard`] |
 //! | `run.log` | [`RunLog`] |
 //! | `bad_files.csv`, if there are any | [`BadFiles`] |
+//! | `summary.json`, from what [`Gather`] has heard | [`Summary`] |
 //!
 //! They only listen: training knows none of them, and a report that cannot be written does not
 //! end a run.
@@ -15,6 +16,7 @@ mod json_lines;
 mod objects;
 mod run_log;
 mod story;
+mod summary;
 mod tensorboard;
 mod whole;
 
@@ -23,6 +25,7 @@ pub use json_lines::{JsonLines, last_epoch};
 pub use objects::object;
 pub use run_log::RunLog;
 pub use story::{Story, duration, percent};
+pub use summary::{Gather, Summary};
 pub use tensorboard::TensorBoard;
 
 use crate::events::{Event, Observer};

@@ -1,9 +1,10 @@
 //! The memory bank that a run left in its checkpoint.
 
+use super::TrainError;
 use super::monitor::remembered;
-use super::{RunDir, TrainError};
 use crate::eval::Features;
 use crate::plan::{Plan, parse_run};
+use crate::run::RunDir;
 use burn::tensor::Device;
 use moco_data::Dataset;
 use std::sync::Arc;

@@ -4,41 +4,32 @@
 //! Nothing in the library imports it.
 
 mod bank;
-mod classifier;
 mod collapse;
+mod error;
 mod exact;
-mod lock;
 mod monitor;
-mod open;
 mod outputs;
 mod ranks;
 mod resume;
 mod room;
-mod run_dir;
 mod scale;
 mod step;
-mod trained;
 
 pub use crate::events::{EpochReport, Event, Observer, Start, StepReport};
 pub use bank::{Bank, has_bank, open_bank};
-pub use classifier::{ClassifierCard, open_classifier, save_classifier};
-pub use open::open_encoder;
+pub use error::TrainError;
 pub use ranks::{agree as agree_among_ranks, check as check_ranks};
 pub use resume::{Changed, Resume};
-pub use run_dir::{LatestError, RunDir, RunDirError};
 pub use step::{Learnt, NotFinite, Parts, Rates, learn, learn_among};
-pub use trained::{EncoderError, TrainedEncoder, load_encoder};
 
 use crate::batch::Batch;
-use crate::checkpoint::CheckpointError;
-use crate::config::ConfigError;
-use crate::device::{Arithmetic, DeviceError};
+use crate::device::Arithmetic;
 use crate::eval::{EvalError, FrozenEncoder};
-use crate::files::NoRoom;
 use crate::methods::{Method, Step};
 use crate::nn::{count_params, share};
 use crate::optim::Optimizer;
 use crate::plan::Plan;
+use crate::run::RunDir;
 use crate::schedule;
 use burn::tensor::Device;
 use collapse::CollapseWatch;
@@ -48,7 +39,7 @@ use monitor::{Measured, Monitor};
 use outputs::last_good;
 use scale::LossScale;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -56,124 +47,6 @@ use step::learn_scaled;
 
 /// Batches that may wait for the trainer.
 const PREFETCH: usize = 4;
-
-/// Why a run cannot start or go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrainError {
-    /// The images.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The device.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// The run's folder.
-    #[error(transparent)]
-    RunDir(#[from] RunDirError),
-    /// A checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The monitor.
-    #[error(transparent)]
-    Eval(#[from] EvalError),
-    /// The data set is not the one that the checkpoint was trained on.
-    #[error("{} is not the data set that this run was started with, and what has changed cannot be told image by image: restore it, take it as it is with --accept-new-data, or start a new run", .0.display())]
-    DataChanged(PathBuf),
-    /// A memory bank is asked for other images than it remembers.
-    #[error("the memory has a row for each image that the run began with, in {}, and these are others: give --train the run's own images", .0.display())]
-    OtherImages(PathBuf),
-    /// The disk is full.
-    #[error("{full}: make room and run `moco pretrain --resume {run}`; {last}")]
-    NoRoom {
-        /// The disk, what is free and what is needed.
-        full: NoRoom,
-        /// The run's folder, as a word for a shell.
-        run: String,
-        /// The last good checkpoint, as half a sentence.
-        last: String,
-    },
-    /// Too many images are gone.
-    #[error("{count} of the {images} images are gone since the run began ({:.2} %, more than the {:.2} % allowed), such as `{example}`: restore them, go on without them by raising data.max_bad_share, or take the images as they are with --accept-new-data", 100.0 * *count as f64 / *images as f64, 100.0 * share)]
-    ImagesGone {
-        /// How many, without those that were known to be bad.
-        count: usize,
-        /// Images that the run began with.
-        images: usize,
-        /// One of them.
-        example: String,
-        /// The share that may be gone, in 0..=1.
-        share: f64,
-    },
-    /// Another data set for a method that remembers each image.
-    #[error(
-        "--accept-new-data: {0} remembers every image by its number, which other images would not have: leave it out, or start a new run"
-    )]
-    ImagesRemembered(String),
-    /// The images failed in the middle of a run, whose state is saved.
-    #[error("{source}; the run is saved after step {step}, go on with `{mend}`")]
-    Images {
-        /// What is wrong with them.
-        source: Box<DataError>,
-        /// Steps finished.
-        step: usize,
-        /// The command that goes on.
-        mend: String,
-    },
-    /// The weights are no longer numbers.
-    #[error(
-        "the weights are no finite numbers, or too large to compute with, after step {step}, for example {what}: {mend}; lower optim.lr or raise method.temperature and start again"
-    )]
-    BrokenWeights {
-        /// Where it was seen.
-        what: String,
-        /// Steps finished.
-        step: usize,
-        /// Where the last good state is.
-        mend: String,
-    },
-    /// More ranks than can share what is to be done.
-    #[error("{0}")]
-    Ranks(String),
-    /// Another rank cannot go on.
-    #[error("rank {rank} on {host}: {reason}")]
-    Peer {
-        /// Its number.
-        rank: usize,
-        /// Its machine.
-        host: String,
-        /// What it says.
-        reason: String,
-    },
-    /// Labelled test images that the training images cannot classify.
-    #[error(
-        "the class folders of monitor.knn_test differ from those of the training images: give test images of the same classes, or leave it out"
-    )]
-    KnnClasses,
-    /// The loss is no longer a number.
-    #[error(
-        "the loss became {loss} at step {step}: {mend}; lower optim.lr or raise method.temperature and start again"
-    )]
-    NonFinite {
-        /// The value.
-        loss: f64,
-        /// Steps finished before.
-        step: usize,
-        /// Where the last good state is.
-        mend: String,
-    },
-}
-
-impl From<LatestError> for TrainError {
-    fn from(error: LatestError) -> Self {
-        match error {
-            LatestError::Dir(error) => error.into(),
-            LatestError::Checkpoint(error) => error.into(),
-        }
-    }
-}
 
 /// What does not change the result of a run.
 #[derive(Clone, Copy, Debug)]
@@ -193,6 +66,27 @@ pub struct Finished {
     pub stopped: bool,
     /// The last kNN accuracy, 0..=1.
     pub last_knn: Option<f64>,
+}
+
+/// What a step took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TimedStep {
+    /// Wall time, in seconds.
+    pub seconds: f64,
+    /// What of it was spent waiting for images, in seconds.
+    pub data_wait: f64,
+}
+
+impl TimedStep {
+    fn of(report: &StepReport) -> Self {
+        Self { seconds: report.seconds, data_wait: report.data_wait }
+    }
+}
+
+/// When a step began, and how long this rank had waited for others by then.
+struct StepBegin {
+    at: Instant,
+    exchanged: Duration,
 }
 
 /// A pretraining run: method, optimiser and position.
@@ -265,7 +159,8 @@ impl Trainer {
         })
     }
 
-    /// The same run as one rank of several, all of which must call it; rank 0 alone writes files.
+    /// Makes this process one rank of several that train the run, all of which must call it; rank 0 alone
+    /// writes files.
     ///
     /// # Errors
     /// [`TrainError::Ranks`] for what does not split over so many, and for a method that is not made for several.
@@ -421,16 +316,33 @@ impl Trainer {
         }
     }
 
-    /// Wall times, in seconds, of `count` steps from the present state; for estimates.
+    /// Times `count` steps from the present state, as a run makes them; for estimates.
     ///
     /// # Errors
     /// [`TrainError`] as a run would meet it.
-    pub fn time_steps(&mut self, count: usize) -> Result<Vec<f64>, TrainError> {
+    pub fn time_steps(&mut self, count: usize) -> Result<Vec<TimedStep>, TrainError> {
         let mut loader = self.loader()?;
         let nowhere = RunDir::at(Path::new(""));
         let never = AtomicBool::new(false);
         let step = |_| self.train_step(&mut loader, &nowhere, &never).transpose();
-        (0..count).filter_map(step).map(|report| Ok(report?.seconds)).collect()
+        (0..count).filter_map(step).map(|report| Ok(TimedStep::of(&report?))).collect()
+    }
+
+    /// Times `count` steps from the present state on one batch that lies ready: what steps take where
+    /// nothing is read, decoded or augmented beside them. Of one process alone.
+    ///
+    /// # Errors
+    /// [`TrainError`] as a run would meet it.
+    pub fn time_steps_alone(&mut self, count: usize) -> Result<Vec<TimedStep>, TrainError> {
+        let batch = self.loader()?.next_batch()?;
+        let batch = moco_data::Batch { waited: Duration::ZERO, ..batch };
+        let nowhere = RunDir::at(Path::new(""));
+        let step = |_| {
+            let batch = batch.clone();
+            let begin = StepBegin { at: Instant::now(), exchanged: self.peers.waited() };
+            Ok(TimedStep::of(&self.learn_from(batch, begin, &nowhere)?))
+        };
+        (0..count).map(step).collect()
     }
 
     fn monitor(&self) -> Result<Option<Monitor>, TrainError> {
@@ -465,11 +377,20 @@ impl Trainer {
         run: &RunDir,
         stop: &AtomicBool,
     ) -> Result<Option<StepReport>, TrainError> {
-        let begin = Instant::now();
-        let (begin_exchanges, own) = (self.peers.waited(), loader.next_batch_until(stop));
+        let begin = StepBegin { at: Instant::now(), exchanged: self.peers.waited() };
+        let own = loader.next_batch_until(stop);
         let loaded = self.all_have(own, stop)?;
         ranks::share_bad_files(loader, &mut self.bad_known, self.peers);
-        let Some(loaded) = loaded else { return Ok(None) };
+        loaded.map(|loaded| self.learn_from(loaded, begin, run)).transpose()
+    }
+
+    /// What of a step follows when its batch is there.
+    fn learn_from(
+        &mut self,
+        loaded: moco_data::Batch,
+        begin: StepBegin,
+        run: &RunDir,
+    ) -> Result<StepReport, TrainError> {
         let (epoch, waited) = (loaded.epoch, loaded.waited);
         let batch = Batch::new(loaded, &self.device);
         let (rates, at) = (self.rates(), self.position());
@@ -483,23 +404,23 @@ impl Trainer {
             learnt.map_err(|NotFinite(loss)| self.non_finite(loss, run))?;
         if !self.peers.alone() {
             metrics.extend(ranks::load(&self.busy));
-            let exchanges = self.peers.waited() - begin_exchanges;
+            let exchanges = self.peers.waited() - begin.exchanged;
             metrics.push(("exchange_seconds", exchanges.as_secs_f64()));
-            self.own_busy = begin.elapsed().saturating_sub(exchanges).as_secs_f64();
+            self.own_busy = begin.at.elapsed().saturating_sub(exchanges).as_secs_f64();
         }
 
         self.step += 1;
         self.epoch_loss += loss;
         self.epoch_steps += 1;
-        Ok(Some(StepReport {
+        Ok(StepReport {
             step: self.step,
             epoch,
             loss,
             lr: rates.lr,
             metrics,
-            seconds: begin.elapsed().as_secs_f64(),
+            seconds: begin.at.elapsed().as_secs_f64(),
             data_wait: waited.as_secs_f64(),
-        }))
+        })
     }
 
     /// A loaded batch, if all ranks have theirs and none was asked to stop.

@@ -1,11 +1,12 @@
 //! What a run leaves in its folder: checkpoints, and the encoder, always of the newest checkpoint.
 
-use super::{RunDir, TrainError, Trainer, ranks, room};
+use super::{TrainError, Trainer, ranks, room};
 use crate::checkpoint::{self, CheckpointError, Meta};
 use crate::events::{Event, Observer};
 use crate::export::{Origin, read_origin, save_encoder_of};
 use crate::files::shell_word;
 use crate::nn::Module;
+use crate::run::RunDir;
 use moco_data::DataError;
 
 impl Trainer {

@@ -1,8 +1,9 @@
 //! How a run goes on: from which checkpoint, with which settings, on which images.
 
-use super::{RunDir, TrainError, Trainer, TrainerOptions};
+use super::{TrainError, Trainer, TrainerOptions};
 use crate::checkpoint::Checkpoint;
 use crate::plan::{Difference, Plan, differences, parse_run};
+use crate::run::RunDir;
 use burn::tensor::Device;
 use moco_data::{Changes, Dataset, FileList, allowed_bad};
 use moco_peers::Peers;

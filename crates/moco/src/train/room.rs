@@ -1,10 +1,11 @@
 //! Room on the disk for checkpoints: looked at before training and before each save.
 
+use super::TrainError;
 use super::outputs::last_good;
-use super::{RunDir, TrainError};
 use crate::checkpoint::CheckpointError;
 use crate::files::{NoRoom, ensure_room, free_space, shell_word};
 use crate::nn::{Leaf, Module, for_each_leaf};
+use crate::run::RunDir;
 use std::io::ErrorKind;
 
 /// Bytes beside the tensors in a file: names, sizes, the configuration.

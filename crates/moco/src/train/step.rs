@@ -69,7 +69,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Those of a run.
+    /// The parts that the settings of a run ask for.
     pub fn of(optim: &OptimConfig) -> Self {
         Self { count: optim.accumulate, exact: optim.exact_parts() }
     }

@@ -16,7 +16,7 @@ const OUTPUTS: usize = 8;
 fn pretrained(state: &Golden, drop_path: f64) -> Box<Vit> {
     let config = VitConfig { drop_path, ..VitConfig::of_size([24, 2, 3], 4, [16, 16]) };
     let rng = &mut stream(0, Purpose::Weights, 0);
-    let mut net = Vit::new(&config, rng, &device().autodiff()).unwrap();
+    let mut net = Vit::new(&config, rng, &device().autodiff());
     set_tensors(&mut net, |name| Some(state.f32(name)));
     Box::new(net)
 }

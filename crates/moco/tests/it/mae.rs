@@ -46,7 +46,7 @@ fn published(name: &str) -> String {
 fn network(golden: &Golden) -> MaskedAutoencoder {
     let rng = &mut stream(0, Purpose::Weights, 0);
     let device = device().autodiff();
-    let mut net = MaskedAutoencoder::new(&encoder(), &DECODER, rng, &device).unwrap();
+    let mut net = MaskedAutoencoder::new(&encoder(), &DECODER, rng, &device);
     for_each_leaf(&mut net, |name, leaf| match leaf {
         Leaf::Param(param) => {
             let values = golden.f32(&format!("state.{}", published(name)));
@@ -201,15 +201,12 @@ fn a_quarter_of_the_patches_is_visible() {
 
 #[test]
 fn what_cannot_be_built_is_named() {
-    let new = |encoder: &VitConfig, decoder: &DecoderConfig| {
-        let rng = &mut stream(0, Purpose::Weights, 0);
-        MaskedAutoencoder::new(encoder, decoder, rng, &device()).map(|_| ()).unwrap_err()
-    };
+    let error = |encoder: &VitConfig, decoder: &DecoderConfig| decoder.check(encoder).unwrap_err();
     let pool = moco::models::vit::Pool::Mean;
     let no_token = VitConfig { class_token: false, pool, ..encoder() };
-    assert_eq!(new(&no_token, &DECODER), VitError::NoClassToken { who: "a masked autoencoder" });
+    assert_eq!(error(&no_token, &DECODER), VitError::NoClassToken { who: "a masked autoencoder" });
     let odd = DecoderConfig { heads: 3, ..DECODER };
-    assert_eq!(new(&encoder(), &odd), VitError::Heads { heads: 3, width: 16 });
+    assert_eq!(error(&encoder(), &odd), VitError::Heads { heads: 3, width: 16 });
 }
 
 /// Normalised targets and the patch's own statistics give the pixels back.

@@ -12,7 +12,8 @@ use moco::config::FeatureKind;
 use moco::eval::features;
 use moco::methods;
 use moco::plan::{Choices, Plan, parse_run};
-use moco::train::{RunDir, Trainer, load_encoder};
+use moco::run::{RunDir, load_encoder};
+use moco::train::Trainer;
 use moco_data::Dataset;
 
 /// Four steps of 16 images in each of two epochs, on a network of width 4.

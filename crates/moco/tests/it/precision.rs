@@ -23,7 +23,7 @@ fn a_device_without_a_precision_refuses_it_in_one_sentence() {
 mod on_libtorch {
     use super::*;
     use crate::runs::{Recorder, state};
-    use moco::train::RunDir;
+    use moco::run::RunDir;
 
     #[test]
     fn runs_in_fewer_bits_stay_near_f32_and_resume_exactly() {

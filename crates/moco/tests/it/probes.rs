@@ -242,7 +242,7 @@ fn rates_of_the_probes_in_closed_form() {
 fn dinos_feature_of_large_transformers_is_timms_class_token_and_mean() {
     let (state, golden) = (Golden::open("vit_tiny_state"), Golden::open("vit_tiny_expected"));
     let config = VitConfig::of_size([24, 2, 3], 4, [16, 16]);
-    let mut net = Vit::new(&config, &mut stream(0, Purpose::Weights, 0), &device()).unwrap();
+    let mut net = Vit::new(&config, &mut stream(0, Purpose::Weights, 0), &device());
     set_tensors(&mut net, |name| Some(state.f32(name)));
     let kind = FeatureKind::ClassAndPatches;
     let found = to_host(net.embed(golden.tensor("x"), kind, Mode::Eval));

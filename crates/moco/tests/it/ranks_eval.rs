@@ -11,7 +11,8 @@ use moco::eval::{
 };
 use moco::features::{Encoding, Vectors, vectors};
 use moco::plan::Plan;
-use moco::train::{EpochReport, RunDir, Trainer};
+use moco::run::RunDir;
+use moco::train::{EpochReport, Trainer};
 use moco_data::synthetic::{shapes, write_folder};
 use moco_data::{BadFile, Dataset};
 use moco_peers::Peers;

@@ -4,7 +4,8 @@ use crate::device::device;
 use crate::runs::{Recorder, dataset, options, state};
 use moco::config::DataFacts;
 use moco::plan::{self, Plan, load_recipe, resolve, set_value};
-use moco::train::{RunDir, Trainer};
+use moco::run::RunDir;
+use moco::train::Trainer;
 use moco_data::Dataset;
 
 /// A recipe and what makes it small.

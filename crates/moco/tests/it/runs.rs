@@ -6,9 +6,8 @@ use moco::config::{DataFacts, FeatureKind};
 use moco::eval::{FrozenEncoder, features, knn};
 use moco::nn::tensors;
 use moco::plan::{self, Plan, load_recipe, resolve, set_value};
-use moco::train::{
-    EpochReport, Event, Observer, RunDir, StepReport, TrainError, Trainer, TrainerOptions,
-};
+use moco::run::RunDir;
+use moco::train::{EpochReport, Event, Observer, StepReport, TrainError, Trainer, TrainerOptions};
 use moco_data::Dataset;
 use moco_data::synthetic::{SHAPE_CLASSES, shapes};
 use std::path::Path;

@@ -27,7 +27,7 @@ const GRADIENT_TOLERANCE: f64 = 1e-5;
 const STEM_GRADIENT_TOLERANCE: f64 = 2e-5;
 
 fn network(config: &VitConfig, device: &Device) -> Vit {
-    Vit::new(config, &mut stream(0, Purpose::Weights, 0), device).expect("a valid configuration")
+    Vit::new(config, &mut stream(0, Purpose::Weights, 0), device)
 }
 
 fn tiny() -> VitConfig {
@@ -408,8 +408,6 @@ fn what_cannot_be_built_is_named() {
         "an image of 2x16 pixels does not split into patches of 4x4; use sides that are multiples \
          of 4, or another patch size"
     );
-    let broken = VitConfig { heads: 5, ..tiny() };
-    assert!(Vit::new(&broken, &mut stream(0, Purpose::Weights, 0), &device()).is_err());
 }
 
 #[test]

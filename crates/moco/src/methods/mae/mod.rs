@@ -41,8 +41,7 @@ impl Mae {
     /// Everything is a function of the network's seed.
     ///
     /// # Panics
-    /// If the backbone is no vision transformer, or cannot be built; configurations are validated
-    /// before.
+    /// If the backbone is no vision transformer, and as [`MaskedAutoencoder::new`]. A plan has been checked.
     pub fn new(config: &MaeConfig, network: &NetworkSpec, device: &Device) -> Self {
         let vit = network.vit().expect("a vision transformer");
         let MaeConfig { decoder_width, decoder_depth, decoder_heads, .. } = *config;
@@ -51,7 +50,7 @@ impl Mae {
         let on_graph = device.clone().autodiff();
         let net = MaskedAutoencoder::new(vit, &decoder, &mut network.weights(0), &on_graph);
         Self {
-            network: net.expect("a validated transformer"),
+            network: net,
             config: config.clone(),
             patch: vit.patch,
             patches: vit.grid().into_iter().product(),
@@ -66,7 +65,7 @@ impl Mae {
     /// As [`Mae::new`].
     pub fn new_encoder(network: &NetworkSpec, device: &Device) -> Vit {
         let vit = network.vit().expect("a vision transformer");
-        Vit::new(vit, &mut network.weights(0), device).expect("a validated transformer")
+        Vit::new(vit, &mut network.weights(0), device)
     }
 
     /// The loss under a given masking.

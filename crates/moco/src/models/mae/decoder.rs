@@ -44,34 +44,53 @@ pub struct Decoder {
 
 crate::module!(Decoder { mask_token, pos_embed, embed, blocks, norm, pred });
 
-impl Decoder {
-    /// Draws a decoder for the tokens of an `encoder` from `rng`.
+impl DecoderConfig {
+    /// Whether a decoder of these sizes can be built for the tokens of an `encoder`.
     ///
     /// # Errors
     /// [`VitError`], as [`VitConfig::check`] of a network of the decoder's sizes, or if the encoder
-    /// has no class token.
+    /// has no class token, or registers.
+    pub fn check(&self, encoder: &VitConfig) -> Result<(), VitError> {
+        self.transformer(encoder).check()?;
+        if !encoder.class_token {
+            return Err(VitError::NoClassToken { who: "a masked autoencoder" });
+        }
+        match encoder.registers {
+            0 => Ok(()),
+            _ => Err(VitError::Registers),
+        }
+    }
+
+    /// The transformer that the decoder is.
+    fn transformer(&self, encoder: &VitConfig) -> VitConfig {
+        let DecoderConfig { width, depth, heads } = *self;
+        VitConfig {
+            positions: Positions::SincosColumnFirst,
+            ..VitConfig::of_size([width, depth, heads], encoder.patch, encoder.image)
+        }
+    }
+}
+
+impl Decoder {
+    /// Draws a decoder for the tokens of an `encoder` from `rng`.
+    ///
+    /// # Panics
+    /// If [`DecoderConfig::check`] refuses the sizes. Those of a plan have been checked.
     pub fn new(
         config: &DecoderConfig,
         encoder: &VitConfig,
         rng: &mut ChaCha8Rng,
         device: &Device,
-    ) -> Result<Self, VitError> {
-        let DecoderConfig { width, depth, heads } = *config;
-        let sizes = VitConfig {
-            positions: Positions::SincosColumnFirst,
-            ..VitConfig::of_size([width, depth, heads], encoder.patch, encoder.image)
-        };
-        sizes.check()?;
-        if !encoder.class_token {
-            return Err(VitError::NoClassToken { who: "a masked autoencoder" });
+    ) -> Self {
+        if let Err(error) = config.check(encoder) {
+            panic!("{error}");
         }
-        if encoder.registers > 0 {
-            return Err(VitError::Registers);
-        }
+        let DecoderConfig { width, depth, .. } = *config;
+        let sizes = config.transformer(encoder);
         let init = VitInit::Mae;
         let shape = BlockShape::of(&sizes);
         let pixels = encoder.patch * encoder.patch * 3;
-        Ok(Self {
+        Self {
             mask_token: Param::new(tokens([1, 1, width], rng, device)),
             pos_embed: PositionEmbedding::new(&sizes, rng, device),
             embed: init.linear([encoder.width, width], rng, device),
@@ -79,7 +98,7 @@ impl Decoder {
             norm: LayerNorm::new(width, device),
             pred: init.linear([width, pixels], rng, device),
             grid: sizes.grid(),
-        })
+        }
     }
 
     /// # Shapes

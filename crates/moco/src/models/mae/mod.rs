@@ -9,7 +9,7 @@ mod masking;
 pub use decoder::{Decoder, DecoderConfig};
 pub use masking::{Masking, kept_patches};
 
-use super::vit::{Vit, VitConfig, VitError, patchify};
+use super::vit::{Vit, VitConfig, patchify};
 use crate::nn::Mode;
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
@@ -31,18 +31,18 @@ crate::module!(MaskedAutoencoder { encoder, decoder });
 impl MaskedAutoencoder {
     /// Draws both from `rng`.
     ///
-    /// # Errors
-    /// [`VitError`], for the first thing that is wrong with either.
+    /// # Panics
+    /// As [`Vit::new`] and [`Decoder::new`].
     pub fn new(
         encoder: &VitConfig,
         decoder: &DecoderConfig,
         rng: &mut ChaCha8Rng,
         device: &Device,
-    ) -> Result<Self, VitError> {
-        Ok(Self {
-            encoder: Vit::new(encoder, rng, device)?,
-            decoder: Decoder::new(decoder, encoder, rng, device)?,
-        })
+    ) -> Self {
+        Self {
+            encoder: Vit::new(encoder, rng, device),
+            decoder: Decoder::new(decoder, encoder, rng, device),
+        }
     }
 
     /// Predicts the pixels of every patch from the visible ones.

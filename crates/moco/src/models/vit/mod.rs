@@ -42,20 +42,18 @@ pub struct Vit {
 impl Vit {
     /// Draws a network from `rng`.
     ///
-    /// # Errors
-    /// As [`VitConfig::check`].
-    pub fn new(
-        config: &VitConfig,
-        rng: &mut ChaCha8Rng,
-        device: &Device,
-    ) -> Result<Self, VitError> {
-        config.check()?;
+    /// # Panics
+    /// If [`VitConfig::check`] refuses the sizes. Those of a plan have been checked.
+    pub fn new(config: &VitConfig, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        if let Err(error) = config.check() {
+            panic!("{error}");
+        }
         let VitConfig { width, depth, init, .. } = *config;
         let shape = BlockShape::of(config);
         let class_token = config.class_token.then(|| init.class_token(width, rng, device));
         let registers = (config.registers > 0)
             .then(|| Param::new(tokens([1, config.registers, width], rng, device)));
-        Ok(Self {
+        Self {
             cls_token: class_token.map(Param::new),
             reg_token: registers,
             pos_embed: PositionEmbedding::new(config, rng, device),
@@ -64,7 +62,7 @@ impl Vit {
             norm: LayerNorm::with_epsilon(width, config.norm_epsilon, device),
             drop_path: (config.drop_path > 0.0).then(|| DropPath::new(rng.random())),
             config: config.clone(),
-        })
+        }
     }
 
     /// What the network was made from.

@@ -56,7 +56,7 @@ fn dropped_branches_give_timms_output_and_gradients() {
     let golden = Golden::open();
     let config = VitConfig::of_size([16, DEPTH, 2], 4, [8, 8]);
     let device = Device::flex().autodiff();
-    let mut net = Vit::new(&config, &mut stream(0, Purpose::Weights, 0), &device).unwrap();
+    let mut net = Vit::new(&config, &mut stream(0, Purpose::Weights, 0), &device);
     for_each_leaf(&mut net, |name, leaf| {
         if let Leaf::Param(param) = leaf {
             let values = golden.values(&format!("state.{name}"));
@@ -88,7 +88,7 @@ fn training_drops_and_evaluation_does_not() {
     let config = VitConfig { drop_path: 0.5, ..VitConfig::of_size([16, DEPTH, 2], 4, [8, 8]) };
     let device = Device::flex();
     let rng = &mut stream(1, Purpose::Weights, 0);
-    let mut net = Vit::new(&config, rng, &device).unwrap();
+    let mut net = Vit::new(&config, rng, &device);
     let x = crate::nn::init::normal([8, 8, 8, 3], 1.0, rng, &device);
     let mut run = |mode| to_host(net.forward(x.clone(), mode));
     let still = run(Mode::Eval);
@@ -102,7 +102,7 @@ fn training_drops_and_evaluation_does_not() {
 fn the_class_token_alone_is_the_one_among_all_tokens() {
     let config = VitConfig::of_size([16, DEPTH, 2], 4, [8, 8]);
     let rng = &mut stream(2, Purpose::Weights, 0);
-    let mut net = Vit::new(&config, rng, &Device::flex()).unwrap();
+    let mut net = Vit::new(&config, rng, &Device::flex());
     let x = crate::nn::init::normal([3, 8, 8, 3], 1.0, rng, &Device::flex());
     let all = to_host(class_token(net.forward_tokens(x.clone(), Mode::Eval)));
     assert_close(to_host(net.forward(x, Mode::Eval)), &all, "class token");

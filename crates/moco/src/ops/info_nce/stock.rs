@@ -1,4 +1,4 @@
-//! The same by Burn's operations, with all logits in memory.
+//! InfoNCE by Burn's operations, with all logits in memory.
 
 use super::Contrast;
 use crate::ops::cross_entropy::{NO_LOGIT, columns, cross_entropy_at};

@@ -12,7 +12,7 @@ pub(in crate::ops) struct Running {
 }
 
 impl Running {
-    /// Those of a layer; or, for a caller without any, ones that nobody looks at.
+    /// The running statistics of a layer; for a caller without any, zeros that nobody reads.
     pub fn of(running: Option<batch_norm::Running>, channels: usize, device: &Device) -> Self {
         let of = |tensor: Tensor<1>| exclusive(tensor);
         match running {
@@ -26,7 +26,7 @@ impl Running {
         }
     }
 
-    /// The same after the pass.
+    /// The statistics after the pass has moved them.
     pub fn moved(self) -> Statistics {
         Statistics::Moved(batch_norm::Running {
             mean: plain(self.mean),

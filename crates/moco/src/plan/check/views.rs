@@ -7,9 +7,9 @@ use moco_data::{ColorSpace, ParseViewError, View};
 
 /// The views of a run.
 pub(in crate::plan) struct Views {
-    /// Those of training; an entry such as `6x crop(96)` stands for several.
+    /// Views of training; an entry such as `6x crop(96)` stands for several.
     pub training: Vec<View>,
-    /// That of evaluation.
+    /// The view of evaluation.
     pub eval: View,
 }
 

@@ -9,7 +9,7 @@ use moco::export::{FolderKind, Names, Part, save_folder, save_named};
 use moco::nn::{Mode, tensors};
 use moco::plan::Plan;
 use moco::pretrained::{Pretrained, read_imported, save_imported};
-use moco::train::open_encoder;
+use moco::run::open_encoder;
 use moco_weights::{LayoutName, Named, Options, Values};
 use std::fs;
 use std::path::Path;

@@ -19,7 +19,8 @@ use moco::export::{
 };
 use moco::nn::{Mode, for_each_leaf, tensors};
 use moco::plan::{self, Plan, load_recipe, resolve, set_value};
-use moco::train::{RunDir, Trainer};
+use moco::run::RunDir;
+use moco::train::Trainer;
 use moco_data::{Image, ViewKey};
 use proto::{Array, Model};
 use std::collections::{BTreeMap, BTreeSet};
@@ -266,6 +267,51 @@ fn a_graph_is_the_network_as_it_is_drawn() {
     assert_eq!(model.weights["layer2.0.conv1.weight"].shape, [8, 4, 3, 3]);
     assert_eq!(model.texts["moco.method"], "moco-v2");
     assert_eq!(model.texts["moco.mean"], "0.4914, 0.4822, 0.4465");
+}
+
+/// The operations of a transformer, in order, and where its weights stand.
+#[test]
+fn a_graph_is_the_transformer_as_it_is_drawn() {
+    let sizes = ["model.embed_dim=24", "model.depth=2", "model.heads=3", "model.mlp_hidden=40"];
+    let config = settings("", &[&["method.name=dino"], &sizes[..]].concat());
+    let mut frozen = encoder(&config);
+    let model = graph(&mut frozen, &config, PLAIN);
+    let linear = "MatMul Add";
+    let head = "Slice Reshape Transpose";
+    let heads = format!("{head} {head} {head}"); // queries, keys, values
+    let attention =
+        format!("{linear} {heads} Mul MatMul Softmax MatMul Transpose Reshape {linear}");
+    let mlp = format!("{linear} Div Erf Add Mul Mul {linear}"); // GELU by the error function
+    let block = format!("LayerNormalization {attention} Add LayerNormalization {mlp} Add");
+    let expected = format!(
+        "Conv Reshape Transpose Add Shape Concat Expand Concat {block} {block} Gather \
+         LayerNormalization Identity"
+    );
+    let operations: Vec<&str> = model.nodes.iter().map(|node| node.operation.as_str()).collect();
+    assert_eq!(operations.join(" "), expected);
+    let epsilons = model.nodes.iter().filter_map(|node| node.floats.get("epsilon"));
+    assert_eq!(epsilons.copied().collect::<Vec<_>>(), [1e-6; 5]);
+
+    // Every tensor of the backbone: as it is, turned for `MatMul`, or as part of the tokens in front.
+    for (name, values) in tensors(frozen.encoder.backbone()) {
+        let own: Vec<f64> = to_host(values).into_iter().map(f64::from).collect();
+        let found = |name: &str| &model.weights[name];
+        match name.as_str() {
+            "pos_embed" => assert_eq!(found("pos_embed.patches").values, own[24..]),
+            "cls_token" => {
+                assert_eq!(found("prefix.tokens").shape, [1, 1, 24], "with its position");
+            }
+            turned if model.weights.contains_key(&format!("{turned}_transposed")) => {
+                let turned = found(&format!("{turned}_transposed"));
+                let [inputs, outputs] = turned.shape[..] else { panic!("{name}: a matrix") };
+                let back =
+                    (0..own.len()).map(|at| turned.values[at % inputs * outputs + at / inputs]);
+                assert_eq!(back.collect::<Vec<_>>(), own, "{name}");
+            }
+            _ => assert_eq!(found(&name).values, own, "{name}"),
+        }
+    }
+    assert_eq!(model.weights["blocks.1.attn.qkv.weight_transposed"].shape, [24, 72]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! An encoder by the name that a person gives it: a run's folder, a file of ours, or weights of
 //! another program.
 
-use super::trained::{EncoderError, TrainedEncoder, is_ours, load_encoder};
+use super::encoder::{EncoderError, TrainedEncoder, is_ours, load_encoder};
 use crate::export;
 use crate::files::{CONFIG, ENCODER};
 use crate::pretrained::{Pretrained, read_imported};

@@ -1,7 +1,7 @@
-//! What a run left behind: its configuration, and the encoder that it trained.
+//! The encoder that a run left, with the configuration that made it.
 
-use super::{RunDir, TrainError};
-use crate::checkpoint::{CheckpointError, write_atomically};
+use super::RunDir;
+use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::eval::FrozenEncoder;
 use crate::export::{ExportError, Origin, read_origin};
@@ -11,7 +11,7 @@ use crate::pretrained::{ImportError, Imported, Pretrained, read_imported};
 use burn::tensor::Device;
 use moco_weights::WeightsError;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 use toml::Value;
 
@@ -169,7 +169,7 @@ fn encoder_config(run: &RunDir, notes: &mut Vec<String>) -> Result<Plan, Encoder
     Ok(made.with_second(&taken)?)
 }
 
-fn in_file(path: &Path, error: ConfigError) -> EncoderError {
+pub(super) fn in_file(path: &Path, error: ConfigError) -> EncoderError {
     EncoderError::InFile { path: path.into(), source: error.into() }
 }
 
@@ -184,40 +184,4 @@ fn told(run: &RunDir, Difference { key, first, second }: &Difference) -> String 
         value(second),
         value(first)
     )
-}
-
-impl RunDir {
-    /// Reads the configuration of the run in this folder.
-    ///
-    /// # Errors
-    /// [`EncoderError::NoRun`], [`EncoderError::Unreadable`] or [`EncoderError::InFile`].
-    pub fn read_config(&self) -> Result<Plan, EncoderError> {
-        let path = self.config();
-        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => {
-                EncoderError::NoRun(self.path().into())
-            }
-            _ => EncoderError::Unreadable { path: path.clone(), source },
-        })?;
-        parse_run(&text).map_err(|error| in_file(&path, error))
-    }
-
-    /// Writes the resolved configuration, which `--recipe` takes and a resume needs; it is there
-    /// whole or not at all.
-    ///
-    /// # Errors
-    /// [`TrainError::Config`] for what TOML cannot hold, [`TrainError::Checkpoint`] when the file
-    /// cannot be written.
-    pub fn write_config(&self, config: &Plan) -> Result<(), TrainError> {
-        let text = format!(
-            "# The whole configuration of this run, written by moco {}.\n\n{}",
-            env!("CARGO_PKG_VERSION"),
-            config.to_toml()?
-        );
-        let path = self.config();
-        if fs::read_to_string(&path).is_ok_and(|present| present == text) {
-            return Ok(());
-        }
-        Ok(write_atomically(&path, text.as_bytes())?)
-    }
 }

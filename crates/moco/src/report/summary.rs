@@ -1,10 +1,12 @@
 //! `summary.json`: what a finished run cost and came to, for programs.
 
-use moco::checkpoint::write_atomically;
-use moco::report::last_epoch;
-use moco::train::{EpochReport, Event, Observer, RunDir};
+use super::{ReportError, last_epoch};
+use crate::events::{EpochReport, Event, Observer};
+use crate::files::write_whole;
+use crate::run::RunDir;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 
 /// What a run cost and came to.
@@ -45,15 +47,23 @@ impl Summary {
     }
 
     /// Writes it into the run's folder; a reader sees all of it or none.
-    pub fn write(&self, run: &RunDir) -> anyhow::Result<()> {
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        Ok(write_atomically(&Self::path(run), text.as_bytes())?)
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, run: &RunDir) -> Result<(), ReportError> {
+        let path = Self::path(run);
+        write_whole(&path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self)?;
+            writeln!(out)
+        })
+        .map_err(ReportError::at(&path))
     }
 }
 
 /// Gathers a summary from a run's events.
 #[derive(Default)]
 pub struct Gather {
+    /// As far as the events have come.
     pub summary: Summary,
     epochs: Vec<EpochReport>,
 }

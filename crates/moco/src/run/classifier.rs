@@ -1,6 +1,6 @@
 //! Fine-tuned networks as files: an encoder, the layer behind it, and what tells them how to be built.
 
-use super::trained::EncoderError;
+use super::EncoderError;
 use crate::checkpoint::{CheckpointError, TensorFile, host_tensors, load_plain, write_tensors};
 use crate::eval::{Classifier, Readout, Refit};
 use crate::export::{CLASSIFIER, ExportError, Origin, PART};
