@@ -8,8 +8,8 @@ pub use spec::{AlignUniformConfig, AlignUniformSpec};
 use burn::tensor::Tensor;
 use moco::batch::Batch;
 use moco::device::Device;
-use moco::loss::{channel_std, l2_normalize};
-use moco::methods::{Expectation, Method, Step, StepOutput};
+use moco::loss::l2_normalize;
+use moco::methods::{Expectation, Method, Metric, Step, StepOutput};
 use moco::models::{Encode, Encoder, MlpSpec, NetworkSpec};
 use moco::nn::{Mode, Module};
 
@@ -60,9 +60,9 @@ impl Method for AlignUniform {
         let AlignUniformConfig { steepness: t, uniformity: weight, .. } = self.config;
         let uniform = (uniformity(x.clone(), t) + uniformity(y, t)) / 2.0;
         let metrics = vec![
-            ("alignment", align.clone().without_autodiff()),
-            ("uniformity", uniform.clone().without_autodiff()),
-            ("feature_std", channel_std(x)),
+            ("alignment", Metric::Mean(align.clone().without_autodiff())),
+            ("uniformity", Metric::Mean(uniform.clone().without_autodiff())),
+            ("feature_std", Metric::std(x)),
         ];
         StepOutput { loss: align + uniform * weight, metrics }
     }

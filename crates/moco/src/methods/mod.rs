@@ -196,8 +196,25 @@ impl Step {
 pub struct StepOutput {
     /// Scalar loss, `[1]`, on the autodiff graph.
     pub loss: Tensor<1>,
-    /// Scalars worth watching, each `[1]`, outside autodiff.
-    pub metrics: Vec<(&'static str, Tensor<1>)>,
+    /// What is worth watching.
+    pub metrics: Vec<(&'static str, Metric)>,
+}
+
+/// A value worth watching, outside autodiff. It is told of the whole batch, however many parts and ranks
+/// have computed it.
+#[derive(Clone, Debug)]
+pub enum Metric {
+    /// A scalar of this part of the batch, `[1]`; all parts count alike.
+    Mean(Tensor<1>),
+    /// Rows of this part, `[N, D]`; told is [`crate::loss::channel_std`] of all.
+    Std(Tensor<2>),
+}
+
+impl Metric {
+    /// The standard deviation of the channels of `rows`, which may be on the graph.
+    pub fn std(rows: Tensor<2>) -> Self {
+        Self::Std(rows.without_autodiff())
+    }
 }
 
 /// What a loss should look like, for people who watch it.

@@ -3,6 +3,7 @@
 //! Knows nothing of methods, data or training.
 
 mod attention;
+mod average;
 mod block;
 mod conv;
 mod drop_path;
@@ -18,6 +19,7 @@ mod param;
 mod ranks;
 
 pub use attention::Attention;
+pub(crate) use average::{average, average_statistics};
 pub use block::{NormedConv, residual};
 pub use conv::{Conv, ConvNorm, conv_bn_act, conv_norm_act};
 pub use drop_path::{DropPath, drop_path};

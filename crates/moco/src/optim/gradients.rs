@@ -1,7 +1,6 @@
 //! Gradients by parameter name.
 
-use crate::batch::to_host;
-use crate::nn::{Module, for_each_param};
+use crate::nn::{Module, average, for_each_param};
 use crate::ops::update;
 use burn::tensor::{Gradients, Tensor};
 use moco_peers::Peers;
@@ -46,28 +45,5 @@ impl NamedGradients {
     /// Moves one gradient out.
     pub(super) fn take(&mut self, name: &str) -> Option<Tensor<1>> {
         self.0.remove(name)
-    }
-}
-
-/// Replaces flat tensors by their means over the ranks, in one exchange.
-pub(crate) fn average<'a>(
-    tensors: impl Iterator<Item = &'a mut Tensor<1>>,
-    peers: Peers,
-    what: &'static str,
-) {
-    if peers.alone() {
-        return;
-    }
-    let tensors: Vec<&mut Tensor<1>> = tensors.collect();
-    let mut values: Vec<f32> = Vec::new();
-    tensors.iter().for_each(|tensor| values.extend(to_host((**tensor).clone())));
-    peers.sum_f32(&mut values, what);
-    let share = (peers.size() as f32).recip();
-    values.iter_mut().for_each(|value| *value *= share);
-    let mut rest = values.as_slice();
-    for tensor in tensors {
-        let (own, others) = rest.split_at(tensor.dims()[0]);
-        *tensor = Tensor::from_data(own, &tensor.device());
-        rest = others;
     }
 }

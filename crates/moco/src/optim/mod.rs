@@ -11,7 +11,6 @@ mod sgd;
 mod together;
 
 pub use gradients::NamedGradients;
-pub(crate) use gradients::average;
 
 use crate::config::{DecayScope, OptimConfig, RuleConfig};
 use crate::nn::{Buffer, Module, TensorLeaf, Visitor, for_each_param};

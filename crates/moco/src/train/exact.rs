@@ -9,7 +9,7 @@
 //! The second pass repeats the first, drop-path included, and leaves running statistics as the first
 //! left them. Only BatchNorm makes a difference to the whole batch: its statistics are those of a part.
 
-use super::step::{Learnt, NotFinite, scaled};
+use super::step::{NotFinite, Told, scaled};
 use crate::batch::Batch;
 use crate::methods::{Compare, Method, Step};
 use crate::nn::{Leaf, Module, for_each_leaf};
@@ -30,7 +30,7 @@ pub(super) fn gradients(
     parts: usize,
     factor: Option<f64>,
     peers: Peers,
-) -> Result<(Learnt, NamedGradients), NotFinite> {
+) -> Result<(Told, NamedGradients), NotFinite> {
     let images = batch.indices.clone();
     let batches = batch.split(parts);
     let before = counters(method.student());
@@ -39,8 +39,8 @@ pub(super) fn gradients(
     let leaves: Vec<_> = embeddings.into_iter().map(|e| e.autodiff().require_grad()).collect();
     let output = comparing(method).compare(&images, leaves.clone(), constants);
     let loss = output.loss.clone();
-    let mut learnt = Learnt::default();
-    learnt.add(output, 1.0, peers)?;
+    let mut told = Told::default();
+    told.add(output, 1.0, peers)?;
     let at_outputs = scaled(loss, factor).backward();
     let cotangents: Vec<_> = leaves.iter().map(|leaf| leaf.grad(&at_outputs)).collect();
 
@@ -48,7 +48,7 @@ pub(super) fn gradients(
     restore(method.student(), &before, &BTreeMap::new());
     let gradients = second_pass(method, &batches, &cotangents);
     restore(method.student(), &BTreeMap::new(), &statistics);
-    Ok((learnt, gradients))
+    Ok((told, gradients))
 }
 
 fn comparing(method: &mut dyn Method) -> &mut dyn Compare {

@@ -14,6 +14,7 @@ mod resume;
 mod room;
 mod scale;
 mod step;
+mod watched;
 
 pub use crate::events::{EpochReport, Event, Observer, Start, StepReport};
 pub use bank::{Bank, has_bank, open_bank};

@@ -7,10 +7,9 @@ use super::TrainError;
 use crate::batch::to_host;
 use crate::methods::Method;
 use crate::nn::{Leaf, for_each_leaf};
-use crate::optim::{self, NamedGradients};
 use crate::plan::Plan;
 use burn::backend::DispatchDevice;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use moco_data::{BadFile, Loader};
 use moco_peers::Peers;
 
@@ -62,42 +61,6 @@ pub(super) fn mean(value: f64, peers: Peers, what: &'static str) -> f64 {
     let mut sum = [value];
     peers.sum_f64(&mut sum, what);
     sum[0] / peers.size() as f64
-}
-
-/// Takes the means over the ranks of everything that a step has made on its share of the batch:
-/// gradients, the running statistics of BatchNorm, and what is watched.
-pub(super) fn average(
-    method: &mut dyn Method,
-    gradients: &mut NamedGradients,
-    metrics: &mut [(&'static str, f64)],
-    peers: Peers,
-) {
-    if peers.alone() {
-        return;
-    }
-    gradients.average(peers);
-    let mut statistics = Vec::new();
-    for_each_leaf(method, |name, leaf| {
-        if let (Leaf::Buffer(tensor), true) = (leaf, is_statistic(name)) {
-            statistics.push(tensor.flat());
-        }
-    });
-    optim::average(statistics.iter_mut(), peers, "running statistics");
-    let mut next = statistics.into_iter();
-    for_each_leaf(method, |name, leaf| {
-        if let (Leaf::Buffer(tensor), true) = (leaf, is_statistic(name)) {
-            let mean: Tensor<1> = next.next().expect("as many as were taken");
-            tensor.set_flat(mean);
-        }
-    });
-    let mut values: Vec<f64> = metrics.iter().map(|(_, value)| *value).collect();
-    peers.sum_f64(&mut values, "metrics");
-    let share = 1.0 / peers.size() as f64;
-    metrics.iter_mut().zip(values).for_each(|((_, value), sum)| *value = sum * share);
-}
-
-fn is_statistic(name: &str) -> bool {
-    name.ends_with("running_mean") || name.ends_with("running_var")
 }
 
 /// How the ranks stand before a step.

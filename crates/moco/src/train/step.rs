@@ -1,10 +1,12 @@
 //! One step: loss, gradients, update, and what the method does after it.
 
 use super::scale::LossScale;
+use super::watched::{Watched, scalar};
 use super::{exact, ranks};
 use crate::batch::Batch;
 use crate::config::OptimConfig;
 use crate::methods::{Method, Step, StepOutput};
+use crate::nn::average_statistics;
 use crate::optim::{NamedGradients, Optimizer};
 use burn::tensor::Tensor;
 use moco_peers::Peers;
@@ -25,11 +27,20 @@ pub struct Rates {
 pub struct Learnt {
     /// Mean loss over the batch.
     pub loss: f64,
-    /// The method's values worth watching, each the mean over the batch's parts.
+    /// The method's values worth watching, of the whole batch.
     pub metrics: Vec<(&'static str, f64)>,
 }
 
-impl Learnt {
+/// Loss and metrics of the parts of a batch so far.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Mean over the ranks.
+    loss: f64,
+    /// Of this rank's share.
+    watched: Watched,
+}
+
+impl Told {
     /// Adds a part of the batch, whose share of it is `share`.
     /// The loss is the mean over the ranks, before any update, so that all stop where one must.
     pub(super) fn add(
@@ -43,13 +54,7 @@ impl Learnt {
             return Err(NotFinite(loss));
         }
         self.loss += loss * share;
-        for (name, value) in output.metrics {
-            let value = scalar(value) * share;
-            match self.metrics.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, sum)) => *sum += value,
-                None => self.metrics.push((name, value)),
-            }
-        }
+        self.watched.add(output.metrics, share);
         Ok(())
     }
 }
@@ -128,12 +133,14 @@ pub(super) fn learn_scaled(
     scale: Option<&mut LossScale>,
 ) -> Result<Learnt, NotFinite> {
     let factor = scale.as_ref().map(|scale| scale.factor());
-    let (mut learnt, mut gradients) = match exact && method.as_compare().is_some() {
+    let (told, mut gradients) = match exact && method.as_compare().is_some() {
         true => exact::gradients(method, batch, step, count, factor, peers)?,
         false => gradients(method, batch, step, count, factor, peers)?,
     };
     step.part = count - 1;
-    ranks::average(method, &mut gradients, &mut learnt.metrics, peers);
+    gradients.average(peers);
+    average_statistics(method, peers);
+    let learnt = Learnt { loss: told.loss, metrics: told.watched.whole(peers) };
     let finite = factor.is_none_or(|factor| gradients.divide(factor));
     if let Some(scale) = scale {
         scale.see(finite);
@@ -164,22 +171,18 @@ fn gradients(
     parts: usize,
     factor: Option<f64>,
     peers: Peers,
-) -> Result<(Learnt, NamedGradients), NotFinite> {
+) -> Result<(Told, NamedGradients), NotFinite> {
     let share = 1.0 / parts as f64;
     let mut gradients = NamedGradients::default();
-    let mut learnt = Learnt::default();
+    let mut told = Told::default();
     for (part, batch) in batch.split(parts).into_iter().enumerate() {
         step.part = part;
         let output = method.loss(&batch, &step);
         // The loss is read when all of the backward pass has been asked for, so that a GPU has work while
         // the host waits for it; the optimiser still sees no gradient of a loss that is no number.
         let backward = scaled(output.loss.clone(), factor).backward();
-        learnt.add(output, share, peers)?;
+        told.add(output, share, peers)?;
         gradients.add(method.student(), &backward, share);
     }
-    Ok((learnt, gradients))
-}
-
-fn scalar(value: Tensor<1>) -> f64 {
-    f64::from(value.into_scalar::<f32>())
+    Ok((told, gradients))
 }

@@ -94,6 +94,14 @@ impl Recorder {
     pub fn losses(&self) -> Vec<f64> {
         self.steps.iter().map(|step| step.loss).collect()
     }
+
+    /// The deviation of the embeddings of each step.
+    pub fn deviations(&self) -> Vec<f64> {
+        let of = |step: &StepReport| {
+            step.metrics.iter().find(|(name, _)| *name == "feature_std").map(|(_, std)| *std)
+        };
+        self.steps.iter().map(|step| of(step).expect("feature_std")).collect()
+    }
 }
 
 pub fn state(trainer: &mut Trainer) -> Vec<(String, Vec<f32>)> {

@@ -15,9 +15,9 @@ mod spec;
 
 pub use spec::{ByolConfig, ByolSpec};
 
-use super::{Compare, Expectation, Method, Step, StepOutput, compared_at_once, outputs};
+use super::{Compare, Expectation, Method, Metric, Step, StepOutput, compared_at_once, outputs};
 use crate::batch::Batch;
-use crate::loss::{channel_std, l2_normalize, normalized_distance};
+use crate::loss::{l2_normalize, normalized_distance};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec, Online};
 use crate::nn::{Mode, Module, copy_tensors};
 use crate::parts::ema;
@@ -84,7 +84,7 @@ impl Compare for Byol {
         let ([q1, q2, z1], [target1, target2]) = (outputs(online), outputs(targets));
         // Eq. 2, and the same with the views exchanged.
         let loss = normalized_distance(q1, target2) + normalized_distance(q2, target1);
-        StepOutput { loss, metrics: vec![("feature_std", channel_std(l2_normalize(z1)))] }
+        StepOutput { loss, metrics: vec![("feature_std", Metric::std(l2_normalize(z1)))] }
     }
 }
 

@@ -11,11 +11,10 @@ mod spec;
 
 pub use spec::{CmcConfig, CmcSpec};
 
-use super::{BankLoss, Expectation, Method, Step, StepOutput};
+use super::{BankLoss, Expectation, Method, Metric, Step, StepOutput};
 use crate::batch::Batch;
 use crate::loss::{
-    Contrast, bank_scores, channel_std, info_nce_chance, l2_normalize, nce, nce_chance,
-    softmax_over_samples,
+    Contrast, bank_scores, info_nce_chance, l2_normalize, nce, nce_chance, softmax_over_samples,
 };
 use crate::models::{Encode, MlpSpec, NetworkSpec, SplitEncoder};
 use crate::nn::{Mode, Module};
@@ -66,10 +65,10 @@ impl Cmc {
         StepOutput {
             loss: l.loss + ab.loss, // Eq. 5
             metrics: vec![
-                ("accuracy", l.accuracy),
-                ("accuracy_color", ab.accuracy),
-                ("feature_std", channel_std(v_l)),
-                ("feature_std_color", channel_std(v_ab)),
+                ("accuracy", Metric::Mean(l.accuracy)),
+                ("accuracy_color", Metric::Mean(ab.accuracy)),
+                ("feature_std", Metric::std(v_l)),
+                ("feature_std_color", Metric::std(v_ab)),
             ],
         }
     }

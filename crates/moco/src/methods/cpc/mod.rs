@@ -16,10 +16,10 @@ mod spec;
 
 pub use spec::{CpcConfig, CpcSpec};
 
-use super::{Expectation, Method, Step, StepOutput};
+use super::{Expectation, Method, Metric, Step, StepOutput};
 use crate::batch::Batch;
 use crate::config::FeatureKind;
-use crate::loss::{channel_std, cross_entropy_at, l2_normalize};
+use crate::loss::{cross_entropy_at, l2_normalize};
 use crate::models::{Backbone, Context, Encode, NetworkSpec};
 use crate::nn::{Linear, Mode, Module, Visitor, gather};
 use burn::tensor::{Device, Tensor, s};
@@ -169,7 +169,7 @@ impl Method for Cpc {
         let z = self.targets(z);
         let [n, rows, columns, dim] = z.dims();
         let flat = l2_normalize(z.without_autodiff().reshape([n * rows * columns, dim]));
-        StepOutput { loss, metrics: vec![("feature_std", channel_std(flat))] }
+        StepOutput { loss, metrics: vec![("feature_std", Metric::std(flat))] }
     }
 
     fn student(&mut self) -> &mut dyn Module {

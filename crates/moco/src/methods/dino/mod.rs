@@ -12,9 +12,9 @@ mod spec;
 
 pub use spec::{DinoConfig, DinoSpec};
 
-use super::{Expectation, Method, Step, StepOutput, Treatment};
+use super::{Expectation, Method, Metric, Step, StepOutput, Treatment};
 use crate::batch::Batch;
-use crate::loss::{channel_std, cross_entropy_of_views};
+use crate::loss::cross_entropy_of_views;
 use crate::models::{DinoEncoder, Encode, NetworkSpec};
 use crate::nn::{Mode, Module, copy_tensors};
 use crate::parts::{Center, ema};
@@ -96,11 +96,11 @@ impl Method for Dino {
         let [_, t] = self.forward_teacher(&batch.views[..GLOBAL]); // [2 N, K]
         let (loss, p_t) = self.loss_with(s, t, step.epoch());
 
-        let feature_std = channel_std(z.slice(s![0..batch.indices.len(), ..]));
+        let feature_std = Metric::std(z.slice(s![0..batch.indices.len(), ..]));
         let entropy = (p_t.clone() * (p_t + 1e-20).log()).sum_dim(1).mean().neg();
         StepOutput {
             loss,
-            metrics: vec![("feature_std", feature_std), ("teacher_entropy", entropy)],
+            metrics: vec![("feature_std", feature_std), ("teacher_entropy", Metric::Mean(entropy))],
         }
     }
 

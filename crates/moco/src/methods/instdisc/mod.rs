@@ -13,10 +13,10 @@ mod spec;
 
 pub use spec::{InstDiscConfig, InstDiscSpec};
 
-use super::{BankLoss, Expectation, Method, Step, StepOutput};
+use super::{BankLoss, Expectation, Method, Metric, Step, StepOutput};
 use crate::batch::Batch;
 use crate::loss::{
-    Contrast, bank_scores, channel_std, info_nce_chance, l2_normalize, nce, nce_chance, proximal,
+    Contrast, bank_scores, info_nce_chance, l2_normalize, nce, nce_chance, proximal,
     softmax_over_bank, softmax_over_samples,
 };
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
@@ -83,7 +83,10 @@ impl InstDisc {
             loss = loss + proximal(v.clone(), rows, &batch.indices) * self.config.proximal; // Eq. 10
         }
         self.bank.collect(&batch.indices, v.clone());
-        StepOutput { loss, metrics: vec![("accuracy", accuracy), ("feature_std", channel_std(v))] }
+        StepOutput {
+            loss,
+            metrics: vec![("accuracy", Metric::Mean(accuracy)), ("feature_std", Metric::std(v))],
+        }
     }
 }
 

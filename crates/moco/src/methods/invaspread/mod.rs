@@ -12,9 +12,9 @@ mod spec;
 
 pub use spec::{InvaSpreadConfig, InvaSpreadGradient, InvaSpreadSpec};
 
-use super::{Compare, Expectation, Method, Step, StepOutput, compared_at_once, outputs};
+use super::{Compare, Expectation, Method, Metric, Step, StepOutput, compared_at_once, outputs};
 use crate::batch::Batch;
-use crate::loss::{Contrast, channel_std, invaspread_among, invaspread_collapse, l2_normalize};
+use crate::loss::{Contrast, invaspread_among, invaspread_collapse, l2_normalize};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
 use crate::nn::{Mode, Module, gather};
 use burn::tensor::{Device, Tensor};
@@ -78,7 +78,10 @@ impl Compare for InvaSpread {
             negative_weight,
             self.peers,
         ); // Eqs. 2-5
-        StepOutput { loss, metrics: vec![("accuracy", accuracy), ("feature_std", channel_std(z))] }
+        StepOutput {
+            loss,
+            metrics: vec![("accuracy", Metric::Mean(accuracy)), ("feature_std", Metric::std(z))],
+        }
     }
 }
 

@@ -11,9 +11,9 @@ mod spec;
 
 pub use spec::{MaeConfig, MaeSpec};
 
-use super::{Expectation, Method, Step, StepOutput};
+use super::{Expectation, Method, Metric, Step, StepOutput};
 use crate::batch::Batch;
-use crate::loss::{channel_std, hidden_error, l2_normalize};
+use crate::loss::{hidden_error, l2_normalize};
 use crate::models::mae::{
     DecoderConfig, MaskedAutoencoder, Masking, pixel_targets, pixels_of_targets,
 };
@@ -79,7 +79,7 @@ impl Mae {
 
         let [n, tokens, width] = latent.dims();
         let mean = latent.without_autodiff().sum_dim(1).reshape([n, width]) / tokens as f64;
-        StepOutput { loss, metrics: vec![("feature_std", channel_std(l2_normalize(mean)))] }
+        StepOutput { loss, metrics: vec![("feature_std", Metric::std(l2_normalize(mean)))] }
     }
 
     /// What the network paints on hidden patches, to look at: the images with the painting on every

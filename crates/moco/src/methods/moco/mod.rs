@@ -16,9 +16,9 @@ mod spec;
 
 pub use spec::{HeadKind, MocoConfig, MocoSpec};
 
-use super::{Expectation, Method, Step, StepOutput};
+use super::{Expectation, Method, Metric, Step, StepOutput};
 use crate::batch::Batch;
-use crate::loss::{Contrast, channel_std, info_nce, info_nce_chance, l2_normalize};
+use crate::loss::{Contrast, info_nce, info_nce_chance, l2_normalize};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
 use crate::nn::{Mode, Module, copy_tensors, gather};
 use crate::parts::{KeyShuffle, Queue, ema, gather_images, own_rows};
@@ -138,9 +138,9 @@ impl Moco {
         StepOutput {
             loss,
             metrics: vec![
-                ("accuracy", forth.contrast.accuracy),
-                ("feature_std", channel_std(forth.q)),
-                ("own_keys", own_keys),
+                ("accuracy", Metric::Mean(forth.contrast.accuracy)),
+                ("feature_std", Metric::std(forth.q)),
+                ("own_keys", Metric::Mean(own_keys)),
             ],
         }
     }

@@ -15,9 +15,9 @@ mod spec;
 
 pub use spec::{MocoV3Config, MocoV3Spec};
 
-use super::{Compare, Expectation, Method, Step, StepOutput, compared_at_once, outputs};
+use super::{Compare, Expectation, Method, Metric, Step, StepOutput, compared_at_once, outputs};
 use crate::batch::Batch;
-use crate::loss::{Contrast, channel_std, info_nce_among, info_nce_chance, l2_normalize};
+use crate::loss::{Contrast, info_nce_among, info_nce_chance, l2_normalize};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec, Online};
 use crate::nn::{Affine, Mode, Module, copy_tensors, gather};
 use crate::parts::ema;
@@ -122,12 +122,12 @@ impl Compare for MocoV3 {
         keys: Vec<Tensor<2>>,
     ) -> StepOutput {
         let ([q1, q2], [k1, k2]) = (outputs(queries), outputs(keys));
-        let feature_std = channel_std(l2_normalize(q1.clone()));
+        let feature_std = Metric::std(l2_normalize(q1.clone()));
         let forth = self.contrast(q1, k2);
         let back = self.contrast(q2, k1);
         StepOutput {
             loss: (forth.loss + back.loss) * (2.0 * self.config.temperature),
-            metrics: vec![("accuracy", forth.accuracy), ("feature_std", feature_std)],
+            metrics: vec![("accuracy", Metric::Mean(forth.accuracy)), ("feature_std", feature_std)],
         }
     }
 }

@@ -19,9 +19,9 @@ mod spec;
 
 pub use spec::{Reduction, SimClrConfig, SimClrSpec};
 
-use super::{Compare, Expectation, Method, Step, StepOutput, compared_at_once, outputs};
+use super::{Compare, Expectation, Method, Metric, Step, StepOutput, compared_at_once, outputs};
 use crate::batch::Batch;
-use crate::loss::{channel_std, info_nce_chance, l2_normalize, nt_xent_among};
+use crate::loss::{info_nce_chance, l2_normalize, nt_xent_among};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
 use crate::nn::{Affine, Mode, Module, copy_tensors, gather};
 use crate::parts::{Queue, ema, gather_images};
@@ -130,7 +130,10 @@ impl Compare for SimClr {
         let contrast = nt_xent_among(z.clone(), all, memory, t, self.peers);
         StepOutput {
             loss: contrast.loss * self.scale(),
-            metrics: vec![("accuracy", contrast.accuracy), ("feature_std", channel_std(z))],
+            metrics: vec![
+                ("accuracy", Metric::Mean(contrast.accuracy)),
+                ("feature_std", Metric::std(z)),
+            ],
         }
     }
 }

@@ -14,9 +14,9 @@ mod spec;
 
 pub use spec::{SimSiamConfig, SimSiamSpec};
 
-use super::{Expectation, Method, Step, StepOutput, Treatment};
+use super::{Expectation, Method, Metric, Step, StepOutput, Treatment};
 use crate::batch::Batch;
-use crate::loss::{channel_std, l2_normalize, negative_cosine};
+use crate::loss::{l2_normalize, negative_cosine};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec, Online};
 use crate::nn::{Affine, Mode, Module};
 use burn::tensor::{Device, Tensor};
@@ -70,7 +70,7 @@ impl Method for SimSiam {
         let [x1, x2] = batch.pair();
         let [z1, p1] = self.online.forward(x1.clone(), Mode::Train); // [N, D]
         let [z2, p2] = self.online.forward(x2.clone(), Mode::Train);
-        let feature_std = channel_std(l2_normalize(z1.clone()));
+        let feature_std = Metric::std(l2_normalize(z1.clone()));
         // Eq. 4.
         let loss = (negative_cosine(p1, self.stop_gradient(z2))
             + negative_cosine(p2, self.stop_gradient(z1)))

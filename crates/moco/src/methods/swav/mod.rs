@@ -11,9 +11,9 @@ mod spec;
 
 pub use spec::{SwAvConfig, SwAvSpec};
 
-use super::{Expectation, Method, Step, StepOutput, Treatment};
+use super::{Expectation, Method, Metric, Step, StepOutput, Treatment};
 use crate::batch::Batch;
-use crate::loss::{channel_std, cross_entropy_of_views, l2_normalize};
+use crate::loss::{cross_entropy_of_views, l2_normalize};
 use crate::models::{Encode, Encoder, MlpSpec, NetworkSpec};
 use crate::nn::{Mode, Module, gather};
 use crate::parts::{Prototypes, RecentFeatures, own_rows, sinkhorn_among};
@@ -118,7 +118,7 @@ impl Method for SwAv {
         }
         let n = batch.indices.len();
         let z = l2_normalize(self.student.encoder.forward_views(&batch.views, Mode::Train));
-        let feature_std = channel_std(z.clone().slice(s![0..n, ..]));
+        let feature_std = Metric::std(z.clone().slice(s![0..n, ..]));
         StepOutput { loss: self.loss_with(z, n), metrics: vec![("feature_std", feature_std)] }
     }
 
