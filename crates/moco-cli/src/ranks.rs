@@ -52,10 +52,8 @@ fn one_process(command: &Command) -> Option<&'static str> {
         Command::SplitCheck(_) => None,
         Command::Bench(args) if matches!(args.what, Bench::Ranks(_)) => None,
         Command::Eval(args) => match args.probe {
-            Probe::Finetune(_) => Some("fine-tuning"),
-            Probe::Distill(_) => Some("distillation"),
             Probe::Knn(ref args) if args.bank => Some("eval knn --bank"),
-            Probe::Knn(_) | Probe::Linear(_) => None,
+            Probe::Knn(_) | Probe::Linear(_) | Probe::Finetune(_) | Probe::Distill(_) => None,
         },
         _ => Some("this command"),
     }

@@ -5,7 +5,7 @@ use crate::console::Stage;
 use crate::data;
 use crate::ranks::peers;
 use crate::session::{Machine, open_encoder};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use moco::config::FeatureKind;
 use moco::eval::{self, Features, FrozenEncoder};
 use moco::plan::Plan;
@@ -77,14 +77,15 @@ impl Bench {
     /// Says on stderr if test images are training images too. It is told by hashes of the bytes that
     /// were read for the evaluation, so it comes after it, and reads nothing again. A collective call.
     pub fn warn_of_shared_images(&self) {
-        share_hashes(&self.train_images);
-        share_hashes(&self.test_images);
         warn_of_shared_images(&self.test_images, &self.train_images);
     }
 }
 
-/// Says on stderr if images of `test` are among those of `train`, by the hashes of what was read.
+/// Says on stderr if images of `test` are among those of `train`, by the hashes of what was read. A
+/// collective call.
 pub fn warn_of_shared_images(test: &Dataset, train: &Dataset) {
+    share_hashes(train);
+    share_hashes(test);
     let shared = test.shared_with(train);
     let Some(&first) = shared.first() else { return };
     let (count, total) = (shared.len(), test.len());
@@ -105,6 +106,30 @@ fn share_hashes(images: &Dataset) {
     let all = peers().gather_each(&own.collect::<Vec<u64>>(), "hashes of images");
     let pairs = all.iter().flat_map(|hashes| hashes.as_chunks::<2>().0);
     images.note_content_hashes(pairs.map(|[i, hash]| (*i as usize, *hash)));
+}
+
+/// Refuses training batches that do not split into the BatchNorm groups of a network, or these over the
+/// ranks.
+pub fn check_groups(
+    config: &Plan,
+    imported: Option<&Imported>,
+    batch: usize,
+) -> anyhow::Result<()> {
+    // Weights of others come with one group.
+    let groups = imported.map_or(config.network().bn_groups(), |_| 1);
+    let ranks = peers().size();
+    ensure!(
+        groups.is_multiple_of(ranks) || ranks.is_multiple_of(groups),
+        "the network was trained with model.bn_groups = {groups}, and so many BatchNorm groups do not lie \
+         evenly on {ranks} ranks: start a divisor or a multiple of {groups}"
+    );
+    ensure!(
+        batch.is_multiple_of(groups),
+        "--batch-size {batch} does not split into the {groups} BatchNorm groups (model.bn_groups) that the \
+         network was trained with: set it to a multiple of {groups}, such as {}",
+        batch.next_multiple_of(groups)
+    );
+    Ok(())
 }
 
 /// Opens images that have classes, without those that have none.

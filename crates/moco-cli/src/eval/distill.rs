@@ -1,6 +1,6 @@
 //! `moco eval distill`: a student learns from what a fine-tuned network says.
 
-use super::bench::{labelled, probe_view, warn_of_shared_images};
+use super::bench::{check_groups, labelled, probe_view, warn_of_shared_images};
 use super::finetune::{fitting, optimizer};
 use super::{Measured, print};
 use crate::args::{DistillArgs, TuneRule};
@@ -8,9 +8,11 @@ use crate::console::Stage;
 use crate::data;
 use crate::failure::RunFailed;
 use crate::output::Output;
+use crate::ranks::peers;
 use crate::session::{Machine, open_encoder};
 use anyhow::ensure;
 use moco::eval::{self, Classifier, Distill, Lessons, Readout, Refit};
+use moco::nn::share;
 use moco::report::percent;
 use moco::run::{ClassifierCard, TrainedEncoder, open_classifier, save_classifier};
 use moco_data::{Dataset, View};
@@ -21,7 +23,8 @@ use std::sync::Arc;
 const STAGE: &str = "distillation: steps";
 
 pub fn run(args: &DistillArgs) -> anyhow::Result<()> {
-    let out = args.out.as_deref().map(Output::at).transpose()?;
+    // One rank writes.
+    let out = args.out.as_deref().filter(|_| peers().speaks()).map(Output::at).transpose()?;
     let out = out.map(|out| out.spares(&args.teacher)).transpose()?;
     let machine = Machine::open(&args.machine)?;
     let device = &machine.device;
@@ -33,7 +36,7 @@ pub fn run(args: &DistillArgs) -> anyhow::Result<()> {
         None => probe_view(&opened.encoder)?,
     };
     let lessons = Lessons {
-        unlabelled: Arc::new(data::open(&args.train)?.with_content_hashes()),
+        unlabelled: Arc::new(data::open_together(&args.train)?.with_content_hashes()),
         labelled: match &args.labelled {
             Some(path) => Some(Arc::new(of_classes(path, &of_teacher.classes, "--labelled")?)),
             None => None,
@@ -42,7 +45,9 @@ pub fn run(args: &DistillArgs) -> anyhow::Result<()> {
     let test = of_classes(&args.test, &of_teacher.classes, "--test")?.with_content_hashes();
     let config = settings(args, view, lessons.unlabelled.len(), &test, machine.options.threads)?;
 
-    let (student, card) = student(args, opened, of_teacher, &machine);
+    let (mut student, card) = student(args, opened, of_teacher, &machine);
+    check_batches(&card, &lessons, &config)?;
+    [&mut teacher, &mut student].into_iter().for_each(|net| share(net, peers()));
     let test_view = card.view.clone();
     let of_teacher = eval::score(&mut teacher, &test, &test_view, config.threads, device)
         .map_err(RunFailed::from)?;
@@ -97,6 +102,18 @@ fn student(
     let student =
         Classifier::refitted(encoder, &Refit::NONE, card.classes.len(), args.seed, &graph);
     (student, card)
+}
+
+/// Refuses batches, of either kind of images, that do not split into the student's BatchNorm groups.
+fn check_batches(
+    student: &ClassifierCard,
+    lessons: &Lessons,
+    settings: &Distill,
+) -> anyhow::Result<()> {
+    let labelled = lessons.labelled.iter().map(|images| images.len().min(settings.batch_size));
+    let sizes = [settings.batch_size].into_iter().chain(labelled);
+    let ClassifierCard { config, imported, .. } = student;
+    sizes.into_iter().try_for_each(|batch| check_groups(config, imported.as_ref(), batch))
 }
 
 /// Refuses networks that see pixels in other ways: one image goes to both.

@@ -1,11 +1,12 @@
 //! `moco eval finetune`: the whole network, with labels.
 
-use super::bench::{Bench, probe_view};
+use super::bench::{Bench, check_groups, probe_view};
 use super::{Measured, print};
 use crate::args::{FinetuneArgs, Pool, Preset, TuneRule};
 use crate::console::Stage;
 use crate::failure::RunFailed;
 use crate::output::Output;
+use crate::ranks::peers;
 use anyhow::{Context, ensure};
 use moco::config::{DecayScope, LarsFlavor, RuleConfig};
 use moco::eval::{self, FineTune, HeadStart, Mixing, Published, Readout, Refit};
@@ -21,7 +22,8 @@ use std::sync::Arc;
 const STAGE: &str = "fine-tuning: steps";
 
 pub fn run(args: &FinetuneArgs) -> anyhow::Result<()> {
-    let out = args.out.as_deref().map(Output::at).transpose()?;
+    // One rank writes.
+    let out = args.out.as_deref().filter(|_| peers().speaks()).map(Output::at).transpose()?;
     let mut bench = Bench::open(&args.labelled)?;
     ensure!(
         bench.classes.iter().enumerate().all(|(i, class)| i == *class as usize),
@@ -39,6 +41,7 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<()> {
     };
     let refit = refit(&bench, args, network.as_mut())?;
     let config = settings(&bench, args, refit, train.len())?;
+    check_groups(&bench.config, bench.imported.as_ref(), config.batch_size)?;
     let mut protocol = described(&config);
     match &args.labels_list {
         Some(list) => protocol["labels_list"] = list.display().to_string().into(),

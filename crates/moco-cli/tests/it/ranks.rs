@@ -108,10 +108,9 @@ fn what_cannot_be_is_one_sentence() {
     assert_eq!(uneven.stderr.matches(sentence).count(), 1, "{}", uneven.stderr);
     assert!(!path.join("run").exists(), "refused before anything is written");
 
-    let line = "eval finetune --run {}/run --train {}/train --test {}/train";
-    let eval = ranks("2", line, &path).unwrap();
-    assert_eq!(eval.code, Some(1));
-    assert!(eval.stderr.contains("fine-tuning runs as one process, not as 2 ranks"));
+    let doctor = ranks("2", "doctor {}/train", &path).unwrap();
+    assert_eq!(doctor.code, Some(1));
+    assert!(doctor.stderr.contains("this command runs as one process, not as 2 ranks"));
 
     // Two folders of one name, with other images in them.
     write_folder(&shapes(121, 32, 5), &path.join("other/train")).unwrap();
@@ -191,6 +190,64 @@ fn measurements_are_those_of_one_process() {
             assert!((many.stdout, features()) == expected, "{line}, {count} ranks");
         }
     }
+}
+
+/// Batches are shared, and what is trained is scored by all; it is that of one process within rounding,
+/// so that of 140 test images hardly one may be judged otherwise.
+#[test]
+fn fine_tuning_and_distillation_are_those_of_one_process() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path();
+    write_folder(&shapes(96, 32, 0), &path.join("train")).unwrap();
+    write_folder(&shapes(140, 32, 1), &path.join("test")).unwrap();
+    let line =
+        format!("pretrain --data {{}}/train --out {{}}/run {SMALL} --max-steps 1 --no-report");
+    let run = moco_line(&line, path);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let images = "--run {}/run --train {}/train --test {}/test --epochs 1 --threads 1 --json";
+    let tune = format!("eval finetune {images} --mixup 0.8 --cutmix 1");
+    let uneven = moco_line(&format!("{tune} --batch-size 50"), path);
+    let sentence = "--batch-size 50 does not split into the 4 BatchNorm groups (model.bn_groups)";
+    assert_eq!(
+        (uneven.code, uneven.stderr.contains(sentence)),
+        (Some(1), true),
+        "{}",
+        uneven.stderr
+    );
+    assert!(uneven.stderr.contains("a multiple of 4, such as 52"), "{}", uneven.stderr);
+
+    let tune = format!("{tune} --batch-size 24 --out {{}}/teacher.safetensors");
+    let distill =
+        format!("eval distill {images} --teacher {{}}/teacher.safetensors --batch-size 24");
+    let read = |outcome: &Outcome| {
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        let Outcome { stdout, .. } = outcome;
+        serde_json::from_str::<Value>(stdout.trim()).unwrap_or_else(|e| panic!("{e}: {stdout}"))
+    };
+    let one = [&tune, &distill].map(|line| read(&moco_line(line, path)));
+    fs::remove_file(path.join("teacher.safetensors")).unwrap();
+    let Some(tuned) = ranks("2", &tune, path) else { return };
+    let taught = ranks("2", &distill, path).unwrap();
+    let two = [read(&tuned), read(&taught)];
+    assert_eq!(two[1]["teacher_top1"], two[0]["top1"], "the file holds what was scored");
+    for (many, alone) in two.iter().zip(&one) {
+        let (many, alone) = (many.as_object().unwrap(), alone.as_object().unwrap());
+        assert!(many.keys().eq(alone.keys()));
+        for (key, value) in many {
+            match (value.as_f64(), alone[key].as_f64()) {
+                (Some(a), Some(b)) => assert!((a - b).abs() < 1.5 / 140.0, "{key}: {a}, not {b}"),
+                (_, _) => assert_eq!(value, &alone[key], "{key}"),
+            }
+        }
+    }
+    let three = ranks("3", &tune, path).unwrap();
+    let sentence = "so many BatchNorm groups do not lie evenly on 3 ranks";
+    assert_eq!(
+        (three.code, three.stderr.matches(sentence).count()),
+        (Some(1), 1),
+        "{}",
+        three.stderr
+    );
 }
 
 /// The ranks train and measure one method after the other, and go on where they were.

@@ -1,15 +1,16 @@
 //! What probes and fine-tuning have in common: a linear classifier on features, its loss, and the
 //! images it learns from.
 
-use super::{EvalError, Refit};
+use super::{EvalError, Refit, together};
 use crate::config::{FeatureKind, HeadStart};
 use crate::loss::cross_entropy_at;
 use crate::models::Encode;
-use crate::nn::{Linear, Mode, Module, Param, Visitor, init};
+use crate::nn::{Linear, Mode, Module, Param, Visitor, average_statistics, init};
+use crate::optim::{NamedGradients, Optimizer};
 use crate::rng::{self, Purpose};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor};
-use moco_data::{Dataset, Loader, LoaderConfig, Share, View};
+use moco_data::{Batch, Dataset, Loader, LoaderConfig, Share, View};
 use moco_peers::Peers;
 use std::sync::Arc;
 
@@ -18,12 +19,14 @@ const WAITING: usize = 1024;
 /// Batches that wait for the network.
 const PREFETCH: usize = 4;
 
-/// An encoder and a new linear layer, trained together.
+/// An encoder and a new linear layer, trained together. After [`crate::nn::share`] each rank has its share
+/// of every batch, and what is trained stays the same on all of them.
 pub struct Classifier {
     encoder: Box<dyn Encode>,
     /// The output of the encoder that the layer sees.
     feature: FeatureKind,
     head: Linear,
+    pub(super) peers: Peers,
 }
 
 impl Module for Classifier {
@@ -35,6 +38,7 @@ impl Module for Classifier {
             visitor.child("projector", projector);
         }
         visitor.child("head", &mut self.head);
+        self.peers.visit(visitor);
     }
 }
 
@@ -69,7 +73,7 @@ impl Classifier {
         device: &Device,
     ) -> Self {
         let head = classifier(encoder.width(feature), classes, seed, device);
-        Self { encoder, feature, head }
+        Self { encoder, feature, head, peers: Peers::SOLO }
     }
 
     /// Classes that are told apart.
@@ -88,6 +92,22 @@ impl Classifier {
     /// `[N, H, W, 3]` to `[N, classes]`.
     pub fn forward(&mut self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
         self.head.forward(self.encoder.embed(images, self.feature, mode))
+    }
+
+    /// Moves the weights by the gradients of `loss`, the mean over this rank's share of a batch; `rate` is
+    /// that of a parameter. A collective call.
+    pub(super) fn learn(
+        &mut self,
+        loss: &Tensor<1>,
+        optimizer: &mut Optimizer,
+        weight_decay: f64,
+        rate: impl Fn(&str) -> f64,
+    ) {
+        let peers = self.peers;
+        let mut gradients = NamedGradients::of(self, &loss.backward());
+        gradients.average(peers);
+        average_statistics(self, peers);
+        optimizer.step(self, gradients, weight_decay, |name| Some(rate(name)));
     }
 }
 
@@ -163,6 +183,17 @@ pub fn training_images(
     Ok(Loader::start_share(train.clone(), settings, share, 0)?)
 }
 
+/// This rank's share of the next batch, if all ranks have theirs, with its labels. A collective call.
+pub fn next_batch(
+    loader: &mut Loader,
+    images: &Dataset,
+    peers: Peers,
+) -> Result<(Batch, Vec<u32>), EvalError> {
+    let batch = together(loader.next_batch().map_err(EvalError::from), peers)?;
+    let labels = batch.indices.iter().filter_map(|&i| images.label(i)).collect();
+    Ok((batch, labels))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_loss_of_soft_targets_equals_a_loop() {
-        let targets = Mix::blend(0.3).targets(&LABELS, CLASSES, 0.1, &Device::flex());
+        let targets = Mix::blend(0.3).targets(&LABELS, CLASSES, 0.1, Peers::SOLO, &Device::flex());
         let expected = loop_cross_entropy(&to_host(logits()), &to_host(targets.clone()));
         let found = f64::from(to_host(soft_cross_entropy(logits(), targets))[0]);
         assert!((found / expected - 1.0).abs() < 1e-6, "{found} is not {expected}");
@@ -219,7 +250,8 @@ mod tests {
     #[test]
     fn targets_of_images_that_keep_all_of_themselves_are_their_labels() {
         for smoothing in [0.0, 0.1] {
-            let targets = Mix::blend(1.0).targets(&LABELS, CLASSES, smoothing, &Device::flex());
+            let whole = Mix::blend(1.0);
+            let targets = whole.targets(&LABELS, CLASSES, smoothing, Peers::SOLO, &Device::flex());
             let soft = to_host(soft_cross_entropy(logits(), targets))[0];
             let hard = to_host(cross_entropy(logits(), &LABELS, smoothing))[0];
             assert!((soft / hard - 1.0).abs() < 1e-6, "{soft} is not {hard}");

@@ -3,18 +3,19 @@
 //! Chen et al. 2020 (arXiv 2006.10029), Sec. 2.3: the third step of SimCLR v2, after pre-training and
 //! fine-tuning. Teacher and student see the same augmented image, the teacher in evaluation mode.
 
-use super::classifier::{Classifier, cross_entropy, soft_cross_entropy, training_images};
+use super::classifier::{
+    Classifier, cross_entropy, next_batch, soft_cross_entropy, training_images,
+};
 use super::finetune::score;
-use super::{Epochs, EvalError, HeadStart, Tuned};
+use super::{Epochs, EvalError, HeadStart, Tuned, together};
 use crate::batch::Batch;
 use crate::config::{DecayScope, Granularity, LarsFlavor, RuleConfig};
 use crate::nn::{Mode, freeze};
-use crate::optim::{NamedGradients, Optimizer};
+use crate::optim::Optimizer;
 use crate::schedule::{Decay, RateSchedule};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 use moco_data::{Dataset, Loader, View};
-use moco_peers::Peers;
 use std::sync::Arc;
 
 /// The published batch.
@@ -108,13 +109,15 @@ pub struct Lessons {
 
 /// Trains `student`, a network on the autodiff side of `device`, by what `teacher`, on `device`, says,
 /// and scores it on `test`, whose images are seen through `test_view`. `progress` hears (steps done,
-/// steps in all).
+/// steps in all). A collective call of the ranks that share both networks, each of which computes its share
+/// of every batch.
 ///
 /// # Errors
-/// [`EvalError`] when images cannot be read or the student diverges.
+/// [`EvalError`] when images cannot be read, batches do not split over the ranks, or the student diverges.
 ///
 /// # Panics
-/// If labelled images are needed and there are none.
+/// If labelled images are needed and there are none, or batches do not split into the student's BatchNorm
+/// groups.
 pub fn distill(
     teacher: &mut Classifier,
     mut student: Classifier,
@@ -124,9 +127,10 @@ pub fn distill(
     device: &Device,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Tuned, EvalError> {
+    let peers = student.peers;
     let loader = |images: &Arc<Dataset>, seed: u64| {
         let (batch, threads) = (config.batch_size, config.threads);
-        training_images(images, &config.view, batch, seed, threads, Peers::SOLO)
+        training_images(images, &config.view, batch, seed, threads, peers)
     };
     freeze(teacher);
     student.start_head(HeadStart::PROBE, config.seed);
@@ -144,7 +148,8 @@ pub fn distill(
     let total = config.epochs * per_epoch;
     let mut epochs = Epochs::default();
     for step in 0..total {
-        let images = Batch::new(unlabelled.next_batch()?, device).views.remove(0);
+        let batch = together(unlabelled.next_batch().map_err(EvalError::from), peers)?;
+        let images = Batch::new(batch, device).views.remove(0);
         let taught = teacher.forward(images.clone(), Mode::Eval);
         let learnt = student.forward(images, Mode::Train);
         let mut loss = distillation(learnt, taught, config.temperature) * config.teacher_share;
@@ -152,9 +157,8 @@ pub fn distill(
             let supervised = supervised(&mut student, images, loader, device)?;
             loss = loss + supervised * (1.0 - config.teacher_share);
         }
-        let gradients = NamedGradients::of(&mut student, &loss.backward());
         let lr = rates.at(step, per_epoch);
-        optimizer.step(&mut student, gradients, config.weight_decay, |_| Some(lr));
+        student.learn(&loss, &mut optimizer, config.weight_decay, |_| lr);
         progress(step + 1, total);
         let epoch = (step + 1) / per_epoch;
         let due = config.test_epochs > 0 && epoch.is_multiple_of(config.test_epochs);
@@ -172,8 +176,7 @@ fn supervised(
     loader: &mut Loader,
     device: &Device,
 ) -> Result<Tensor<1>, EvalError> {
-    let batch = loader.next_batch()?;
-    let labels: Vec<u32> = batch.indices.iter().filter_map(|&i| images.label(i)).collect();
+    let (batch, labels) = next_batch(loader, images, student.peers)?;
     let views = Batch::new(batch, device).views.remove(0);
     Ok(cross_entropy(student.forward(views, Mode::Train), &labels, 0.0))
 }

@@ -4,19 +4,20 @@
 //! near the image at lower rates (Clark et al. 2020, arXiv 2003.10555, Sec. 3.2; Bao et al. 2022,
 //! arXiv 2106.08254), as MAE does. With few labels this is what tells encoders apart.
 
-use super::classifier::{Classifier, cross_entropy, soft_cross_entropy, training_images};
+use super::classifier::{
+    Classifier, cross_entropy, next_batch, soft_cross_entropy, training_images,
+};
+use super::encode::{Seen, encode};
 use super::published::ADAMW;
 use super::{Accuracy, Epochs, EvalError, FrozenEncoder, HeadStart, Mix, Mixing, Refit};
 use crate::batch::{Batch, pixels_to_tensor, to_host};
 use crate::config::{DecayScope, Granularity, RuleConfig};
 use crate::models::Encode;
-use crate::nn::Mode;
-use crate::optim::{NamedGradients, Optimizer};
+use crate::nn::{Mode, copy_tensors, share};
+use crate::optim::Optimizer;
 use crate::schedule::{Decay, RateSchedule};
 use burn::tensor::{Device, Tensor};
-use moco_data::{Dataset, View, for_each_batch};
-use moco_peers::Peers;
-use std::ops::ControlFlow;
+use moco_data::{Dataset, View};
 use std::sync::Arc;
 
 /// Test images per forward pass.
@@ -122,13 +123,16 @@ pub struct Tuned {
 /// epoch, and after others as [`FineTune::test_epochs`] says.
 ///
 /// `encoder` is a network of the same shape on the autodiff side of the device; it is given the
-/// weights of `start`. `progress` hears (steps done, steps in all).
+/// weights of `start`. `progress` hears (steps done, steps in all). A collective call of the ranks that
+/// share `start`, each of which computes its share of every batch.
 ///
 /// # Errors
-/// [`EvalError`] when the training images cannot be read or the network diverges.
+/// [`EvalError`] when the training images cannot be read, batches do not split over the ranks, or the
+/// network diverges.
 ///
 /// # Panics
-/// If the encoder lacks what is read of it, see [`Classifier::refitted`].
+/// If the encoder lacks what is read of it, see [`Classifier::refitted`], or if batches do not split into
+/// its BatchNorm groups.
 pub fn fine_tune(
     start: &mut FrozenEncoder,
     mut encoder: Box<dyn Encode>,
@@ -138,14 +142,16 @@ pub fn fine_tune(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Tuned, EvalError> {
     let device = start.device().clone();
-    crate::nn::copy_tensors(start.encoder.as_mut(), encoder.as_mut());
+    copy_tensors(start.encoder.as_mut(), encoder.as_mut());
     let classes = train.class_names().len();
     let graph = device.clone().autodiff();
     let mut net = Classifier::refitted(encoder, &config.refit, classes, config.seed, &graph);
     net.start_head(config.head, config.seed);
+    let peers = start.peers();
+    share(&mut net, peers);
 
     let FineTune { view, batch_size, seed, threads, .. } = config;
-    let mut loader = training_images(&train, view, *batch_size, *seed, *threads, Peers::SOLO)?;
+    let mut loader = training_images(&train, view, *batch_size, *seed, *threads, peers)?;
     let mut optimizer = Optimizer::of_rule(config.rule.clone(), config.scope, None, &mut net);
     if !config.head_adapted {
         optimizer.leave_out("head.");
@@ -155,15 +161,13 @@ pub fn fine_tune(
     let total = config.epochs * per_epoch;
     let mut epochs = Epochs::default();
     for step in 0..total {
-        let batch = loader.next_batch()?;
-        let labels: Vec<u32> = batch.indices.iter().filter_map(|&i| train.label(i)).collect();
+        let (batch, labels) = next_batch(&mut loader, &train, peers)?;
         let images = Batch::new(batch, &device).views.remove(0);
         let mix = config.mixing.draw(config.view.size(), config.seed, step as u64);
         let loss = batch_loss(&mut net, images, &labels, mix, config.smoothing);
-        let gradients = NamedGradients::of(&mut net, &loss.backward());
         let lr = rates.at(step, per_epoch);
-        optimizer.step(&mut net, gradients, config.weight_decay, |name| {
-            Some(lr * config.layer_decay.powi(layers.below_top(name)))
+        net.learn(&loss, &mut optimizer, config.weight_decay, |name| {
+            lr * config.layer_decay.powi(layers.below_top(name))
         });
         progress(step + 1, total);
         let epoch = (step + 1) / per_epoch;
@@ -187,9 +191,10 @@ fn batch_loss(
         return cross_entropy(net.forward(images, Mode::Train), labels, smoothing);
     };
     let device = images.device();
-    let logits = net.forward(mix.images(images, labels.len()), Mode::Train);
+    let peers = net.peers;
+    let logits = net.forward(mix.images(images, labels.len(), peers), Mode::Train);
     let [_, classes] = logits.dims();
-    soft_cross_entropy(logits, mix.targets(labels, classes, smoothing, &device))
+    soft_cross_entropy(logits, mix.targets(labels, classes, smoothing, peers, &device))
 }
 
 /// Which layer of a network a parameter belongs to, counted from the image.
@@ -226,7 +231,8 @@ impl Layers {
     }
 }
 
-/// How well a classifier tells the images of `test` apart, seen through `view`.
+/// How well a classifier tells the images of `test` apart, seen through `view`. A collective call of the
+/// ranks that share it; what comes of it does not depend on their number.
 ///
 /// # Errors
 /// [`EvalError`] when the images cannot be read or a score is no finite number.
@@ -237,17 +243,16 @@ pub fn score(
     threads: usize,
     device: &Device,
 ) -> Result<Accuracy, EvalError> {
-    let all: Vec<usize> = (0..test.len()).collect();
+    let indices: Vec<usize> = (0..test.len()).collect();
     let ([height, width], count) = (view.size(), view.count());
-    let (mut scores, mut labels) = (Vec::new(), Vec::new());
-    for_each_batch(test, &all, view, TEST_BATCH, threads, &mut |batch| {
-        let n = batch.indices.len();
-        let images = pixels_to_tensor(batch.pixels, [n * count, height, width], device);
-        scores.extend(to_host(net.forward(images, Mode::Eval)));
-        labels.extend(batch.indices.iter().filter_map(|&i| test.label(i)));
-        ControlFlow::Continue(())
+    let seen =
+        Seen { dataset: test, indices: &indices, view, draws: 1, at_once: TEST_BATCH, threads };
+    let encoded = encode(seen, net.peers, &mut |_, _| (), &mut |n, pixels| {
+        let images = pixels_to_tensor(pixels, [n * count, height, width], device);
+        to_host(net.forward(images, Mode::Eval))
     })?;
-    Accuracy::of_classifier(&scores, net.classes(), &labels)
+    let labels: Vec<u32> = encoded.indices.iter().filter_map(|&i| test.label(i)).collect();
+    Accuracy::of_classifier(&encoded.values, net.classes(), &labels)
 }
 
 #[cfg(test)]
@@ -255,6 +260,7 @@ mod tests {
     use super::*;
     use crate::config::FeatureKind;
     use crate::nn::{Module, Visitor};
+    use moco_peers::Peers;
 
     /// A network without weights: the mean of each channel.
     struct Means;
@@ -293,7 +299,7 @@ mod tests {
 
         let hard = cross_entropy(net.forward(images([1.0, 5.0]), Mode::Train), &[0, 1], 0.1);
         assert_eq!(plain, to_host(hard));
-        let targets = mix().targets(&[0, 1], 2, 0.1, &device);
+        let targets = mix().targets(&[0, 1], 2, 0.1, Peers::SOLO, &device);
         let soft = soft_cross_entropy(net.forward(images([2.0, 4.0]), Mode::Train), targets);
         assert_eq!(mixed, to_host(soft));
         assert_ne!(mixed, plain);

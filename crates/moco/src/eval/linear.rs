@@ -4,8 +4,8 @@
 //! Sec. 4.1). The backbone stays in evaluation mode, so neither its weights nor its BatchNorm
 //! statistics move. [`Protocol`] says what differs from method to method.
 
-use super::classifier::{classifier_of, cross_entropy, training_images};
-use super::{Accuracy, Epochs, EvalError, Features, FrozenEncoder, Protocol, together};
+use super::classifier::{classifier_of, cross_entropy, next_batch, training_images};
+use super::{Accuracy, Epochs, EvalError, Features, FrozenEncoder, Protocol};
 use crate::batch::{Batch, to_host};
 use crate::config::FeatureKind;
 use crate::nn::{Affine, FeatureNorm, Linear, Mode, freeze};
@@ -113,8 +113,7 @@ pub fn linear_sgd(
     let mut epochs = Epochs::default();
     let total = protocol.epochs * per_epoch;
     for step in 0..total {
-        let batch = together(loader.next_batch().map_err(EvalError::from), peers)?;
-        let labels: Vec<u32> = batch.indices.iter().filter_map(|&i| train.label(i)).collect();
+        let (batch, labels) = next_batch(&mut loader, &train, peers)?;
         let images = Batch::new(batch, &device).views.remove(0);
         let features = encode(frozen, images, labels.len(), protocol.feature);
         let (features, labels) = of_all(features, labels, peers);

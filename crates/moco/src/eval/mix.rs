@@ -3,8 +3,10 @@
 //! App. A.1): a whole batch in one way, each image with the one at its place from the end. Of an
 //! odd batch the middle image is its own partner, and stays as it is.
 
+use crate::batch::to_host;
 use crate::rng::{self, Purpose};
 use burn::tensor::{Device, Tensor, TensorData, s};
+use moco_peers::Peers;
 use rand::RngExt;
 use rand_distr::{Beta, Distribution};
 use std::ops::Range;
@@ -74,25 +76,26 @@ impl Mix {
         self.patch.as_ref()
     }
 
-    /// The mixed images of a batch of `count`. Where a view cuts each into P patches, a patch's
+    /// The mixed images of this rank's share of a batch, `count` of them. Where a view cuts each into P patches, a patch's
     /// partner is the same patch of the image's partner, and CutMix has its box in every patch.
     ///
     /// # Shapes
     /// `[count P, H, W, 3]` to the same.
-    pub fn images(&self, x: Tensor<4>, count: usize) -> Tensor<4> {
+    pub fn images(&self, x: Tensor<4>, count: usize, peers: Peers) -> Tensor<4> {
         let Some([rows, columns]) = self.patch.clone() else {
-            return x.clone() * self.share + partners(x, count) * (1.0 - self.share);
+            return x.clone() * self.share + partners(x, count, peers) * (1.0 - self.share);
         };
         if rows.is_empty() || columns.is_empty() {
             return x;
         }
         let place = s![.., rows, columns, ..];
-        let pasted = partners(x.clone().slice(place), count);
+        let pasted = partners(x.clone().slice(place), count, peers);
         x.slice_assign(place, pasted)
     }
 
     /// Targets of the mixed images: `share` of each image's own class, the rest its partner's.
-    /// `smoothing` is the share of each target that all classes share.
+    /// `smoothing` is the share of each target that all classes share. The labels are those of this
+    /// rank's share of a batch.
     ///
     /// # Shapes
     /// N labels to `[N, classes]`.
@@ -101,30 +104,43 @@ impl Mix {
         labels: &[u32],
         classes: usize,
         smoothing: f64,
+        peers: Peers,
         device: &Device,
     ) -> Tensor<2> {
         let mut targets = vec![smoothing / classes as f64; labels.len() * classes];
-        let pairs = labels.iter().zip(labels.iter().rev());
+        let all = peers.gather_rows(labels, 1, "labels");
+        let partners = peers.share(all.len()).map(|i| all[all.len() - 1 - i]);
+        let pairs = labels.iter().zip(partners);
         for (row, (own, partner)) in targets.chunks_exact_mut(classes).zip(pairs) {
             row[*own as usize] += (1.0 - smoothing) * self.share;
-            row[*partner as usize] += (1.0 - smoothing) * (1.0 - self.share);
+            row[partner as usize] += (1.0 - smoothing) * (1.0 - self.share);
         }
         let targets: Vec<f32> = targets.into_iter().map(|target| target as f32).collect();
         Tensor::from_data(TensorData::new(targets, [labels.len(), classes]), device)
     }
 }
 
-/// The images of a batch of `count`, last first; rows that belong to one image stay in order.
-fn partners(x: Tensor<4>, count: usize) -> Tensor<4> {
+/// The images of a batch, last first, of which this rank has and gets `count`; rows that belong to one
+/// image stay in order.
+fn partners(x: Tensor<4>, count: usize, peers: Peers) -> Tensor<4> {
     let [rows, height, width, channels] = x.dims();
     let whole = x.reshape([count, rows / count * height, width, channels]);
-    whole.flip([0]).reshape([rows, height, width, channels])
+    let last_first = whole.flip([0]).reshape([rows, height, width, channels]);
+    if peers.alone() {
+        return last_first;
+    }
+    // Image i of all is number i / R on rank i mod R, so the one at its place from the end is on the rank
+    // at this one's place from the end.
+    let mut values = vec![0; peers.size()];
+    values[peers.size() - 1 - peers.rank()] = rows * height * width * channels;
+    let device = last_first.device();
+    let came = peers.all_to_all(&to_host(last_first), &values, &values, "images to mix with");
+    Tensor::from_data(TensorData::new(came, [rows, height, width, channels]), &device)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::to_host;
 
     const MAE: Mixing = Mixing { mixup: 0.8, cutmix: 1.0 };
     const SIZE: [usize; 2] = [224, 224];
@@ -184,14 +200,14 @@ mod tests {
         let values = [0.0, 1.0, 2.0, 10.0, 11.0, 12.0];
         let pixels = TensorData::new(values.map(|value| [value; 3]).concat(), [6, 1, 1, 3]);
         let x = Tensor::<4>::from_data(pixels, &Device::flex());
-        let mixed = to_host(Mix::blend(0.75).images(x, 2));
+        let mixed = to_host(Mix::blend(0.75).images(x, 2, Peers::SOLO));
         let expected = [2.5, 3.5, 4.5, 7.5, 8.5, 9.5].map(|value| [value; 3]).concat();
         assert_eq!(mixed, expected);
     }
 
     #[test]
     fn the_middle_of_an_odd_batch_is_its_own_partner() {
-        let targets = Mix::blend(0.75).targets(&[0, 1, 2], 4, 0.0, &Device::flex());
+        let targets = Mix::blend(0.75).targets(&[0, 1, 2], 4, 0.0, Peers::SOLO, &Device::flex());
         let expected = [0.75, 0.0, 0.25, 0.0, 0.0, 1.0, 0.0, 0.0, 0.25, 0.0, 0.75, 0.0];
         assert_eq!(to_host(targets), expected);
     }

@@ -31,6 +31,7 @@ mod precision;
 mod probes;
 mod ranks;
 mod ranks_eval;
+mod ranks_tuning;
 mod recipes;
 mod resnet;
 mod resume_methods;

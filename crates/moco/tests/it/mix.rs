@@ -4,6 +4,7 @@ use crate::device::device;
 use crate::golden::{Golden, assert_close};
 use moco::batch::to_host;
 use moco::eval::{Mix, soft_cross_entropy};
+use moco_peers::Peers;
 
 const SMOOTHING: f64 = 0.1;
 
@@ -32,7 +33,7 @@ fn images_targets_and_loss_match_timm() {
     for case in ["blend", "blend_all", "inside", "above_left", "below_right", "empty", "covered"] {
         let name = |what: &str| format!("{case}.{what}");
         let mix = mix(&golden, case);
-        let images = mix.images(golden.tensor("x"), labels.len());
+        let images = mix.images(golden.tensor("x"), labels.len(), Peers::SOLO);
         match mix.patch() {
             None => assert_close(images, &golden, &name("images"), ROUNDINGS),
             Some([rows, columns]) => {
@@ -41,7 +42,7 @@ fn images_targets_and_loss_match_timm() {
                 assert_eq!(to_host(images), golden.f32(&name("images")), "{case} copies pixels");
             }
         }
-        let targets = mix.targets(&labels, classes, SMOOTHING, &device());
+        let targets = mix.targets(&labels, classes, SMOOTHING, Peers::SOLO, &device());
         assert_close(targets.clone(), &golden, &name("targets"), ROUNDINGS);
 
         let logits = golden.tensor::<2>("logits").autodiff().require_grad();
