@@ -18,9 +18,7 @@ use moco::plan::{Plan, parse_run};
 use moco::report::Gather;
 use moco::report::{RunFiles, Tee, bad_file_names, percent};
 use moco::run::RunDir;
-use moco::train::{
-    Changed, Event, Finished, Observer, Resume, Trainer, agree_among_ranks, check_ranks,
-};
+use moco::train::{Changed, Event, Finished, Observer, Resume, Trainer, check_ranks};
 use moco_data::{Dataset, without_secrets};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,14 +106,8 @@ fn begin(dir: &Path, args: &PretrainArgs) -> anyhow::Result<Prepared> {
 
 /// Finds that all ranks are about to do the same, and can.
 fn agree(config: &Plan, dataset: &Dataset, machine: &Machine) -> anyhow::Result<()> {
-    let facts = [
-        ("version of moco", env!("CARGO_PKG_VERSION").to_owned()),
-        ("instruction set", moco::device::cpu_kernel_name()?.to_owned()),
-        ("number of images", dataset.len().to_string()),
-        ("data set", format!("{:016x}", dataset.fingerprint())),
-        ("configuration", format!("{:08x}", crc32c::crc32c(config.to_toml()?.as_bytes()))),
-    ];
-    agree_among_ranks(&facts, peers())?;
+    let configuration = format!("{:08x}", crc32c::crc32c(config.to_toml()?.as_bytes()));
+    ranks::agree(&[("data set", dataset)], ("configuration", configuration))?;
     Ok(check_ranks(config, &machine.device, peers().size())?)
 }
 

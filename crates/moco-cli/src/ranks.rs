@@ -9,6 +9,8 @@ use crate::terminal;
 use anyhow::{Context, bail};
 use moco::plan::Plan;
 use moco::report::duration;
+use moco::train::agree_among_ranks;
+use moco_data::Dataset;
 use moco_peers::{Launcher, Mpi, Peers, launched};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -91,6 +93,21 @@ pub fn end_all(code: u8) {
     if let Some(peers) = PEERS.get().filter(|peers| !peers.alone()) {
         peers.abort(i32::from(code));
     }
+}
+
+/// Finds that all ranks are the same program, which is about to do the same with the same images. A
+/// collective call.
+pub fn agree(images: &[(&str, &Dataset)], rest: (&str, String)) -> anyhow::Result<()> {
+    let mut facts = vec![
+        ("version of moco", env!("CARGO_PKG_VERSION").to_owned()),
+        ("instruction set", moco::device::cpu_kernel_name()?.to_owned()),
+    ];
+    for (what, images) in images {
+        facts.push(("number of images", images.len().to_string()));
+        facts.push((what, format!("{:016x}", images.fingerprint())));
+    }
+    facts.push(rest);
+    Ok(agree_among_ranks(&facts, peers())?)
 }
 
 /// Threads for this rank: the cores that it may use, divided by the ranks that may use the same.

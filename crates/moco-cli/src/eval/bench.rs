@@ -3,15 +3,19 @@
 use crate::args::LabelledArgs;
 use crate::console::Stage;
 use crate::data;
-use crate::ranks::peers;
+use crate::ranks::{self, peers};
 use crate::session::{Machine, open_encoder};
 use anyhow::{Context, bail, ensure};
 use moco::config::FeatureKind;
+use moco::device::Device;
 use moco::eval::{self, Features, FrozenEncoder};
+use moco::nn::Module;
 use moco::plan::Plan;
 use moco::pretrained::Imported;
 use moco::run::TrainedEncoder;
+use moco::train::{check_ranks_device, checksum};
 use moco_data::Dataset;
+use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -106,6 +110,24 @@ fn share_hashes(images: &Dataset) {
     let all = peers().gather_each(&own.collect::<Vec<u64>>(), "hashes of images");
     let pairs = all.iter().flat_map(|hashes| hashes.as_chunks::<2>().0);
     images.note_content_hashes(pairs.map(|[i, hash]| (*i as usize, *hash)));
+}
+
+/// Finds that all ranks are about to train the same `networks` on the same images by the same protocol.
+pub fn agree(
+    images: &[(&str, &Dataset)],
+    networks: &mut [&mut dyn Module],
+    protocol: &Value,
+    device: &Device,
+) -> anyhow::Result<()> {
+    if peers().alone() {
+        return Ok(());
+    }
+    check_ranks_device(device, peers().size())?;
+    let mut sum = crc32c::crc32c(protocol.to_string().as_bytes());
+    for network in networks {
+        sum = crc32c::crc32c_append(sum, &checksum(*network).to_le_bytes());
+    }
+    ranks::agree(images, ("protocol or network", format!("{sum:08x}")))
 }
 
 /// Refuses training batches that do not split into the BatchNorm groups of a network, or these over the

@@ -1,6 +1,6 @@
 //! `moco eval distill`: a student learns from what a fine-tuned network says.
 
-use super::bench::{check_groups, labelled, probe_view, warn_of_shared_images};
+use super::bench::{agree, check_groups, labelled, probe_view, warn_of_shared_images};
 use super::finetune::{fitting, optimizer};
 use super::{Measured, print};
 use crate::args::{DistillArgs, TuneRule};
@@ -47,6 +47,10 @@ pub fn run(args: &DistillArgs) -> anyhow::Result<()> {
 
     let (mut student, card) = student(args, opened, of_teacher, &machine);
     check_batches(&card, &lessons, &config)?;
+    let mut protocol = described(&config, args.fresh);
+    let images: [(&str, &Dataset); 2] =
+        [("training set", &lessons.unlabelled), ("test set", &test)];
+    agree(&images, &mut [&mut teacher, &mut student], &protocol, device)?;
     [&mut teacher, &mut student].into_iter().for_each(|net| share(net, peers()));
     let test_view = card.view.clone();
     let of_teacher = eval::score(&mut teacher, &test, &test_view, config.threads, device)
@@ -70,7 +74,6 @@ pub fn run(args: &DistillArgs) -> anyhow::Result<()> {
     if !args.json {
         println!("teacher top-1 {}", percent(of_teacher.top1, 2));
     }
-    let mut protocol = described(&config, args.fresh);
     protocol["teacher_top1"] = of_teacher.top1.into();
     protocol["train_images"] = lessons.unlabelled.len().into();
     protocol["labelled_images"] = lessons.labelled.as_ref().map_or(0, |images| images.len()).into();

@@ -1,6 +1,6 @@
 //! `moco eval finetune`: the whole network, with labels.
 
-use super::bench::{Bench, check_groups, probe_view};
+use super::bench::{Bench, agree, check_groups, probe_view};
 use super::{Measured, print};
 use crate::args::{FinetuneArgs, Pool, Preset, TuneRule};
 use crate::console::Stage;
@@ -43,6 +43,9 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<()> {
     let config = settings(&bench, args, refit, train.len())?;
     check_groups(&bench.config, bench.imported.as_ref(), config.batch_size)?;
     let mut protocol = described(&config);
+    let images: [(&str, &Dataset); 2] =
+        [("training set", &train), ("test set", &bench.test_images)];
+    agree(&images, &mut [bench.encoder.encoder.as_mut()], &protocol, &bench.machine.device)?;
     match &args.labels_list {
         Some(list) => protocol["labels_list"] = list.display().to_string().into(),
         None => protocol["labels"] = args.labels.into(),

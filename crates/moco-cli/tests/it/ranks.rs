@@ -80,6 +80,37 @@ fn two_and_four_ranks_train_as_one() {
     }
 }
 
+/// Every way in which ranks need each other: keys and their places, gathers that carry gradients, Sinkhorn's
+/// sums, centres, patches of other images, banks.
+#[test]
+fn methods_train_as_one_on_two_and_four_ranks() {
+    let (_place, path) = place();
+    let common = "--data {}/train --batch-size 24 --max-steps 4 --epochs 1 --threads 1 --seed 3 \
+                  --no-report --set train.log_steps=1 --set monitor.knn_epochs=0 --set model.width=4";
+    for (recipe, more) in [
+        ("moco-v2-small", "--set method.queue=48 --set model.bn_groups=4"),
+        ("moco-v3-small", ""),
+        ("simclr-small", ""),
+        ("swav-small", "--set method.prototypes=8 --set method.queue=48"),
+        ("dino-small", "--set method.outputs=32"),
+        ("cpc-small", ""),
+        ("instdisc-small", ""),
+    ] {
+        let line =
+            |out: &str| format!("pretrain --recipe {recipe} --out {{}}/{out} {common} {more}");
+        let alone = moco_line(&line(recipe), &path);
+        assert_eq!(alone.code, Some(0), "{recipe}: {}", alone.stderr);
+        let expected = losses(&path.join(recipe));
+        assert_eq!(expected.len(), 4);
+        for count in ["2", "4"] {
+            let out = format!("{recipe}-{count}");
+            let Some(many) = ranks(count, &line(&out), &path) else { return };
+            assert_eq!(many.code, Some(0), "{recipe}: {}", many.stderr);
+            assert_close(&losses(&path.join(out)), &expected);
+        }
+    }
+}
+
 /// A checkpoint of two ranks goes on alone, and then as four.
 #[test]
 fn a_run_goes_on_with_any_number_of_ranks() {
@@ -240,6 +271,19 @@ fn fine_tuning_and_distillation_are_those_of_one_process() {
             }
         }
     }
+    let mut differ = mpirun("1").unwrap();
+    let program = env!("CARGO_BIN_EXE_moco");
+    differ.arg(program).args(words(&tune, path));
+    differ.args([":", "-n", "1", program]).args(words(&format!("{tune} --seed 9"), path));
+    let differ = outcome(&mut differ);
+    let sentence = "has another protocol or network than rank 0";
+    assert_eq!(
+        (differ.code, differ.stderr.contains(sentence)),
+        (Some(1), true),
+        "{}",
+        differ.stderr
+    );
+
     let three = ranks("3", &tune, path).unwrap();
     let sentence = "so many BatchNorm groups do not lie evenly on 3 ranks";
     assert_eq!(

@@ -19,7 +19,9 @@ mod watched;
 pub use crate::events::{EpochReport, Event, Observer, Start, StepReport};
 pub use bank::{Bank, has_bank, open_bank};
 pub use error::TrainError;
-pub use ranks::{agree as agree_among_ranks, check as check_ranks};
+pub use ranks::{
+    agree as agree_among_ranks, check as check_ranks, check_device as check_ranks_device, checksum,
+};
 pub use resume::{Changed, Resume};
 pub use step::{Learnt, NotFinite, Parts, Rates, learn, learn_among};
 

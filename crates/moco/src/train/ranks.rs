@@ -5,8 +5,7 @@
 
 use super::TrainError;
 use crate::batch::to_host;
-use crate::methods::Method;
-use crate::nn::{Leaf, for_each_leaf};
+use crate::nn::{Leaf, Module, for_each_leaf};
 use crate::plan::Plan;
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
@@ -22,12 +21,9 @@ pub fn check(config: &Plan, device: &Device, ranks: usize) -> Result<(), TrainEr
         return Ok(());
     }
     let (batch, parts) = (config.train.batch_size, config.optim.accumulate);
+    check_device(device, ranks)?;
     let groups = config.model.bn_groups();
     let refuse = |why: String| Err(TrainError::Ranks(why));
-    let plain = device.clone().without_autodiff();
-    if !matches!(plain.as_dispatch(), DispatchDevice::Flex(_)) {
-        return refuse(format!("{ranks} ranks compute on CPUs only: leave --device out"));
-    }
     let unit = ranks * parts;
     if !batch.is_multiple_of(unit) {
         let (below, above) = (batch / unit * unit, batch.next_multiple_of(unit));
@@ -54,6 +50,19 @@ pub fn check(config: &Plan, device: &Device, ranks: usize) -> Result<(), TrainEr
         ));
     }
     Ok(())
+}
+
+/// Refuses a device that several ranks cannot compute on.
+///
+/// # Errors
+/// [`TrainError::Ranks`].
+pub fn check_device(device: &Device, ranks: usize) -> Result<(), TrainError> {
+    let plain = device.clone().without_autodiff();
+    if ranks == 1 || matches!(plain.as_dispatch(), DispatchDevice::Flex(_)) {
+        return Ok(());
+    }
+    let why = format!("{ranks} ranks compute on CPUs only: leave --device out");
+    Err(TrainError::Ranks(why))
 }
 
 /// The mean of a number over the ranks.
@@ -176,10 +185,10 @@ pub fn agree(facts: &[(&str, String)], peers: Peers) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// A checksum of everything that a method would save, the same on all ranks.
-pub(super) fn checksum(method: &mut dyn Method) -> u32 {
+/// A checksum of everything that `module` would save.
+pub fn checksum(module: &mut dyn Module) -> u32 {
     let mut sum = 0;
-    for_each_leaf(method, |name, leaf| {
+    for_each_leaf(module, |name, leaf| {
         sum = crc32c::crc32c_append(sum, name.as_bytes());
         match leaf {
             Leaf::Param(tensor) | Leaf::Buffer(tensor) => {
