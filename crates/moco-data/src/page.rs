@@ -1,10 +1,9 @@
 //! What pages of HTML that need nothing else have in common: text without tags, and thumbnails.
 
+use crate::augment::lanczos;
 use crate::image::Image;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use fast_image_resize::images::{Image as Picture, ImageRef};
-use fast_image_resize::{PixelType, Resizer};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
@@ -33,26 +32,23 @@ pub fn escape(text: &str) -> String {
 pub fn thumbnail(image: &Image, side: usize) -> Option<String> {
     let small = shrink(image, side)?;
     let mut jpeg = Vec::new();
+    let [width, height] = [small.width, small.height].map(|side| u32::try_from(side).ok());
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
-        .encode(small.buffer(), small.width(), small.height(), ExtendedColorType::Rgb8)
+        .encode(&small.pixels, width?, height?, ExtendedColorType::Rgb8)
         .ok()?;
     Some(format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg)))
 }
 
-fn shrink(image: &Image, side: usize) -> Option<Picture<'static>> {
-    if image.pixels.is_empty() {
+fn shrink(image: &Image, side: usize) -> Option<Image> {
+    let longer = image.width.max(image.height);
+    if image.pixels.is_empty() || u32::try_from(longer).is_err() {
         return None;
     }
-    let longer = image.width.max(image.height).max(1);
-    let scaled = |length: usize| {
-        let length = if longer > side { length * side / longer } else { length };
-        u32::try_from(length.max(1)).ok()
-    };
-    let (width, height) = (u32::try_from(image.width).ok()?, u32::try_from(image.height).ok()?);
-    let source = ImageRef::new(width, height, &image.pixels, PixelType::U8x3).ok()?;
-    let mut small = Picture::new(scaled(image.width)?, scaled(image.height)?, PixelType::U8x3);
-    Resizer::new().resize(&source, &mut small, None).ok()?;
-    Some(small)
+    let size = [image.height, image.width].map(|length| match longer > side {
+        true => (length * side / longer).max(1),
+        false => length,
+    });
+    Some(lanczos(image, size))
 }
 
 #[cfg(test)]

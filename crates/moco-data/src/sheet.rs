@@ -1,9 +1,7 @@
 //! Looking at images: a sheet of many, and PNG files.
 
-use crate::augment::center_crop;
+use crate::augment::{center_crop, lanczos};
 use crate::image::Image;
-use fast_image_resize::images::{Image as Picture, ImageRef};
-use fast_image_resize::{PixelType, Resizer};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
@@ -87,16 +85,11 @@ impl PictureFormat {
 /// # Panics
 /// If the image has no pixels, `side` is 0, or either has more than 2^32 pixels a side.
 pub fn thumbnail(image: &Image, side: usize) -> Image {
-    let pixels = |value: usize| u32::try_from(value).expect("a side of an image");
     // Cut out first: a crop of the resizer looks a little beyond its edges.
     let square = image.width.min(image.height);
     let mut middle = Image::filled(square, square, [0; 3]);
     center_crop(image, [square; 2], &mut middle);
-    let source = ImageRef::new(pixels(square), pixels(square), &middle.pixels, PixelType::U8x3);
-    let source = source.expect("as many bytes as pixels take");
-    let mut small = Picture::new(pixels(side), pixels(side), PixelType::U8x3);
-    Resizer::new().resize(&source, &mut small, None).expect("two images of one kind");
-    Image::new(side, side, small.into_vec())
+    lanczos(&middle, [side; 2])
 }
 
 /// An image as JPEG of a quality of 1 to 100.

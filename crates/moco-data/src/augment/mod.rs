@@ -94,6 +94,7 @@ pub use levels::{autocontrast, equalize, posterize};
 pub use normalize::Normalize;
 pub use parse::ParseViewError;
 pub use randaugment::{Distortion, DistortionParams, RandAugment};
+pub(crate) use resize::lanczos;
 pub use resize::{Filter, MAX_PROPORTION, Resampler, Resize};
 pub use sharpen::adjust_sharpness;
 pub use solarize::{solarize, solarize_add};

@@ -86,6 +86,20 @@ impl Resampler {
     }
 }
 
+/// The image at `[height, width]` by Lanczos's kernel of three lobes: for what people look at.
+///
+/// Through the types of [`Resampler`]: another kind of source, or one whose kind of pixel shows at run time
+/// alone, has some hundred thousand lines of the resizer compiled once more for each kind there is.
+///
+/// # Panics
+/// If the image or the size is empty, or has more than 2^32 pixels a side.
+pub(crate) fn lanczos(image: &Image, [height, width]: [usize; 2]) -> Image {
+    let mut out = Image::filled(width, height, [0; 3]);
+    let source = cropped(image, CropBox::whole(image));
+    Resizer::new().resize_typed(&source, &mut target(&mut out), None).expect("images of one type");
+    out
+}
+
 /// Whether Pillow 13 resamples along columns before it does along rows: if that drops more than
 /// twice as many rows as there are columns to drop. Found by comparison on 1,438 pairs of sizes.
 fn columns_first(crop: CropBox, [height, width]: [usize; 2]) -> bool {

@@ -5,8 +5,9 @@
 //! in the order of Python's `imagehash.phash`: row by row, the first in the highest bit.
 
 use crate::image::Image;
-use fast_image_resize::images::{Image as Plane, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use std::f64::consts::PI;
 
 const SIDE: usize = 32;
@@ -53,10 +54,13 @@ impl Hasher {
         self.grey.clear();
         self.grey.extend(image.pixels.chunks_exact(3).map(grey));
         let (width, height) = (u32::try_from(image.width).ok()?, u32::try_from(image.height).ok()?);
-        let source = ImageRef::new(width, height, &self.grey, PixelType::U8).ok()?;
-        let mut small = Plane::new(SIDE as u32, SIDE as u32, PixelType::U8);
-        self.resizer.resize(&source, &mut small, &self.options).ok()?;
-        Some(small.into_vec())
+        let source: TypedImageRef<U8> =
+            TypedImageRef::from_buffer(width, height, &self.grey).ok()?;
+        let mut thumbnail = vec![0; SIDE * SIDE];
+        let (side, buffer) = (SIDE as u32, &mut thumbnail);
+        let mut small: TypedImage<U8> = TypedImage::from_buffer(side, side, buffer).ok()?;
+        self.resizer.resize_typed(&source, &mut small, &self.options).ok()?;
+        Some(thumbnail)
     }
 
     fn signs(&self, thumbnail: &[u8]) -> u64 {
