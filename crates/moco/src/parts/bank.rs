@@ -6,8 +6,9 @@
 use super::gather_images;
 use crate::loss::l2_normalize;
 use crate::nn::{Buffer, gather, init};
+use crate::ops::update::replace_rows;
 use crate::rng::{self, Purpose};
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use moco_peers::Peers;
 use rand::RngExt;
 use std::collections::HashMap;
@@ -100,13 +101,12 @@ impl Bank {
         last.sort_unstable();
         let (images, places): (Vec<i32>, Vec<i32>) =
             last.into_iter().map(|(image, place)| (image as i32, place)).unzip();
-        let [images, places]: [Tensor<1, Int>; 2] =
-            [images, places].map(|list| Tensor::from_data(list.as_slice(), &device));
-
-        let old = rows.select(0, images.clone());
-        let v = v.select(0, places);
+        let select = |from: Tensor<2>, list: &[i32]| {
+            from.select(0, Tensor::<1, Int>::from_data(list, &device))
+        };
+        let (old, v) = (select(rows, &images), select(v, &places));
         let new = l2_normalize(old * self.momentum + v * (1.0 - self.momentum));
-        self.rows.update(|rows| rows.select_assign(0, images, new, IndexingUpdateOp::Assign));
+        self.rows.update(|rows| replace_rows(rows, &images, new));
     }
 }
 

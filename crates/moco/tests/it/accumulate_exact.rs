@@ -1,6 +1,6 @@
 //! A batch whose images pass the networks in parts and are compared as a whole.
 
-use crate::device::device;
+use crate::device::{device, is_ours};
 use crate::golden::difference;
 use burn::tensor::Tensor;
 use moco::batch::{Batch, to_host};
@@ -116,9 +116,12 @@ fn off(found: &[f32], expected: &[f32]) -> f64 {
 /// that the whole batch is computed with as many groups. Group g of those has the images n with n mod
 /// groups = g, and part p the p-th run of neighbours, hence the two orders. Sums differ in their order:
 /// a few roundings of f32 per step, which a BatchNorm over 2 to 4 images enlarges, the more with each
-/// step; so there it is one.
+/// step; so there it is one. Our kernels compute an image in the same way in a batch of any size. Other
+/// engines choose by that size how they sum, so that every product is rounded anew and not only the sums
+/// over images: they have three times the tolerance (LibTorch 2.9 is at most 8.8e-5 off).
 #[track_caller]
 fn check(make: &dyn Fn(usize) -> Box<dyn Method>, steps: usize, tolerance: f64) {
+    let tolerance = if is_ours() { tolerance } else { 3.0 * tolerance };
     for count in [2, 4] {
         let neighbours: Vec<usize> = (0..BATCH).collect();
         let mixed: Vec<usize> =

@@ -4,9 +4,11 @@
 //! torch's own f32 is up to 4e-6 (outputs) and 8.4e-5 (gradients) away from its f64 here
 //! (golden/MANIFEST.json), more than for a plain ResNet, because the selection's BatchNorm divides by
 //! the deviation of six images. Ours sums in another order and has Winograd convolutions, which round
-//! two to three times as much.
+//! two to three times as much. On other engines gradients have more: torch 2.9's own f32 is 1.6e-4 to
+//! 2.6e-4 off in one of them, `layer1.0.select.fc1.weight`, by whether maps are channels-last and oneDNN
+//! convolves, and our nodes on its LibTorch, which also sum the selection in another order, 4.9e-4.
 
-use crate::device::device;
+use crate::device::{device, is_ours};
 use crate::golden::{Golden, assert_close, resnet, set_tensors, torch_name};
 use burn::tensor::Tensor;
 use moco::batch::to_host;
@@ -18,7 +20,10 @@ use moco::pretrained::Pretrained;
 use safetensors::tensor::{Dtype, TensorView};
 
 const TOLERANCE: f64 = 3e-5;
-const GRADIENT_TOLERANCE: f64 = 3e-4;
+
+fn gradient_tolerance() -> f64 {
+    if is_ours() { 3e-4 } else { 8e-4 }
+}
 
 fn network() -> NetworkSpec {
     let mut network = resnet("resnet50", 4, StemKind::Deep);
@@ -47,7 +52,7 @@ fn the_network_is_the_published_one() {
     for_each_param(&mut net, |name, param| {
         let gradient = param.gradient(&gradients).expect("a gradient for every parameter");
         let name = format!("grad.{}", torch_name(name, false));
-        assert_close(gradient, &golden, &name, GRADIENT_TOLERANCE);
+        assert_close(gradient, &golden, &name, gradient_tolerance());
         params += 1;
     });
     // Stem 3 convolutions and 3 norms of 2; five blocks of 3 + 6 and a selection of 4; four projections

@@ -7,6 +7,8 @@
 //! Nothing outside `ops` knows of `tch`, so that another engine would be another file in each folder.
 
 pub(super) mod batch_norm;
+#[cfg(test)]
+mod half_tests;
 mod node;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ mod torch;
 use super::Engine;
 #[cfg(feature = "libtorch")]
 use burn::tensor::Device;
-use burn::tensor::Tensor;
+use burn::tensor::{IndexingUpdateOp, Tensor};
 pub use moco_kernels::optim::{AdamWConfig, LarsConfig, Trust, TrustNorm};
 
 /// Whether the engine of a device moves many parameters at once, see [`step_all`].
@@ -86,6 +86,16 @@ pub fn average_all(pairs: Vec<(Tensor<1>, Tensor<1>)>, m: f64) -> Vec<Tensor<1>>
         return torch::average_all(pairs, m);
     }
     pairs.into_iter().map(|(theta, target)| average(theta, target, m)).collect()
+}
+
+/// `rows` `[R, D]` with those at `places`, all different, replaced by `new` `[places, D]`.
+pub fn replace_rows(rows: Tensor<2>, places: &[i32], new: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "libtorch")]
+    if at_once(&rows.device()) {
+        return torch::replace_rows(rows, places, new);
+    }
+    let places = Tensor::from_data(places, &rows.device());
+    rows.select_assign(0, places, new, IndexingUpdateOp::Assign)
 }
 
 /// `theta <- m theta + (1 - m) target`, of equal lengths.

@@ -45,6 +45,16 @@ pub(super) fn step_all(parameters: Vec<Moving>, rule: Rule) -> Vec<Moving> {
         .collect()
 }
 
+/// In place where the memory is theirs alone, which Burn's own assignment never is on LibTorch: it holds a
+/// second handle.
+pub(super) fn replace_rows(rows: Tensor<2>, places: &[i32], new: Tensor<2>) -> Tensor<2> {
+    let mut rows = exclusive(rows);
+    let places: Vec<i64> = places.iter().map(|place| i64::from(*place)).collect();
+    let places = tch::Tensor::from_slice(&places).to_device(rows.device());
+    let _ = rows.index_copy_(0, &places, &shared(new));
+    plain(rows)
+}
+
 fn lars(config: LarsConfig) -> Lars {
     let adapted = config.trust.map(|trust| Adapted {
         weight_decay: f64::from(config.weight_decay),
