@@ -76,6 +76,13 @@ unsafe extern "C" {
         total: *mut usize,
         status: *mut c_int,
     ) -> *mut c_char;
+    pub fn moco_torch_to_gpu(
+        values: *const f32,
+        sizes: *const i64,
+        n: usize,
+        index: c_int,
+        result: *mut Borrowed,
+    ) -> *mut c_char;
     pub fn moco_torch_version() -> *const c_char;
     fn free(words: *mut c_void);
 }

@@ -2,7 +2,7 @@
 
 use crate::ffi::{
     MemoryInfo, check, moco_torch_channels_last, moco_torch_gpu_bytes, moco_torch_gpu_room,
-    moco_torch_reset_peak, moco_torch_version,
+    moco_torch_reset_peak, moco_torch_to_gpu, moco_torch_version,
 };
 use libloading::Symbol;
 #[cfg(unix)]
@@ -129,6 +129,24 @@ pub fn capability(_: usize) -> Option<[u32; 2]> {
     None
 }
 
+/// `values`, row by row, as a tensor of GPU `index`. They are copied to pinned memory before this returns,
+/// and from there when the GPU has done what it was asked before, so that the host does not wait for it.
+///
+/// # Panics
+/// If the shape has another number of values, or LibTorch fails: no such GPU, no memory left.
+pub fn to_gpu(values: &[f32], shape: &[i64], index: usize) -> Tensor {
+    assert_eq!(values.len() as i64, shape.iter().product::<i64>(), "values of the shape");
+    let (n, mut result) = (shape.len(), std::ptr::null_mut());
+    // SAFETY: as many values as the sizes say, and as many sizes as told, which are read before it returns.
+    let words = unsafe {
+        moco_torch_to_gpu(values.as_ptr(), shape.as_ptr(), n, index as c_int, &mut result)
+    };
+    // SAFETY: straight from the call.
+    unsafe { check(words) };
+    // SAFETY: the call did not fail, so `result` is a tensor made for us alone.
+    unsafe { Tensor::from_ptr(result) }
+}
+
 /// Bytes that this process uses of a GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {
@@ -181,6 +199,19 @@ mod tests {
         let message = too_much().expect_err("256 TiB").to_string();
         assert!(ran_out(&message) && message.contains(SYSTEM_RAN_OUT), "{message}");
         assert!(!ran_out("shapes differ"));
+    }
+
+    /// Where there is a GPU; elsewhere it is a panic that says whose failure it is.
+    #[test]
+    fn values_arrive_on_a_gpu_in_their_order() {
+        let values: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        let sent = std::panic::catch_unwind(|| to_gpu(&values, &[2, 3, 4], 0));
+        if gpus() == 0 {
+            let message = *sent.expect_err("no GPU").downcast::<String>().unwrap();
+            return assert!(message.starts_with(crate::FAILURE), "{message}");
+        }
+        let (sent, expected) = (sent.unwrap(), Tensor::from_slice(&values).reshape([2, 3, 4]));
+        assert!(sent.to_device(Device::Cpu).equal(&expected));
     }
 
     #[test]

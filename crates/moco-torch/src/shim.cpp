@@ -151,6 +151,17 @@ char *moco_torch_allow_tf32(bool allow) {
   )
 }
 
+// The values, row by row, on a GPU by way of pinned memory: the host is done when they lie there, and the
+// GPU fetches them when it comes to it. LibTorch does not give that memory away before.
+char *moco_torch_to_gpu(const float *values, const int64_t *sizes, size_t n, int index,
+                        Tensor **result) {
+  GUARDED(
+    auto host = at::from_blob(const_cast<float *>(values), at::IntArrayRef(sizes, n), at::kFloat);
+    auto gpu = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+    *result = new Tensor(host.pin_memory().to(gpu, at::kFloat, /*non_blocking=*/true));
+  )
+}
+
 const char *moco_torch_version() { return TORCH_VERSION; }
 
 // 1 where the tensor, [N, C, H, W], lies in memory as [N, H, W, C].

@@ -1,6 +1,7 @@
 //! Between host and device: the one place where pixels become tensors, and tensors values.
 
-use burn::tensor::{Device, Tensor, TensorData, s};
+use crate::device;
+use burn::tensor::{Device, Tensor, s};
 
 /// The views of a batch of images, on the plain (non-autodiff) device.
 #[derive(Clone, Debug)]
@@ -78,5 +79,5 @@ pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 /// Pixels of `[N, H, W, 3]` as a tensor.
 pub fn pixels_to_tensor(pixels: Vec<f32>, [n, h, w]: [usize; 3], device: &Device) -> Tensor<4> {
-    Tensor::from_data(TensorData::new(pixels, [n, h, w, 3]), device)
+    device::upload(pixels, [n, h, w, 3], device)
 }

@@ -13,6 +13,8 @@ pub use burn::tensor::Device;
 #[cfg(any(feature = "cuda", feature = "metal", feature = "rocm", feature = "vulkan"))]
 use burn::tensor::DeviceType;
 
+use burn::backend::DispatchDevice;
+use burn::tensor::{Tensor, TensorData};
 use moco_kernels::Isa;
 use std::sync::OnceLock;
 
@@ -144,6 +146,21 @@ pub fn no_cuda() -> &'static str {
         (false, true) => "CubeCL finds no GPU here",
         (false, false) => "not in this build: build with --features libtorch, see docs/GPU.md",
     }
+}
+
+/// Whether a device computes beside the host, which waits for it where it reads a value.
+pub fn is_apart(device: &Device) -> bool {
+    if torch::is_of(device) {
+        return torch::gpu(device).is_some();
+    }
+    !matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// Pixels `[N, H, W, C]` on a device. A GPU of LibTorch fetches them from pinned memory in the order of what it
+/// was asked for, and the host does not wait for it.
+pub(crate) fn upload(pixels: Vec<f32>, shape: [usize; 4], device: &Device) -> Tensor<4> {
+    let sent = torch::upload(pixels, shape, device);
+    sent.unwrap_or_else(|pixels| Tensor::from_data(TensorData::new(pixels, shape), device))
 }
 
 /// Bytes of a device's own memory.

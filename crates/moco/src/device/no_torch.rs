@@ -1,7 +1,7 @@
 //! What stands for [`super::torch`] in a build without LibTorch: it has no devices.
 
 use super::Memory;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 pub(super) fn cpu() -> Option<Device> {
     None
@@ -13,6 +13,10 @@ pub(super) fn gpus() -> Vec<Device> {
 
 pub(super) fn title(_: &Device) -> Option<String> {
     None
+}
+
+pub(super) fn upload(pixels: Vec<f32>, _: [usize; 4], _: &Device) -> Result<Tensor<4>, Vec<f32>> {
+    Err(pixels)
 }
 
 pub(super) fn gpu(_: &Device) -> Option<usize> {

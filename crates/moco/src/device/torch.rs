@@ -1,9 +1,9 @@
 //! The devices of LibTorch.
 
 use super::Memory;
-use burn::backend::DispatchDevice;
-use burn::backend::libtorch::LibTorchDevice;
-use burn::tensor::Device;
+use burn::backend::libtorch::{LibTorchDevice, TchTensor};
+use burn::backend::{DispatchDevice, LibTorch};
+use burn::tensor::{Device, Tensor};
 use moco_torch::memory;
 
 /// LibTorch's CPU.
@@ -29,6 +29,17 @@ pub(super) fn title(device: &Device) -> Option<String> {
     };
     let facts = [Some(name), room, Some(precisions.to_owned()), version()];
     Some(facts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+/// Pixels on a GPU of LibTorch, without waiting for it; none on other devices, whose pixels come back.
+pub(super) fn upload(
+    pixels: Vec<f32>,
+    shape: [usize; 4],
+    device: &Device,
+) -> Result<Tensor<4>, Vec<f32>> {
+    let Some(index) = gpu(device) else { return Err(pixels) };
+    let tensor = memory::to_gpu(&pixels, &shape.map(|size| size as i64), index);
+    Ok(Tensor::from_primitive::<LibTorch>(TchTensor::new(tensor)))
 }
 
 /// The number of a GPU of LibTorch.

@@ -17,7 +17,8 @@ use std::ops::Range;
 pub struct Queue {
     keys: Buffer<2>,
     /// Position in the data set of each key's image; [`NOBODY`] for the random keys of the start.
-    /// Exact in f32 up to 2^24 images, beyond which an image stands for a few.
+    /// Exact in f32 up to 2^24 images, beyond which an image stands for a few. They lie with the host, which
+    /// looks the batch up in them, so that a GPU is not waited for.
     owners: Buffer<1>,
     pointer: u64,
     /// Keys of the current batch and their images.
@@ -35,7 +36,7 @@ impl Queue {
     pub fn new(length: usize, dim: usize, seed: u64, device: &Device) -> Self {
         let mut rng = rng::stream(seed, Purpose::Queue, 0);
         let keys = init::normal([length, dim], 1.0, &mut rng, device);
-        let owners = Tensor::full([length], NOBODY, device);
+        let owners = Tensor::full([length], NOBODY, &Device::flex());
         let keys = Buffer::new(crate::loss::l2_normalize(keys));
         Self { keys, owners: Buffer::new(owners), pointer: 0, held: Vec::new() }
     }
@@ -104,10 +105,11 @@ impl Queue {
     fn write(&mut self, start: usize, new: Tensor<2>, images: &[usize], from: Range<usize>) {
         let to = start..start + from.len();
         let owners: Vec<f32> = images[from.clone()].iter().map(|image| *image as f32).collect();
-        let owners = Tensor::<1>::from_data(owners.as_slice(), &new.device());
+        let owners = Tensor::<1>::from_data(owners.as_slice(), &Device::flex());
         let new = new.slice(s![from, ..]);
         self.keys.update(|keys| keys.slice_assign(s![to.clone(), ..], new));
-        self.owners.update(|all| all.slice_assign(s![to], owners));
+        // A checkpoint brings them to where all else is.
+        self.owners.update(|all| all.to_device(&Device::flex()).slice_assign(s![to], owners));
     }
 }
 

@@ -9,13 +9,12 @@
 //! The second pass repeats the first, drop-path included, and leaves running statistics as the first
 //! left them. Only BatchNorm makes a difference to the whole batch: its statistics are those of a part.
 
-use super::step::{NotFinite, Told, scaled};
+use super::step::{Unread, scaled};
 use crate::batch::Batch;
 use crate::methods::{Compare, Method, Step};
 use crate::nn::{Leaf, Module, for_each_leaf};
 use crate::optim::NamedGradients;
 use burn::tensor::{Tensor, s};
-use moco_peers::Peers;
 use std::collections::BTreeMap;
 
 /// The loss of `batch`, this rank's share of a global one, computed in `parts`, and its gradients, times
@@ -29,8 +28,7 @@ pub(super) fn gradients(
     step: Step,
     parts: usize,
     factor: Option<f64>,
-    peers: Peers,
-) -> Result<(Told, NamedGradients), NotFinite> {
+) -> (Unread, NamedGradients) {
     let images = batch.indices.clone();
     let batches = batch.split(parts);
     let before = counters(method.student());
@@ -38,17 +36,16 @@ pub(super) fn gradients(
 
     let leaves: Vec<_> = embeddings.into_iter().map(|e| e.autodiff().require_grad()).collect();
     let output = comparing(method).compare(&images, leaves.clone(), constants);
-    let loss = output.loss.clone();
-    let mut told = Told::default();
-    told.add(output, 1.0, peers)?;
-    let at_outputs = scaled(loss, factor).backward();
+    let at_outputs = scaled(output.loss.clone(), factor).backward();
+    let mut unread = Unread::default();
+    unread.add(output, 1.0);
     let cotangents: Vec<_> = leaves.iter().map(|leaf| leaf.grad(&at_outputs)).collect();
 
     let statistics = buffers(method.student());
     restore(method.student(), &before, &BTreeMap::new());
     let gradients = second_pass(method, &batches, &cotangents);
     restore(method.student(), &BTreeMap::new(), &statistics);
-    Ok((told, gradients))
+    (unread, gradients)
 }
 
 fn comparing(method: &mut dyn Method) -> &mut dyn Compare {

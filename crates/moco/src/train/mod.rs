@@ -7,6 +7,7 @@ mod bank;
 mod collapse;
 mod error;
 mod exact;
+mod late;
 mod monitor;
 mod outputs;
 mod ranks;
@@ -25,10 +26,9 @@ pub use ranks::{
 pub use resume::{Changed, Resume};
 pub use step::{Learnt, NotFinite, Parts, Rates, learn, learn_among};
 
-use crate::batch::Batch;
-use crate::device::Arithmetic;
+use crate::device::{self, Arithmetic};
 use crate::eval::{EvalError, FrozenEncoder};
-use crate::methods::{Method, Step};
+use crate::methods::{Expectation, Method, Step};
 use crate::nn::{count_params, share};
 use crate::optim::Optimizer;
 use crate::plan::Plan;
@@ -36,6 +36,7 @@ use crate::run::RunDir;
 use crate::schedule;
 use burn::tensor::Device;
 use collapse::CollapseWatch;
+use late::{Asked, Fetched, Late, Reported};
 use moco_data::{DataError, Dataset, Loader, LoaderConfig, Share};
 use moco_peers::Peers;
 use monitor::{Measured, Monitor};
@@ -46,7 +47,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use step::learn_scaled;
+use step::{How, Told, learn_as};
 
 /// Batches that may wait for the trainer.
 const PREFETCH: usize = 4;
@@ -105,6 +106,8 @@ pub struct Trainer {
     /// Of the loss, where gradients need one.
     scale: Option<LossScale>,
     step: usize,
+    /// Steps whose losses are to be read, where they are read late.
+    late: Option<Late>,
     /// Sum of the losses of the unfinished epoch, and how many they are.
     epoch_loss: f64,
     epoch_steps: usize,
@@ -149,6 +152,7 @@ impl Trainer {
             arithmetic,
             scale: (arithmetic == Arithmetic::F16).then(LossScale::default),
             step: 0,
+            late: device::is_apart(device).then(Late::default),
             epoch_loss: 0.0,
             epoch_steps: 0,
             steps_per_epoch,
@@ -192,6 +196,13 @@ impl Trainer {
         options: TrainerOptions,
     ) -> Result<Self, TrainError> {
         Resume::open(run, Changed::default())?.trainer(run, dataset, device, options)
+    }
+
+    /// Has losses read some steps late, or at once. A GPU's are read late, so that it need not wait for the
+    /// host: of four steps together, and before a checkpoint, a monitor and the end. The run is the same to the
+    /// bit; only a loss that is no number is told up to three steps later.
+    pub fn read_late(&mut self, late: bool) {
+        self.late = late.then(Late::default);
     }
 
     /// The configuration of the run.
@@ -247,6 +258,7 @@ impl Trainer {
         self.prepare(run, observer)?;
         let mut monitor = self.monitor()?;
         let mut loader = self.loader()?;
+        self.begin_late();
         observer.event(&Event::Start(self.facts()));
         for note in std::mem::take(&mut self.notes) {
             observer.event(&Event::Note(note));
@@ -258,45 +270,46 @@ impl Trainer {
         }
 
         let (mut last_knn, first) = (None, self.step);
-        let mut clock = EpochClock::default();
         let mut bad_files = BTreeSet::new();
-        let (mut collapse, expectation) = (CollapseWatch::default(), self.method.expectation());
+        let mut teller = Teller::new(self.method.expectation());
         // Several ranks stop together, as they agree before each step.
         let alone = self.peers.alone();
         while self.step < self.total_steps() && !(alone && stop.load(Ordering::Relaxed)) {
-            let report = match self.train_step(&mut loader, run, stop) {
+            let reports = match self.train_step(&mut loader, run, stop) {
                 // What another rank failed at is told by that rank; what was learnt is saved here too.
                 Err(error @ TrainError::Peer { .. }) => {
                     self.save(run, observer)?;
                     return Err(error);
                 }
                 Err(TrainError::Data(error)) => {
+                    teller.tell(self.read_losses(run)?, observer);
                     report_bad_files(&loader, &mut bad_files, observer);
                     return Err(self.saved_after(error, first, run, observer));
                 }
                 other => other?,
             };
-            let Some(report) = report else { break };
-            clock.add(&report);
-            observer.event(&Event::Step(report.clone()));
-            if let Some(warning) = collapse.see(&report, &expectation) {
-                observer.event(&Event::Warning(warning));
+            let Some(mut reports) = reports else { break };
+            let epoch_ends = self.step.is_multiple_of(self.steps_per_epoch);
+            let every = self.config.train.checkpoint_steps;
+            let is_due = every > 0 && self.step.is_multiple_of(every);
+            let saves = observer.asks_to_save() || epoch_ends || is_due;
+            if saves || self.step == self.total_steps() {
+                reports.extend(self.read_losses(run)?);
             }
+            teller.tell(reports, observer);
             report_bad_files(&loader, &mut bad_files, observer);
 
-            let epoch_ends = self.step.is_multiple_of(self.steps_per_epoch);
-            if epoch_ends {
+            if let (true, Some(last)) = (epoch_ends, &teller.last) {
                 let measured = self.measured(monitor.as_mut(), run, observer)?;
-                let epoch = self.finish_epoch(&report, &mut clock, measured);
+                let epoch = self.finish_epoch(last, &mut teller.clock, measured);
                 last_knn = epoch.knn.or(last_knn);
                 observer.event(&Event::Epoch(epoch));
             }
-            let every = self.config.train.checkpoint_steps;
-            let is_due = every > 0 && self.step.is_multiple_of(every);
-            if observer.asks_to_save() || epoch_ends || is_due {
+            if saves {
                 self.save(run, observer)?;
             }
         }
+        teller.tell(self.read_losses(run)?, observer);
         self.save(run, observer)?;
         Ok(Finished { steps: self.step, stopped: self.step < self.total_steps(), last_knn })
     }
@@ -327,8 +340,13 @@ impl Trainer {
         let mut loader = self.loader()?;
         let nowhere = RunDir::at(Path::new(""));
         let never = AtomicBool::new(false);
-        let step = |_| self.train_step(&mut loader, &nowhere, &never).transpose();
-        (0..count).filter_map(step).map(|report| Ok(TimedStep::of(&report?))).collect()
+        self.begin_late();
+        let mut reports = Vec::new();
+        for _ in 0..count {
+            reports.extend(self.train_step(&mut loader, &nowhere, &never)?.unwrap_or_default());
+        }
+        reports.extend(self.read_losses(&nowhere)?);
+        Ok(reports.iter().map(TimedStep::of).collect())
     }
 
     /// Times `count` steps from the present state on one batch that lies ready: what steps take where
@@ -343,7 +361,12 @@ impl Trainer {
         let step = |_| {
             let batch = batch.clone();
             let begin = StepBegin { at: Instant::now(), exchanged: self.peers.waited() };
-            Ok(TimedStep::of(&self.learn_from(batch, begin, &nowhere)?))
+            let fetched = self.on_device(batch);
+            let report = match self.learn_from(fetched, begin, &nowhere)? {
+                Reported::Now(report) => report,
+                Reported::Later(asked) => self.read(asked, &nowhere)?,
+            };
+            Ok(TimedStep::of(&report))
         };
         (0..count).map(step).collect()
     }
@@ -372,66 +395,77 @@ impl Trainer {
         Ok(Loader::start_share(self.dataset.clone(), config, share, self.step)?)
     }
 
-    /// One step: batch, loss, gradients, update, and what the method does after it. None if `stop`
-    /// is set while the batch is waited for.
+    /// One step: batch, loss, gradients, update, and what the method does after it. The reports of all
+    /// steps whose losses are read now: of this one, but where losses are read late. None if `stop` is set
+    /// while the batch is waited for.
     fn train_step(
         &mut self,
         loader: &mut Loader,
         run: &RunDir,
         stop: &AtomicBool,
-    ) -> Result<Option<StepReport>, TrainError> {
+    ) -> Result<Option<Vec<StepReport>>, TrainError> {
         let begin = StepBegin { at: Instant::now(), exchanged: self.peers.waited() };
-        let own = loader.next_batch_until(stop);
-        let loaded = self.all_have(own, stop)?;
+        let own = self.fetch(loader, stop);
+        let fetched = self.all_have(own, stop)?;
         ranks::share_bad_files(loader, &mut self.bad_known, self.peers);
-        loaded.map(|loaded| self.learn_from(loaded, begin, run)).transpose()
+        let Some(fetched) = fetched else { return Ok(None) };
+        match self.learn_from(fetched, begin, run)? {
+            Reported::Now(report) => Ok(Some(vec![report])),
+            Reported::Later(asked) => self.asked(asked, loader, run, stop).map(Some),
+        }
     }
 
     /// What of a step follows when its batch is there.
     fn learn_from(
         &mut self,
-        loaded: moco_data::Batch,
+        fetched: Fetched,
         begin: StepBegin,
         run: &RunDir,
-    ) -> Result<StepReport, TrainError> {
-        let (epoch, waited) = (loaded.epoch, loaded.waited);
-        let batch = Batch::new(loaded, &self.device);
+    ) -> Result<Reported, TrainError> {
+        let Fetched { batch, epoch, waited } = fetched;
         let (rates, at) = (self.rates(), self.position());
-        let (method, parts) = (self.method.as_mut(), Parts::of(&self.config.optim));
-        let optimizer = &mut self.optimizer;
-        let (peers, scale) = (self.peers, self.scale.as_mut());
-        let learnt = self
-            .arithmetic
-            .during(|| learn_scaled(method, optimizer, batch, at, &rates, parts, peers, scale));
-        let Learnt { loss, mut metrics } =
-            learnt.map_err(|NotFinite(loss)| self.non_finite(loss, run))?;
-        if !self.peers.alone() {
-            metrics.extend(ranks::load(&self.busy));
-            let exchanges = self.peers.waited() - begin.exchanged;
-            metrics.push(("exchange_seconds", exchanges.as_secs_f64()));
-            self.own_busy = begin.at.elapsed().saturating_sub(exchanges).as_secs_f64();
-        }
+        let (parts, late) = (Parts::of(&self.config.optim), self.late.is_some());
+        let how = How { parts, peers: self.peers, late };
+        let (method, optimizer) = (self.method.as_mut(), &mut self.optimizer);
+        let scale = self.scale.as_mut();
+        let learn = || learn_as(how, method, optimizer, batch, at, &rates, scale);
+        let told = self.arithmetic.during(learn);
+        let told = told.map_err(|NotFinite(loss)| self.non_finite(loss, run))?;
 
         self.step += 1;
-        self.epoch_loss += loss;
-        self.epoch_steps += 1;
-        Ok(StepReport {
+        let mut report = StepReport {
             step: self.step,
             epoch,
-            loss,
+            loss: f64::NAN,
             lr: rates.lr,
-            metrics,
-            seconds: begin.at.elapsed().as_secs_f64(),
+            metrics: Vec::new(),
+            seconds: 0.0,
             data_wait: waited.as_secs_f64(),
-        })
+        };
+        let Learnt { loss, metrics } = match told {
+            Told::Later(unread) => {
+                return Ok(Reported::Later(Asked { unread, begin: begin.at, report }));
+            }
+            Told::Now(learnt) => learnt,
+        };
+        (report.loss, report.metrics) = (loss, metrics);
+        if !self.peers.alone() {
+            report.metrics.extend(ranks::load(&self.busy));
+            let exchanges = self.peers.waited() - begin.exchanged;
+            report.metrics.push(("exchange_seconds", exchanges.as_secs_f64()));
+            self.own_busy = begin.at.elapsed().saturating_sub(exchanges).as_secs_f64();
+        }
+        self.count(loss);
+        report.seconds = begin.at.elapsed().as_secs_f64();
+        Ok(Reported::Now(report))
     }
 
-    /// A loaded batch, if all ranks have theirs and none was asked to stop.
+    /// A batch, if all ranks have theirs and none was asked to stop.
     fn all_have(
         &mut self,
-        loaded: Result<Option<moco_data::Batch>, DataError>,
+        loaded: Result<Option<Fetched>, DataError>,
         stop: &AtomicBool,
-    ) -> Result<Option<moco_data::Batch>, TrainError> {
+    ) -> Result<Option<Fetched>, TrainError> {
         if self.peers.alone() {
             return Ok(loaded?);
         }
@@ -524,6 +558,32 @@ impl Trainer {
     fn non_finite(&self, loss: f64, run: &RunDir) -> TrainError {
         let mend = last_good(run);
         TrainError::NonFinite { loss, step: self.step, mend }
+    }
+}
+
+/// Tells of steps, and keeps what is asked about them later.
+struct Teller {
+    clock: EpochClock,
+    collapse: CollapseWatch,
+    expectation: Expectation,
+    last: Option<StepReport>,
+}
+
+impl Teller {
+    fn new(expectation: Expectation) -> Self {
+        let (clock, collapse) = (EpochClock::default(), CollapseWatch::default());
+        Self { clock, collapse, expectation, last: None }
+    }
+
+    fn tell(&mut self, reports: Vec<StepReport>, observer: &mut dyn Observer) {
+        for report in reports {
+            self.clock.add(&report);
+            observer.event(&Event::Step(report.clone()));
+            if let Some(warning) = self.collapse.see(&report, &self.expectation) {
+                observer.event(&Event::Warning(warning));
+            }
+            self.last = Some(report);
+        }
     }
 }
 

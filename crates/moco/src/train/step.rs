@@ -31,32 +31,57 @@ pub struct Learnt {
     pub metrics: Vec<(&'static str, f64)>,
 }
 
-/// Loss and metrics of the parts of a batch so far.
+/// The losses and metrics of a batch's parts, which a GPU may still be computing.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct Unread(Vec<(StepOutput, f64)>);
+
+impl Unread {
+    /// Adds a part of the batch, whose share of it is `share`.
+    pub fn add(&mut self, output: StepOutput, share: f64) {
+        let loss = output.loss.without_autodiff();
+        self.0.push((StepOutput { loss, metrics: output.metrics }, share));
+    }
+
+    /// Waits for the losses.
+    ///
+    /// # Errors
+    /// [`NotFinite`], on all ranks, if the loss of any part is not finite.
+    pub fn read(self, peers: Peers) -> Result<Read, NotFinite> {
+        let mut read = Read::default();
+        for (output, share) in self.0 {
+            let loss = ranks::mean(scalar(output.loss), peers, "loss");
+            if !loss.is_finite() {
+                return Err(NotFinite(loss));
+            }
+            read.loss += loss * share;
+            read.watched.add(output.metrics, share);
+        }
+        Ok(read)
+    }
+}
+
+/// Loss and metrics of a batch.
+#[derive(Default)]
+pub(super) struct Read {
     /// Mean over the ranks.
     loss: f64,
     /// Of this rank's share.
     watched: Watched,
 }
 
-impl Told {
-    /// Adds a part of the batch, whose share of it is `share`.
-    /// The loss is the mean over the ranks, before any update, so that all stop where one must.
-    pub(super) fn add(
-        &mut self,
-        output: StepOutput,
-        share: f64,
-        peers: Peers,
-    ) -> Result<(), NotFinite> {
-        let loss = ranks::mean(scalar(output.loss), peers, "loss");
-        if !loss.is_finite() {
-            return Err(NotFinite(loss));
-        }
-        self.loss += loss * share;
-        self.watched.add(output.metrics, share);
-        Ok(())
+impl Read {
+    /// What the whole batch tells. A collective call.
+    pub fn whole(self, peers: Peers) -> Learnt {
+        Learnt { loss: self.loss, metrics: self.watched.whole(peers) }
     }
+}
+
+/// What is known of a step when it has been asked for.
+pub(super) enum Told {
+    /// Its numbers.
+    Now(Learnt),
+    /// Those that are to be read later.
+    Later(Unread),
 }
 
 /// The loss was no number; the weights were left as they were.
@@ -117,30 +142,52 @@ pub fn learn_among(
     parts: impl Into<Parts>,
     peers: Peers,
 ) -> Result<Learnt, NotFinite> {
-    learn_scaled(method, optimizer, batch, step, rates, parts.into(), peers, None)
+    let how = How { parts: parts.into(), peers, late: false };
+    match learn_as(how, method, optimizer, batch, step, rates, None)? {
+        Told::Now(learnt) => Ok(learnt),
+        Told::Later(unread) => Ok(unread.read(peers)?.whole(peers)),
+    }
+}
+
+/// How a step is computed.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    /// The parts of the batch.
+    pub parts: Parts,
+    /// The other ranks.
+    pub peers: Peers,
+    /// Whether the weights move before the loss is read, of one rank alone: a loss that is no number is then
+    /// found when it is read.
+    pub late: bool,
 }
 
 /// As [`learn_among`], with a scaled loss where gradients are 16-bit floats. If one of them is not finite,
 /// the optimiser leaves out the step.
-pub(super) fn learn_scaled(
+pub(super) fn learn_as(
+    how: How,
     method: &mut dyn Method,
     optimizer: &mut Optimizer,
     batch: Batch,
     mut step: Step,
     rates: &Rates,
-    Parts { count, exact }: Parts,
-    peers: Peers,
     scale: Option<&mut LossScale>,
-) -> Result<Learnt, NotFinite> {
+) -> Result<Told, NotFinite> {
+    let How { parts: Parts { count, exact }, peers, late } = how;
     let factor = scale.as_ref().map(|scale| scale.factor());
-    let (told, mut gradients) = match exact && method.as_compare().is_some() {
-        true => exact::gradients(method, batch, step, count, factor, peers)?,
-        false => gradients(method, batch, step, count, factor, peers)?,
+    let (unread, mut gradients) = match exact && method.as_compare().is_some() {
+        true => exact::gradients(method, batch, step, count, factor),
+        false => gradients(method, batch, step, count, factor),
     };
     step.part = count - 1;
-    gradients.average(peers);
-    average_statistics(method, peers);
-    let learnt = Learnt { loss: told.loss, metrics: told.watched.whole(peers) };
+    // The backward pass has been asked for, so that a GPU has work while the host waits for the loss.
+    let told = if late && peers.alone() {
+        Told::Later(unread)
+    } else {
+        let read = unread.read(peers)?;
+        gradients.average(peers);
+        average_statistics(method, peers);
+        Told::Now(read.whole(peers))
+    };
     let finite = factor.is_none_or(|factor| gradients.divide(factor));
     if let Some(scale) = scale {
         scale.see(finite);
@@ -152,7 +199,7 @@ pub(super) fn learn_scaled(
         });
     }
     method.after_update(&step);
-    Ok(learnt)
+    Ok(told)
 }
 
 /// A loss times `factor`, where there is one.
@@ -163,26 +210,23 @@ pub(super) fn scaled(loss: Tensor<1>, factor: Option<f64>) -> Tensor<1> {
     }
 }
 
-/// The mean of the losses of the parts, and its gradients, times `factor`.
+/// The losses of the parts, and the gradients of their mean, times `factor`.
 fn gradients(
     method: &mut dyn Method,
     batch: Batch,
     mut step: Step,
     parts: usize,
     factor: Option<f64>,
-    peers: Peers,
-) -> Result<(Told, NamedGradients), NotFinite> {
+) -> (Unread, NamedGradients) {
     let share = 1.0 / parts as f64;
     let mut gradients = NamedGradients::default();
-    let mut told = Told::default();
+    let mut unread = Unread::default();
     for (part, batch) in batch.split(parts).into_iter().enumerate() {
         step.part = part;
         let output = method.loss(&batch, &step);
-        // The loss is read when all of the backward pass has been asked for, so that a GPU has work while
-        // the host waits for it; the optimiser still sees no gradient of a loss that is no number.
         let backward = scaled(output.loss.clone(), factor).backward();
-        told.add(output, share, peers)?;
+        unread.add(output, share);
         gradients.add(method.student(), &backward, share);
     }
-    Ok((told, gradients))
+    (unread, gradients)
 }

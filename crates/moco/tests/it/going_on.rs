@@ -358,7 +358,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_names_the_last_checkpoint() {
 }
 
 /// Makes the first layers' weights no numbers.
-fn poison(module: &mut dyn Module) {
+pub fn poison(module: &mut dyn Module) {
     for_each_leaf(module, |name, leaf| {
         if let (true, Leaf::Param(tensor)) = (name.ends_with("conv1.weight"), leaf) {
             let values = tensor.flat() * f32::NAN;

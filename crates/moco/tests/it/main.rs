@@ -15,6 +15,7 @@ mod golden;
 mod imports;
 mod instdisc;
 mod invaspread;
+mod late;
 mod layers;
 mod loss;
 mod mae;

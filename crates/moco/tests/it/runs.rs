@@ -55,6 +55,8 @@ pub struct Recorder {
     steps: Vec<StepReport>,
     epochs: Vec<EpochReport>,
     pub stop_after: Option<usize>,
+    /// Whether losses are read late, so that a stop comes after later steps than it was asked for.
+    late: bool,
     stop: AtomicBool,
 }
 
@@ -80,11 +82,20 @@ impl Recorder {
         Self { stop_after: Some(step), ..Self::default() }
     }
 
+    pub fn reading_late() -> Self {
+        Self { late: true, ..Self::default() }
+    }
+
     pub fn train(&mut self, trainer: &mut Trainer, dir: &Path) -> Result<(), TrainError> {
-        let Self { steps, epochs, stop_after, stop } = self;
+        let Self { steps, epochs, stop_after, late, stop } = self;
         stop.store(false, Ordering::Relaxed);
+        trainer.read_late(*late);
         let mut watch = Watch(steps, epochs, *stop_after, stop);
         trainer.run(&RunDir::at(dir), &mut watch, stop).map(|_| ())
+    }
+
+    pub fn steps(&self) -> &[StepReport] {
+        &self.steps
     }
 
     pub fn epochs(&self) -> &[EpochReport] {

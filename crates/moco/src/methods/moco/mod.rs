@@ -118,6 +118,7 @@ impl Moco {
 
         let n = batch.indices.len();
         let own = self.queue.own_keys(&batch.indices);
+        let own_keys = Tensor::from_data([own.len() as f32 / n as f32], &self.device);
         let excluded = self.excluded(&own, n);
         let forth = self.contrast(x1, x2, &shuffles[0], excluded.clone());
         let (loss, keys) = if self.config.symmetric {
@@ -134,7 +135,6 @@ impl Moco {
         let images = gather_images(&batch.indices, self.peers);
         let images = images.into_iter().cycle().take(keys.dims()[0]).collect();
         self.queue.hold(keys, images);
-        let own_keys = Tensor::from_data([own.len() as f32 / n as f32], &self.device);
         StepOutput {
             loss,
             metrics: vec![
