@@ -2,32 +2,20 @@
 
 use crate::args::RunArgs;
 use crate::console::Stage;
-use crate::failure::RunFailed;
-use crate::memory::{bytes_in_use, with_peak_memory};
+use crate::measure::{Measured, measure};
 use crate::ranks::{self, peers};
-use crate::session::{Machine, Session};
+use crate::session::Session;
 use moco::config::LrScaling;
-use moco::device;
 use moco::plan::Plan;
 use moco::report::{duration, percent};
-use moco::train::{Start, Trainer, check_ranks};
+use moco::train::{Start, check_ranks};
 use moco_data::{BadFile, Dataset, allowed_bad, scan_headers};
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const HEADERS: &str = "headers";
 /// Time for a look at the headers of all files.
 const SCAN_LIMIT: Duration = Duration::from_secs(60);
-/// Steps that are timed, after one that warms up.
-const TIMED_STEPS: usize = 4;
-/// A first step that takes longer than this, in seconds, is not repeated.
-const LONG_STEP: f64 = 10.0;
-/// Pixels in a timed batch at most, so that a plan for a large machine can be checked on a small
-/// one; time and memory grow in proportion to the batch.
-const TIMED_PIXELS: usize = 1 << 20;
-/// Share of a GPU's memory that tensors can have; the rest is the driver's, libraries' and lost in gaps.
-const USABLE: f64 = 0.9;
 
 /// Prints the resolved configuration, its consequences and estimates.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
@@ -72,7 +60,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     };
     row("memory", &memory(&config, &measured, &with)?);
     if let Some(gpu) = &measured.gpu {
-        row("GPU memory", &gpu_memory(&config, &measured, gpu));
+        row("GPU memory", &gpu.in_words(&config));
     }
     row(
         "time",
@@ -170,87 +158,4 @@ fn memory(config: &Plan, measured: &Measured, with: &str) -> anyhow::Result<Stri
     let share = batch / config.optim.accumulate as f64 / part as f64;
     let estimate = before as f64 + networks * share + 2.0 * image * batch;
     Ok(format!("about {:.1} GB; {with}", estimate / 1e9))
-}
-
-/// The memory of a GPU, and the batch that fills it: what tensors took beyond weights and state grows with
-/// a part of the batch.
-fn gpu_memory(config: &Plan, measured: &Measured, gpu: &GpuMemory) -> String {
-    let part = config.train.batch_size / config.optim.accumulate;
-    let image = gpu.grown as f64 / (measured.batch_size / measured.parts) as f64;
-    let (fixed, total) = (gpu.fixed as f64, gpu.total as f64);
-    let needed = fixed + image * part as f64;
-    let fits = ((total * USABLE - fixed) / image).max(0.0) as usize;
-    let verdict = match part <= fits {
-        true => format!("a batch of about {fits} would fit"),
-        false if fits == 0 => "not even one image fits: take a smaller network or view".to_owned(),
-        false => format!(
-            "too much: about {fits} images fit at once, so lower train.batch_size or set \
-             optim.accumulate={}",
-            config.train.batch_size.div_ceil(fits)
-        ),
-    };
-    format!("about {:.1} of {:.1} GB; {verdict}", needed / 1e9, total / 1e9)
-}
-
-/// What steps took of a GPU's memory.
-struct GpuMemory {
-    /// Bytes of weights and state.
-    fixed: u64,
-    /// Bytes more, at most during the steps.
-    grown: u64,
-    /// Bytes of the GPU.
-    total: u64,
-}
-
-/// What a few steps cost.
-struct Measured {
-    batch_size: usize,
-    /// Parts of the batch.
-    parts: usize,
-    /// Typical time of a step.
-    seconds: f64,
-    /// Bytes in use before the first step, and at most during the steps.
-    memory: Option<(usize, usize)>,
-    gpu: Option<GpuMemory>,
-}
-
-fn measure(config: &Plan, dataset: Arc<Dataset>, machine: &Machine) -> anyhow::Result<Measured> {
-    let (images, parts) = timed_batch(config)?;
-    let config = config.for_timing(images, parts);
-    let mut trainer = Trainer::new(&config, dataset, &machine.device, machine.options)?;
-    let before = bytes_in_use();
-    let fixed = device::used_memory(&machine.device);
-    device::reset_peak_memory(&machine.device);
-    let (seconds, peak) = with_peak_memory(|| {
-        let mut steps = trainer.time_steps(1).map_err(RunFailed::from)?;
-        if steps[0].seconds < LONG_STEP {
-            // The first step also pays for cold caches and first touches of memory.
-            steps = trainer.time_steps(TIMED_STEPS).map_err(RunFailed::from)?;
-        }
-        let mut seconds: Vec<f64> = steps.iter().map(|step| step.seconds).collect();
-        seconds.sort_by(f64::total_cmp);
-        anyhow::Ok(seconds[seconds.len() / 2])
-    });
-    let (batch_size, parts) = (config.train.batch_size, config.optim.accumulate);
-    let gpu = || {
-        let (fixed, peak) = (fixed?, device::peak_memory(&machine.device)?);
-        let total = device::memory(&machine.device)?.total;
-        Some(GpuMemory { fixed, grown: peak.saturating_sub(fixed).max(1), total })
-    };
-    let memory = before.zip(peak);
-    Ok(Measured { batch_size, parts, seconds: seconds?, memory, gpu: gpu() })
-}
-
-/// A batch to try out and its parts, two at most: each as in the run, halved while it is too large
-/// and can be halved.
-fn timed_batch(config: &Plan) -> anyhow::Result<(usize, usize)> {
-    let views = config.views();
-    let pixels = views.iter().map(|view| view.size().iter().product()).max().unwrap_or(1);
-    let (mut part, groups) =
-        (config.train.batch_size / config.optim.accumulate, config.model.bn_groups());
-    while part * pixels > TIMED_PIXELS && part.is_multiple_of(4 * groups) {
-        part /= 2;
-    }
-    let parts = config.optim.accumulate.min(2);
-    Ok((part * parts, parts))
 }

@@ -3,6 +3,7 @@
 use crate::ranks;
 use signal_hook::consts::SIGABRT;
 use signal_hook::flag;
+use std::cell::Cell;
 use std::fmt;
 use std::io::{Write, stderr};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
@@ -37,6 +38,38 @@ impl fmt::Display for RunFailed {
 }
 
 impl std::error::Error for RunFailed {}
+
+/// A device's memory is full: the sentence that says so.
+#[derive(Debug)]
+pub struct MemoryFull(pub String);
+
+impl fmt::Display for MemoryFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for MemoryFull {}
+
+thread_local! {
+    /// Whether a full memory of a device is an error on this thread.
+    static EXPECTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does what may find a device's memory full, which is then an error, [`MemoryFull`]; any other panic is one.
+pub fn within_memory<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    EXPECTED.set(true);
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    EXPECTED.set(false);
+    done.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+        match words.and_then(moco::device::out_of_memory) {
+            Some(sentence) => Err(MemoryFull(sentence).into()),
+            None => panic::resume_unwind(panic),
+        }
+    })
+}
 
 /// Runs the program. A panic on any thread ends it within seconds, whatever waits for that thread.
 pub fn guarded(program: impl FnOnce() -> ExitCode) -> ExitCode {
@@ -75,6 +108,10 @@ fn tell_of_memory(bytes: usize) {
 /// Says once what happened, and sees to it that the program ends.
 fn end_soon(panic: &PanicHookInfo<'_>) {
     static PANICKED: AtomicBool = AtomicBool::new(false);
+    let full = || panic.payload_as_str().is_some_and(|m| moco::device::out_of_memory(m).is_some());
+    if EXPECTED.get() && full() {
+        return;
+    }
     if moco_data::panic_is_caught() || PANICKED.swap(true, Ordering::Relaxed) {
         return;
     }

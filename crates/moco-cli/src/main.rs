@@ -27,6 +27,7 @@ mod events;
 mod export;
 mod failure;
 mod import;
+mod measure;
 mod memory;
 mod methods;
 mod output;

@@ -3,7 +3,8 @@
 use crate::args::{MachineArgs, PageArgs, PretrainArgs, WatchArgs};
 use crate::console::Console;
 use crate::data;
-use crate::failure::RunFailed;
+use crate::failure::{MemoryFull, RunFailed, within_memory};
+use crate::measure::measure;
 use crate::memory::with_peak_memory;
 use crate::output::check_folder;
 use crate::ranks::{self, peers};
@@ -53,8 +54,11 @@ pub fn trained(args: &PretrainArgs) -> anyhow::Result<(Prepared, Finished)> {
         (None, Some(dir)) => begin(dir, args)?,
         (None, None) => anyhow::bail!("no folder for the run given: pass --out DIR"),
     };
-    let finished = run.train(args.page, &args.watch)?;
-    Ok((run, finished))
+    match within_memory(|| run.train(args.page, &args.watch)) {
+        Ok(finished) => Ok((run, finished)),
+        Err(error) if error.is::<MemoryFull>() => Err(run.too_large(error)),
+        Err(error) => Err(error),
+    }
 }
 
 /// A run that can go on, in its folder.
@@ -73,6 +77,20 @@ impl Prepared {
         let follow = || Follow::new(self.dir.path(), config, images, &self.machine);
         let mut follow = page.report.then(follow);
         train(&self.dir, &mut self.trainer, &self.machine, &self.notes, watch, follow.as_mut())
+    }
+
+    /// What to tell of a run that found the device's memory full: the batch that fits, as far as a few steps of
+    /// a small one tell. What is saved stays.
+    fn too_large(self, full: anyhow::Error) -> anyhow::Error {
+        let Self { trainer, images, machine, .. } = self;
+        let config = trainer.config().clone();
+        drop(trainer);
+        let measured = within_memory(|| measure(&config, images, &machine));
+        let Some(gpu) = measured.ok().and_then(|measured| measured.gpu) else {
+            return RunFailed::from(full);
+        };
+        let mend = gpu.mend(config.train.batch_size, config.optim.accumulate);
+        RunFailed::from(MemoryFull(format!("the GPU has no memory left: {mend}")))
     }
 
     /// Writes the page of the finished run and returns where it is. That it cannot be written is no
