@@ -3,11 +3,15 @@
     python3 bench/gpu/measure.py --moco target/release/moco --tests target/release/deps/it-0123456789abcdef \\
         --out results/log/gpu-new.jsonl
 
+    python3 bench/gpu/measure.py --moco target/release/moco --device libtorch-cpu --tiny --out /tmp/dry.jsonl
+
+The second line, tiny networks on LibTorch's CPU, tries the script itself out without a GPU.
+
 Builds nothing: it wants the program and the integration tests of a build with `--features libtorch`,
 LibTorch's libraries in LD_LIBRARY_PATH, and a Python with torch, torchvision and timm. The tests read
 golden files from the place where they were built, so that the sources must lie there.
 
-Four parts, each with its share of the time, the most important first; what does not fit is left out
+Five parts, each with its share of the time, the most important first; what does not fit is left out
 and said so:
 
     devices  `moco devices`
@@ -15,6 +19,7 @@ and said so:
     steps    ResNet-18 at 32 px and 512 images, ResNet-50 and ViT-S at 224 px and 256, in f32, tf32 and
              bf16: moco, PyTorch eager (channels-last), PyTorch compiled; in turns, as one GPU does not
              keep one speed
+    data     images/s of the views of `moco-v2-imagenet` alone, from `--images`, beside what the GPU takes
     run      `moco-v1-cifar10` for as many epochs as fit, with kNN every epoch
 
 Writes one JSON object a line, and a table of the ratios at the end.
@@ -37,8 +42,13 @@ CASES = [
     ("vit-small", 224, 256, "imagenet", "train"),
 ]
 PRECISIONS = ["bf16", "tf32", "f32"]
-# Integration tests that compute nothing on a device, or take minutes on a GPU that waits for a CPU.
-SKIPPED = ["layers::", "recipes::", "export::"]
+TINY = [("resnet18", 32, 4, "cifar", "method"), ("vit-tiny", 32, 2, "imagenet", "train")]
+TINY_RUN = ["train.batch_size=16", "model.width=4", "method.queue=64", "train.max_steps=2"]
+# Integration tests that compute nothing on a device, or take minutes on a GPU that waits for a CPU; and
+# those of what only CPUs have: several ranks, bits of our kernels, an address in the host's memory.
+SKIPPED = ["layers::", "recipes::", "export::", "mutations::", "pinned::", "ranks::", "ranks_eval::"]
+SKIPPED += ["ranks_tuning::"]
+SKIPPED += ["moco_v1_v2::two_ranks_are_two_ranks", "each_rank_has_its_published", "bank_in_place"]
 
 
 class Clock:
@@ -88,7 +98,7 @@ def moco_step(args: argparse.Namespace, case: tuple, precision: str, seconds: fl
     backbone, size, batch, stem, work = case
     command = [args.moco, "bench", "step", "--json", "--device", args.device]
     command += ["--work", work, "--backbone", backbone, "--size", str(size)]
-    command += ["--batch-size", str(batch), "--steps", "20", "--precision", precision]
+    command += ["--batch-size", str(batch), "--steps", str(args.steps), "--precision", precision]
     if backbone.startswith("resnet"):
         command += ["--stem", stem]
     code, out, err = run(command, seconds)
@@ -97,11 +107,18 @@ def moco_step(args: argparse.Namespace, case: tuple, precision: str, seconds: fl
 
 def torch_step(args: argparse.Namespace, case: tuple, precision: str, variant: str, seconds: float) -> dict:
     backbone, size, batch, stem, work = case
-    command = [args.python, str(PEER), "--device", "cuda", "--work", work, "--backbone", backbone]
-    command += ["--size", str(size), "--batch-size", str(batch), "--stem", stem, "--steps", "20"]
+    device = "cpu" if args.device == "libtorch-cpu" else args.device
+    command = [args.python, str(PEER), "--device", device, "--work", work, "--backbone", backbone]
+    command += ["--size", str(size), "--batch-size", str(batch), "--stem", stem]
+    command += ["--steps", str(args.steps)]
     command += ["--variant", variant, "--precision", precision]
     code, out, err = run(command, seconds)
     return last_json(out) or {"exit": code, "error": err.strip()[-300:]}
+
+
+def precisions(args: argparse.Namespace) -> list[str]:
+    """A CPU has no TF32."""
+    return [p for p in PRECISIONS if p != "tf32" or args.device != "libtorch-cpu"]
 
 
 def steps(args: argparse.Namespace, clock: Clock, keep: float, write) -> list[dict]:
@@ -111,8 +128,8 @@ def steps(args: argparse.Namespace, clock: Clock, keep: float, write) -> list[di
     sides += [("eager", lambda a, c, p, s: torch_step(a, c, p, "channels-last", s))]
     compiled = [("compiled", lambda a, c, p, s: torch_step(a, c, p, "compiled", s))]
     for round_, group in (("a", sides), ("b", list(reversed(sides))), ("c", compiled)):
-        for case in CASES:
-            for precision in PRECISIONS:
+        for case in TINY if args.tiny else CASES:
+            for precision in precisions(args):
                 for side, measure in group:
                     seconds = min(clock.left() - keep, 60)
                     row = {"part": "steps", "case": "-".join(map(str, case)), "asked": precision}
@@ -122,12 +139,28 @@ def steps(args: argparse.Namespace, clock: Clock, keep: float, write) -> list[di
     return rows
 
 
+def data(args: argparse.Namespace, rows: list[dict], seconds: float) -> dict:
+    """Images/s that the processor makes ready for two views, and how many times those that the GPU takes."""
+    command = [args.moco, "bench", "data", "--json", "--recipe", "moco-v2-imagenet"]
+    code, out, err = run(command + ["--data", args.images], seconds)
+    found = last_json(out)
+    if found is None:
+        return {"part": "data", "exit": code, "error": err.strip()[-300:]}
+    row = {"part": "data", "images_per_second": found["pipeline"]["images_per_second"]}
+    taken = [r["images_per_second"] for r in rows if r["side"] == "moco" and "resnet50" in r["case"]]
+    if taken:
+        row |= {"gpu_takes": max(taken), "times": row["images_per_second"] / max(taken)}
+    return row
+
+
 def pretrain(args: argparse.Namespace, seconds: float) -> dict:
     """As many epochs of the official demo's setting as fit; a stop at the limit is no failure."""
     out = Path(args.work) / "moco-v1-cifar10"
     command = [args.moco, "pretrain", "--recipe", "moco-v1-cifar10", "--data", args.data]
     command += ["--out", str(out), "--device", args.device, "--set", "train.precision=bf16"]
     command += ["--set", "monitor.knn_epochs=1", "--no-report"]
+    for assignment in TINY_RUN if args.tiny else []:
+        command += ["--set", assignment]
     begin = time.monotonic()
     code, said, err = run(command, seconds)
     metrics = out / "metrics.jsonl"
@@ -163,12 +196,15 @@ def main() -> None:
     parser.add_argument("--moco", required=True, help="the program")
     parser.add_argument("--tests", help="the integration tests' program; without it they are left out")
     parser.add_argument("--data", help="CIFAR-10 as moco takes it; without it nothing is trained")
+    parser.add_argument("--images", help="JPEGs of ImageNet's kind; without them no views are measured")
+    parser.add_argument("--tiny", action="store_true", help="tiny networks, to try this script out")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--minutes", type=float, default=9.5)
     parser.add_argument("--work", default="/tmp/moco-gpu", help="folder for the run")
     parser.add_argument("--out", required=True, help="file to append to")
     args = parser.parse_args()
+    args.steps = 2 if args.tiny else 20
     clock = Clock(args.minutes)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     with open(args.out, "a") as file:
@@ -184,6 +220,8 @@ def main() -> None:
         if args.tests:
             write(golden(args, min(150, clock.left() - train)))
         rows = steps(args, clock, train, write)
+        if args.images:
+            write(data(args, rows, clock.left() - train))
         if args.data:
             write(pretrain(args, clock.left()))
     print(table(rows))
