@@ -41,16 +41,18 @@ unsafe impl GlobalAlloc for Allocator {
                 return block.as_ptr();
             }
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller says that the layout's size is not zero, which is all that `alloc` asks.
         known_if_none(unsafe { MiMalloc.alloc(layout) }, layout.size())
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if in_region(block) {
-            // SAFETY: the caller's promise, and the block's address.
+            // SAFETY: the block's address lies in the region, hence it was allocated there; the caller says that it
+            // has this layout and is used no more.
             unsafe { region().deallocate(block, layout) }
         } else {
-            // SAFETY: as above.
+            // SAFETY: the block's address lies outside the region, hence it is MiMalloc's; the caller says that it
+            // has this layout and is used no more.
             unsafe { MiMalloc.dealloc(block, layout) }
         }
     }
@@ -58,10 +60,11 @@ unsafe impl GlobalAlloc for Allocator {
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let large = in_region(block);
         if !large && size < LARGE {
-            // SAFETY: the caller's promise, and the block's address.
+            // SAFETY: the block's address lies outside the region, hence it is MiMalloc's; the caller says that it
+            // has this layout and that the new size is not zero.
             return known_if_none(unsafe { MiMalloc.realloc(block, layout, size) }, size);
         }
-        // SAFETY: as above.
+        // SAFETY: `large` says that the block lies in the region; the caller says that it has this layout.
         if large && unsafe { region().try_realloc_in_place(block, layout, size) } {
             return block;
         }

@@ -50,8 +50,9 @@ struct Team {
     /// The first panic of a helper in the region.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     sleepers: AtomicUsize,
-    bed: Mutex<()>,
-    alarm: Condvar,
+    /// Held while a helper falls asleep or is woken.
+    sleep_lock: Mutex<()>,
+    wake: Condvar,
 }
 
 // SAFETY: `work` is written by the thread that holds `caller` while nobody is inside and no seat is
@@ -66,8 +67,8 @@ impl Team {
             work: UnsafeCell::new(&|| ()),
             panic: Mutex::new(None),
             sleepers: AtomicUsize::new(0),
-            bed: Mutex::new(()),
-            alarm: Condvar::new(),
+            sleep_lock: Mutex::new(()),
+            wake: Condvar::new(),
         }
     }
 
@@ -83,8 +84,8 @@ impl Team {
         let region = Region(self);
         self.state.store(helpers as u64, SeqCst);
         if self.sleepers.load(SeqCst) > 0 {
-            let _bed = self.bed.lock().unwrap_or_else(PoisonError::into_inner);
-            self.alarm.notify_all();
+            let _lock = self.sleep_lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.wake.notify_all();
         }
         work();
         drop(region);
@@ -133,12 +134,12 @@ impl Team {
     }
 
     fn sleep(&self) {
-        let bed = self.bed.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = self.sleep_lock.lock().unwrap_or_else(PoisonError::into_inner);
         // The caller opens seats, then looks for sleepers; a helper does the reverse. So one of the
-        // two sees the other, and the caller's alarm waits until the helper has let go of the bed.
+        // two sees the other, and the caller's call to wake waits until the helper has let go of the lock.
         self.sleepers.fetch_add(1, SeqCst);
         if !has_seat(self.state.load(SeqCst)) {
-            drop(self.alarm.wait(bed).unwrap_or_else(PoisonError::into_inner));
+            drop(self.wake.wait(lock).unwrap_or_else(PoisonError::into_inner));
         }
         self.sleepers.fetch_sub(1, SeqCst);
     }

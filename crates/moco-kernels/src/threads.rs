@@ -141,8 +141,8 @@ impl Kept {
         Kept { buffer: Buffer::new(memory, len), apart: false }
     }
 
-    /// The same floats in memory of their own, which is freed when dropped: for what outlives the
-    /// call that made it.
+    /// These floats in memory of their own, which is freed when dropped: for what outlives the call
+    /// that made it.
     pub(crate) fn apart(self) -> Kept {
         let mut kept = Kept { buffer: Buffer::new(Vec::new(), self.len()), apart: true };
         kept.copy_from_slice(&self);

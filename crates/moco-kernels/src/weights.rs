@@ -7,7 +7,7 @@ use std::ops::Deref;
 pub struct Weights<'a, P> {
     /// In the model's order.
     pub values: &'a [f32],
-    /// The same values in the kernels' order. Without it, or where it was made for other sizes or
+    /// The values in the kernels' order. Without it, or where it was made for other sizes or
     /// another instruction set, a call prepares them for itself.
     pub prepared: Option<&'a P>,
 }

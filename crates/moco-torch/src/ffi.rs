@@ -107,7 +107,7 @@ pub unsafe fn failure(words: *mut c_char) -> Option<String> {
 /// # Safety
 /// As [`failure`].
 pub unsafe fn check(words: *mut c_char) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller says that `words` is null or a text of the shim, as `failure` asks.
     if let Some(text) = unsafe { failure(words) } {
         panic!("{FAILURE}{}", text.lines().next().unwrap_or_default());
     }

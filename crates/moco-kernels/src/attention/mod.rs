@@ -86,7 +86,7 @@ impl AttentionShape {
         image * self.queries * self.out_stride() + head * self.head_dim
     }
 
-    /// The same in the packed queries, keys (`part` 1) and values (2).
+    /// Where a job's floats begin in the packed queries (`part` 0), keys (1) and values (2).
     fn qkv_start(&self, job: usize, part: usize) -> usize {
         let (image, head) = (job / self.heads, job % self.heads);
         image * self.tokens * self.qkv_stride() + (part * self.heads + head) * self.head_dim

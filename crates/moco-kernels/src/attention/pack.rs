@@ -1,7 +1,7 @@
 //! One head's matrices, copied to where the register tile wants them.
 
 use super::AttentionShape;
-use crate::gemm::{Dims, Panel, Strided, multiply, pack_strip};
+use crate::gemm::{Dims, Panel, Strided, multiply_apart, pack_strip};
 use crate::simd::{Simd, load_n, store_n};
 use crate::threads::odd_lines;
 
@@ -142,7 +142,7 @@ pub(super) fn times_across<S: Simd>(
         let dims = Dims::new(rows, depth, stride / S::LANES);
         let c = (&mut c[first..], layout.score_stride);
         let b = Panel { data: &packed[first * depth..], stride };
-        multiply(s, dims, a, b, c, false);
+        multiply_apart(s, dims, a, b, c, false);
     }
 }
 
@@ -161,7 +161,7 @@ pub(super) fn times_along<S: Simd>(
     for first in (0..layout.deep).step_by(width) {
         let vectors = (layout.deep - first).min(width) / S::LANES;
         let dims = Dims::new(rows, depth, vectors);
-        multiply(
+        multiply_apart(
             s,
             dims,
             a,

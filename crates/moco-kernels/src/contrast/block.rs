@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Positives;
-use crate::gemm::{Dims, Panel, Panels, Strided, multiply};
+use crate::gemm::{Dims, Panel, Panels, Strided, multiply_apart};
 use crate::simd::{Kernel, Simd, exp, load_n};
 use crate::threads::{LINE, Scratch, cut};
 
@@ -83,7 +83,7 @@ impl Kernel for Block<'_> {
                     logits.fill(0.0);
                 }
                 let b = Panel { data: panels.panel(panel), stride };
-                multiply(s, dims, a, b, (logits, stride), false);
+                multiply_apart(s, dims, a, b, (logits, stride), false);
                 let these = queries.start + first..queries.start + first + count;
                 mask(positives, &chunk, these, logits, stride);
                 let (maxima, sums) = (&mut maxima[first..], &mut sums[first..]);
@@ -192,6 +192,6 @@ fn gather<S: Simd>(
         let dims = Dims::new(count, depth, (deep - first).min(width) / S::LANES);
         let b = Panel { data: &vectors[first..], stride };
         let c = (&mut weighted[first..], deep);
-        multiply(s, dims, weights, b, c, true);
+        multiply_apart(s, dims, weights, b, c, true);
     }
 }

@@ -96,7 +96,7 @@ pub struct Contrast {
     /// The gradient of each query's own loss, `[N, D]`. For a mean over the batch multiply by `1 /
     /// N`, for any loss above by its gradient for each row.
     pub d_queries: Option<Vec<f32>>,
-    /// The same for the positives, `[N, D]`.
+    /// The gradient of each positive's own loss, `[N, D]`.
     pub d_positives: Option<Vec<f32>>,
 }
 

@@ -26,7 +26,8 @@ use super::sink::{Channels, Sink};
 use super::window::{Panels, Window};
 use crate::Isa;
 use crate::gemm::{
-    Columns, Dims, Fetch, Panel, PanelInto, Strided, multiply, multiply_into, multiply_panels_into,
+    Columns, Dims, Fetch, Panel, PanelInto, Strided, multiply_apart, multiply_into,
+    multiply_panels_into,
 };
 use crate::simd::{Kernel, Simd};
 use crate::threads::{LINE, Scratch, cut, for_each, odd_lines};
@@ -298,7 +299,7 @@ impl<K: Sink> Job<'_, K> {
         let fetch = Fetch { rows: far.then_some(0), ..next.fetch() };
         let dims = Dims { fetch, ..Dims::new(points.count, columns.len(), vectors) };
         if columns.end < depth {
-            return multiply(s, dims, a, b, (sums, pitch), columns.start > 0);
+            return multiply_apart(s, dims, a, b, (sums, pitch), columns.start > 0);
         }
         let begun = (columns.start > 0).then_some((&*sums, pitch));
         let mut finish = IntoSink::new(self.sink, &points.pixels, first..self.gather.outputs);
@@ -318,7 +319,7 @@ impl<K: Sink> Job<'_, K> {
                 // SAFETY: the pixel is this job's own, the channels exist.
                 unsafe { self.sink.put(s, &mut state, pixel, at, zero) };
             }
-            // SAFETY: as above.
+            // SAFETY: `begin` made the state for this job and these channels, which exist.
             unsafe { self.sink.end(s, state, self.job, at) };
         }
     }

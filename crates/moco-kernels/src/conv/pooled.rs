@@ -31,7 +31,7 @@ const JOBS: usize = 8;
 
 /// `max_pool(relu(bn(conv(x))))`.
 ///
-/// The same, bit for bit, as one after the other.
+/// Equal, bit for bit, to the convolution and then the pool.
 ///
 /// # Shapes
 /// `x` `[n, h, w, cin]`, `weight` `[cout, cin, k, k]`; `pool` takes the convolution's output. Returns

@@ -69,7 +69,7 @@ fn sizes(shape: &ConvShape) -> [usize; 3] {
     [shape.cout, shape.cin, shape.k]
 }
 
-/// Those of a call.
+/// The prepared weights of a call: those given, if they fit, or made here.
 pub(super) fn prepared<'a>(
     isa: Isa,
     shape: &ConvShape,

@@ -54,7 +54,7 @@ pub(crate) trait Sink: Sync {
     ) {
         for (r, &pixel) in pixels[..R].iter().enumerate() {
             for j in 0..N {
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller says of each of these pixels and channels what `put` asks.
                 unsafe { self.put(s, &mut states[j], pixel, at[j], sums[r][j]) };
             }
         }
@@ -83,7 +83,8 @@ pub(crate) unsafe fn put_tile<S: Simd, K: Sink, const R: usize, const N: usize>(
 ) {
     let whole = at.map(|at| Channels { lanes: S::LANES, ..at });
     let all = at[..N].iter().all(|at| at.lanes == S::LANES);
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller says of these pixels and channels what `put_rows` asks; `whole` differs from
+    // `at` nowhere in the first arm.
     unsafe {
         if all {
             sink.put_rows(s, states, pixels, &whole, sums);
@@ -154,7 +155,7 @@ impl Sink for Plain<'_> {
 
     #[inline(always)]
     unsafe fn put<S: Simd>(&self, s: S, _: &mut (), pixel: usize, at: Channels, value: S::V) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller says that the pixel is its own and that the channels exist, as the target asks.
         unsafe { self.0.put(s, pixel, at, value) }
     }
 
@@ -223,7 +224,7 @@ impl Sink for Stats<'_> {
         at: Channels,
         value: S::V,
     ) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller says that the pixel is its own and that the channels exist, as the target asks.
         unsafe { self.target.put(s, pixel, at, value) };
         let shifted = s.sub(value, state[0]);
         state[1] = s.add(state[1], shifted);
@@ -285,7 +286,7 @@ impl Sink for Affine<'_> {
         at: Channels,
         value: S::V,
     ) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller says of this pixel and these channels what `put_rows` asks of each.
         unsafe { self.put_rows(s, &mut [*state; 2], &[pixel], &[at; 2], &[[value]]) }
     }
 
@@ -301,7 +302,8 @@ impl Sink for Affine<'_> {
     ) {
         let Affine { target, skip, relu, .. } = self;
         let floor = s.splat(if *relu { 0.0 } else { f32::NEG_INFINITY });
-        // SAFETY: the caller's promise; `skip` has the output's shape.
+        // SAFETY: the caller says that the pixels are its own and that the channels exist in the output, of
+        // which `skip` has the shape.
         unsafe {
             if let Some(skip) = skip {
                 for (r, &pixel) in pixels[..R].iter().enumerate() {

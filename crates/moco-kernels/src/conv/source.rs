@@ -45,7 +45,7 @@ impl<'a> Activation<'a> {
     }
 }
 
-/// The same for one image, with values per channel.
+/// The activation of one image, with values per channel.
 #[derive(Clone, Copy)]
 pub(crate) struct ImageActivation<'a> {
     scale: &'a [f32],

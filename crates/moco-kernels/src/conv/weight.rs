@@ -19,7 +19,7 @@ use super::shape::ConvShape;
 use super::source::Input;
 use super::window::{Panels, Piece, Window};
 use crate::Isa;
-use crate::gemm::{Columns, Dims, Panel, Strided, multiply};
+use crate::gemm::{Columns, Dims, Panel, Strided, multiply_apart};
 use crate::simd::{Kernel, Simd, load_n, turn_rows};
 use crate::threads::{Disjoint, Kept, LINE, Scratch, cut, filled, for_each};
 
@@ -134,7 +134,7 @@ struct Part<'a> {
     part: usize,
     /// Of columns and of outputs.
     block: [usize; 2],
-    /// Those of all parts.
+    /// The sums of all parts.
     sums: &'a Disjoint<'a, f32>,
 }
 
@@ -228,7 +228,7 @@ impl Part<'_> {
                 }
                 let fetch = next.fetch();
                 let dims = Dims { fetch, ..Dims::new(rows, pixels, width / S::LANES) };
-                multiply(s, dims, a, b, (&mut sums[column * width..], width), begun);
+                multiply_apart(s, dims, a, b, (&mut sums[column * width..], width), begun);
             }
         }
     }
@@ -244,7 +244,8 @@ impl Part<'_> {
         let start = self.part * self.plan.part_len + start;
         let columns = self.plan.columns(self.block[0]);
         let range = start + columns.start * width..start + columns.end * width;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller says that no other slice of this panel is alive, here or in another job, and
+        // blocks of different parts and columns do not overlap.
         (unsafe { self.sums.slice(range) }, width)
     }
 }

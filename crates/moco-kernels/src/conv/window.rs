@@ -177,7 +177,7 @@ impl Cursor {
         Cursor { to, left_in_panel: panels.width - within, panels }
     }
 
-    /// The same place in another row.
+    /// This place in another row.
     #[inline(always)]
     fn in_row(self, offset: usize) -> Cursor {
         Cursor { to: self.to.wrapping_add(offset), ..self }

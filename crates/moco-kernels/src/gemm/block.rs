@@ -2,7 +2,7 @@
 
 use super::tile::{Finish, TileArgs, run_tile, tile_rows};
 use super::{Dims, Panel, Runs, Strided};
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 use crate::threads::LINE;
 
 /// `C (+)= A B` for one panel of `B`.
@@ -67,12 +67,45 @@ pub(crate) fn multiply_into<S: Simd, F: Finish<S>>(
                 true => count * a.row_stride,
                 false => after_last.wrapping_sub(row * a.row_stride),
             }),
-            row,
-            finish: &mut *finish,
         };
         // SAFETY: the assertions cover every row and depth that the tile reads.
-        unsafe { run_tile(s, count, vectors, args) };
+        unsafe { run_tile(s, (row, count), vectors, args, &mut *finish) };
         row += count;
+    }
+}
+
+/// [`multiply`], compiled once for all its callers: for blocks of several tiles.
+///
+/// # Panics
+/// When an operand is shorter than the shapes say.
+#[inline(always)]
+pub(crate) fn multiply_apart<S: Simd>(
+    s: S,
+    dims: Dims,
+    a: Strided,
+    b: Panel,
+    (c, c_stride): (&mut [f32], usize),
+    accumulate: bool,
+) {
+    s.enter(Multiply { dims, a, b, c, c_stride, accumulate });
+}
+
+struct Multiply<'a> {
+    dims: Dims<'a>,
+    a: Strided<'a>,
+    b: Panel<'a>,
+    c: &'a mut [f32],
+    c_stride: usize,
+    accumulate: bool,
+}
+
+impl Kernel for Multiply<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Multiply { dims, a, b, c, c_stride, accumulate } = self;
+        multiply(s, dims, a, b, (c, c_stride), accumulate);
     }
 }
 
@@ -121,11 +154,9 @@ pub(crate) fn multiply_panels_into<S: Simd, F: Finish<S>>(
                 b_k: b.stride,
                 column: None,
                 next_rows: (far && i == last).then_some(count * a.row_stride),
-                row,
-                finish,
             };
             // SAFETY: the assertions cover every row and depth that the tile reads.
-            unsafe { run_tile(s, count, *vectors, args) };
+            unsafe { run_tile(s, (row, count), *vectors, args, finish) };
         }
         row += count;
     }

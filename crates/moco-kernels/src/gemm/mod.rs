@@ -24,7 +24,9 @@ mod product;
 pub(crate) mod scalar;
 mod tile;
 
-pub(crate) use block::{PanelInto, add_begun, multiply, multiply_into, multiply_panels_into};
+pub(crate) use block::{
+    PanelInto, add_begun, multiply, multiply_apart, multiply_into, multiply_panels_into,
+};
 pub(crate) use fetch::{Columns, Fetch};
 pub(crate) use pack::{Panels, pack_strip};
 pub(crate) use product::{Epilogue, product, product_of_panels};

@@ -37,7 +37,7 @@ impl Panels {
         Panels { data, layout, isa }
     }
 
-    /// The same in memory of their own.
+    /// These panels in memory of their own, which outlives the call.
     pub(crate) fn apart(self) -> Panels {
         Panels { data: self.data.apart(), ..self }
     }

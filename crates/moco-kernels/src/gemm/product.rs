@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::pack::{Panels, Strips};
 use super::{
-    Columns, Dims, Finish, Panel, PanelInto, Strided, add_begun, multiply, multiply_into,
+    Columns, Dims, Finish, Panel, PanelInto, Strided, add_begun, multiply_apart, multiply_into,
     multiply_panels_into,
 };
 use crate::Isa;
@@ -60,7 +60,7 @@ pub(crate) fn product(
     }
 }
 
-/// The same with `b` packed.
+/// The product of `a` with panels that are packed already.
 pub(crate) fn product_of_panels(rows: usize, a: Strided, panels: &Panels, finish: &impl Epilogue) {
     let (isa, depth) = (panels.isa(), panels.depth());
     if rows == 0 || panels.count() == 0 {
@@ -192,7 +192,7 @@ fn multiply_strips<S: Simd>(
             let mut complete = Complete { begun, finish, at: [row + first, col] };
             multiply_into(s, dims, a, b, &mut complete);
         } else {
-            multiply(s, dims, a, b, (&mut sums[first * b.stride..], b.stride), begun);
+            multiply_apart(s, dims, a, b, (&mut sums[first * b.stride..], b.stride), begun);
         }
     }
 }

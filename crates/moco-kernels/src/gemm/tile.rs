@@ -1,8 +1,10 @@
 //! The register tile.
 
+use std::mem::MaybeUninit;
+
 use super::Runs;
 use super::fetch::Column;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 
 /// What happens to a tile's sums when they are complete, while they are still in registers.
 pub(crate) trait Finish<S: Simd> {
@@ -37,7 +39,8 @@ pub(super) fn tile_rows<S: Simd>(left: usize) -> usize {
 }
 
 /// What a tile computes, and what it fetches meanwhile.
-pub(super) struct TileArgs<'a, F> {
+#[derive(Clone, Copy)]
+pub(super) struct TileArgs {
     pub depth: usize,
     pub a: *const f32,
     pub a_row: usize,
@@ -49,39 +52,61 @@ pub(super) struct TileArgs<'a, F> {
     pub column: Option<Column>,
     /// From `a` to rows that are fetched meanwhile.
     pub next_rows: Option<usize>,
-    /// Of the tile's first row in the block.
-    pub row: usize,
-    pub finish: &'a mut F,
 }
 
+/// The tile of rows `row..row + rows` of the block, into `finish`.
+///
+/// Tiles of all rows are compiled into each block product. Those of fewer, the last of a block, are
+/// compiled once, and hand their sums over in memory, row by row.
+///
 /// # Safety
 /// For all `r < rows` and `k < depth`: `a[r * a_row + k * a_k]`, behind the gaps of the runs before,
 /// and `vectors` vectors at `b[k * b_k]` are readable, and `finish` takes these rows.
 #[inline(always)]
 pub(super) unsafe fn run_tile<S: Simd, F: Finish<S>>(
     s: S,
-    rows: usize,
+    (row, rows): (usize, usize),
     vectors: usize,
-    args: TileArgs<F>,
+    args: TileArgs,
+    finish: &mut F,
 ) {
-    // SAFETY: the caller's promise, for as many rows and vectors as it says.
+    // SAFETY: the caller says that `rows` rows of `a` and `vectors` vectors of `b` can be read in each step, and
+    // that `finish` takes these rows; each arm reads no more.
     unsafe {
-        match (rows, vectors) {
-            (12, 2) if S::TILE_ROWS >= 12 => tile::<S, F, 12, 2>(s, args),
-            (8, 2) if S::TILE_ROWS >= 8 => tile::<S, F, 8, 2>(s, args),
-            (6, 2) => tile::<S, F, 6, 2>(s, args),
-            (4, 2) => tile::<S, F, 4, 2>(s, args),
-            (3, 2) => tile::<S, F, 3, 2>(s, args),
-            (2, 2) => tile::<S, F, 2, 2>(s, args),
-            (1, 2) => tile::<S, F, 1, 2>(s, args),
-            (12, 1) if S::TILE_ROWS >= 12 => tile::<S, F, 12, 1>(s, args),
-            (8, 1) if S::TILE_ROWS >= 8 => tile::<S, F, 8, 1>(s, args),
-            (6, 1) => tile::<S, F, 6, 1>(s, args),
-            (4, 1) => tile::<S, F, 4, 1>(s, args),
-            (3, 1) => tile::<S, F, 3, 1>(s, args),
-            (2, 1) => tile::<S, F, 2, 1>(s, args),
-            (1, 1) => tile::<S, F, 1, 1>(s, args),
-            _ => unreachable!("tile_rows and the panel width allow no other tile"),
+        match rows == S::TILE_ROWS {
+            true if const { S::TILE_ROWS == 12 } => {
+                whole::<S, F, 12>(s, row, vectors, args, finish)
+            }
+            true if const { S::TILE_ROWS == 8 } => whole::<S, F, 8>(s, row, vectors, args, finish),
+            true if const { S::TILE_ROWS == 6 } => whole::<S, F, 6>(s, row, vectors, args, finish),
+            true if const { S::TILE_ROWS == 4 } => whole::<S, F, 4>(s, row, vectors, args, finish),
+            _ if const { S::TILE_VECTORS == 2 } && vectors == 2 => {
+                last::<S, F, 2>(s, (row, rows), args, finish);
+            }
+            _ => last::<S, F, 1>(s, (row, rows), args, finish),
+        }
+    }
+}
+
+/// A tile of `R` rows, all that a tile has.
+///
+/// # Safety
+/// As for [`run_tile`].
+#[inline(always)]
+unsafe fn whole<S: Simd, F: Finish<S>, const R: usize>(
+    s: S,
+    row: usize,
+    vectors: usize,
+    args: TileArgs,
+    finish: &mut F,
+) {
+    // SAFETY: the caller says that `R` rows of `a` and `vectors` vectors of `b` can be read in each step, and that
+    // `finish` takes these rows; each arm reads as many.
+    unsafe {
+        match vectors {
+            2 if const { S::TILE_VECTORS == 2 } => tile::<S, F, R, 2>(s, row, args, finish),
+            1 => tile::<S, F, R, 1>(s, row, args, finish),
+            _ => unreachable!("a panel is as wide as a tile at most"),
         }
     }
 }
@@ -91,16 +116,103 @@ pub(super) unsafe fn run_tile<S: Simd, F: Finish<S>>(
 /// # Safety
 /// As for [`run_tile`].
 #[inline(always)]
-unsafe fn tile<S: Simd, F: Finish<S>, const R: usize, const N: usize>(s: S, args: TileArgs<F>) {
-    args.finish.expect::<R, N>(s, args.row);
-    // SAFETY: the caller's promise.
+unsafe fn tile<S: Simd, F: Finish<S>, const R: usize, const N: usize>(
+    s: S,
+    row: usize,
+    args: TileArgs,
+    finish: &mut F,
+) {
+    finish.expect::<R, N>(s, row);
+    // SAFETY: the caller says that `R` rows of `a` and `N` vectors of `b` can be read in each step, and
+    // that `finish` takes these rows.
     unsafe {
         // Asked once: in every step, an instruction that fetches nothing takes a twentieth more of them.
         let sums = match args.column {
-            Some(column) => sums::<S, F, R, N, true>(s, &args, column),
-            None => sums::<S, F, R, N, false>(s, &args, Column { start: args.b, stride: 0 }),
+            Some(column) if N == S::TILE_VECTORS => sums::<S, R, N, true>(s, &args, column),
+            _ => sums::<S, R, N, false>(s, &args, Column { start: args.b, stride: 0 }),
         };
-        args.finish.tile(s, args.row, &sums);
+        finish.tile(s, row, &sums);
+    }
+}
+
+/// Floats of the largest tile.
+const MOST: usize = 12 * 2 * 16;
+
+/// Fewer rows than a tile has, by `N` vectors.
+///
+/// # Safety
+/// As for [`run_tile`].
+#[inline(always)]
+unsafe fn last<S: Simd, F: Finish<S>, const N: usize>(
+    s: S,
+    (row, rows): (usize, usize),
+    args: TileArgs,
+    finish: &mut F,
+) {
+    for r in 0..rows {
+        finish.expect::<1, N>(s, row + r);
+    }
+    let mut sums = [MaybeUninit::uninit(); MOST];
+    s.enter(Last { rows, vectors: N, args, sums: &mut sums });
+    for r in 0..rows {
+        let mut these = [s.splat(0.0); N];
+        for j in 0..N {
+            // SAFETY: `Last` has written `rows` rows of `N` vectors.
+            these[j] = unsafe { s.load(sums.as_ptr().cast::<f32>().add((r * N + j) * S::LANES)) };
+        }
+        // SAFETY: the caller says that `finish` takes these rows, and `r < rows`.
+        unsafe { finish.tile(s, row + r, &[these]) };
+    }
+}
+
+/// The sums of fewer rows than a tile has, into memory. Whoever makes one promises what [`run_tile`]
+/// asks for.
+struct Last<'a> {
+    rows: usize,
+    vectors: usize,
+    args: TileArgs,
+    /// Row after row.
+    sums: &'a mut [MaybeUninit<f32>; MOST],
+}
+
+impl Kernel for Last<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match (self.rows, self.vectors) {
+            (8, 2) if const { S::TILE_ROWS > 8 && S::TILE_VECTORS > 1 } => self.of::<S, 8, 2>(s),
+            (6, 2) if const { S::TILE_ROWS > 6 && S::TILE_VECTORS > 1 } => self.of::<S, 6, 2>(s),
+            (4, 2) if const { S::TILE_ROWS > 4 && S::TILE_VECTORS > 1 } => self.of::<S, 4, 2>(s),
+            (3, 2) if const { S::TILE_VECTORS > 1 } => self.of::<S, 3, 2>(s),
+            (2, 2) if const { S::TILE_VECTORS > 1 } => self.of::<S, 2, 2>(s),
+            (1, 2) if const { S::TILE_VECTORS > 1 } => self.of::<S, 1, 2>(s),
+            (8, 1) if const { S::TILE_ROWS > 8 } => self.of::<S, 8, 1>(s),
+            (6, 1) if const { S::TILE_ROWS > 6 } => self.of::<S, 6, 1>(s),
+            (4, 1) if const { S::TILE_ROWS > 4 } => self.of::<S, 4, 1>(s),
+            (3, 1) => self.of::<S, 3, 1>(s),
+            (2, 1) => self.of::<S, 2, 1>(s),
+            (1, 1) => self.of::<S, 1, 1>(s),
+            _ => unreachable!("tile_rows and the panel width allow no other tile"),
+        }
+    }
+}
+
+impl Last<'_> {
+    /// `R` rows by `N` vectors.
+    #[inline(always)]
+    fn of<S: Simd, const R: usize, const N: usize>(self, s: S) {
+        const { assert!(R * N * S::LANES <= MOST) };
+        let no_column = Column { start: self.args.b, stride: 0 };
+        // SAFETY: whoever made this says that so many rows of `a` and vectors of `b` can be read in each step.
+        let sums = unsafe { sums::<S, R, N, false>(s, &self.args, no_column) };
+        for r in 0..R {
+            for j in 0..N {
+                let to = self.sums.as_mut_ptr().cast::<f32>();
+                // SAFETY: asserted above.
+                unsafe { s.store(to.add((r * N + j) * S::LANES), sums[r][j]) };
+            }
+        }
     }
 }
 
@@ -109,9 +221,9 @@ unsafe fn tile<S: Simd, F: Finish<S>, const R: usize, const N: usize>(s: S, args
 /// # Safety
 /// As for [`run_tile`].
 #[inline(always)]
-unsafe fn sums<S: Simd, F: Finish<S>, const R: usize, const N: usize, const FAR: bool>(
+unsafe fn sums<S: Simd, const R: usize, const N: usize, const FAR: bool>(
     s: S,
-    args: &TileArgs<F>,
+    args: &TileArgs,
     column: Column,
 ) -> [[S::V; N]; R] {
     let &TileArgs { depth, a, a_row, a_k, runs, b, b_k, next_rows, .. } = args;
@@ -173,7 +285,8 @@ impl Cursor {
                 s.prefetch_far(self.line.wrapping_add(k * line_k));
             }
             let (a, b) = (self.a.wrapping_add(k * a_k), self.b.wrapping_add(k * b_k));
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller says that `R` floats at `a` and `N` vectors at `b` can be read in each of the `K`
+            // steps.
             unsafe { step(s, sums, a, a_row, b) };
         }
         self.a = self.a.wrapping_add(K * a_k);
@@ -198,11 +311,11 @@ unsafe fn step<S: Simd, const R: usize, const N: usize>(
 ) {
     let mut columns = [s.splat(0.0); N];
     for j in 0..N {
-        // SAFETY: the caller's promise.
+        // SAFETY: `j < N`, and the caller says that `N` vectors can be read at `b`.
         columns[j] = unsafe { s.load(b.add(j * S::LANES)) };
     }
     for r in 0..R {
-        // SAFETY: the caller's promise.
+        // SAFETY: `r < R`, and the caller says that `R` floats, `a_row` apart, can be read at `a`.
         let x = s.splat(unsafe { *a.add(r * a_row) });
         for j in 0..N {
             sums[r][j] = s.fma(x, columns[j], sums[r][j]);

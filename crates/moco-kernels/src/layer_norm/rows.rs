@@ -135,7 +135,7 @@ impl<V: Copy> Row<'_, V> {
     /// `at + lanes` is within the row.
     #[inline(always)]
     unsafe fn at<S: Simd<V = V>>(&self, s: S, at: usize, lanes: usize) -> [V; 3] {
-        // SAFETY: the caller's promise; the slices have one length.
+        // SAFETY: the caller says that `at + lanes` is within the row, of which the three slices have the length.
         unsafe {
             let d = load_n(s, self.d_out.as_ptr().add(at), lanes);
             let x = load_n(s, self.x.as_ptr().add(at), lanes);

@@ -46,7 +46,8 @@ impl Epilogue for Layer<'_> {
         let at = row * self.cols + col;
         // Asked once: whole vectors are the rule.
         let left = self.cols - col;
-        // SAFETY: the caller's promise; beyond the last column there are no lanes.
+        // SAFETY: the caller says that the rows, and the columns from `col` on, lie in the product; lanes beyond
+        // the last column are left out.
         unsafe {
             if left >= N * S::LANES {
                 self.put_lanes(s, at, sums, |_| S::LANES);
@@ -74,7 +75,7 @@ impl Layer<'_> {
         if let Some(values) = self.bias {
             for j in 0..N {
                 let p = values.as_ptr().wrapping_add(at % self.cols + j * S::LANES);
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller says that the columns of these lanes lie in the bias.
                 bias[j] = unsafe { load_n(s, p, lanes(j)) };
             }
         }
@@ -82,7 +83,7 @@ impl Layer<'_> {
             for j in 0..N {
                 let (at, lanes) = (at + r * self.cols + j * S::LANES, lanes(j));
                 let mut y = s.add(sums[r][j], bias[j]);
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller says that these lanes lie in the product, and so in `out` and `pre`.
                 unsafe {
                     if let Some(gelu) = self.gelu {
                         if let Some(pre) = self.pre {

@@ -121,7 +121,7 @@ impl RowOp for SumRows<'_> {
 
     #[inline(always)]
     unsafe fn step<S: Simd>(&self, s: S, state: &mut Self::State<S>, at: usize, lanes: usize) {
-        // SAFETY: the caller's promise; all maps have one length.
+        // SAFETY: the caller says that `at + lanes` lies in the maps, which have one length.
         unsafe {
             let y = if let Some((y, _)) = self.sums.centred { y } else { &[] };
             let d = load_at(s, self.sums.d_out, at, lanes);
@@ -233,7 +233,8 @@ impl RowOp for GradientRows<'_> {
     #[inline(always)]
     unsafe fn step<S: Simd>(&self, s: S, state: &mut Self::State<S>, at: usize, lanes: usize) {
         let (affine, a, [mean, b, c]) = *state;
-        // SAFETY: the caller's promise; all maps have one length.
+        // SAFETY: the caller says that `at + lanes` lies in the maps, which have one length, and that no
+        // other thread handles these elements.
         unsafe {
             let d = load_at(s, self.gradient.d_out, at, lanes);
             let dz = self.gradient.gate.apply(s, d, self.gradient.y, affine, (at, lanes));

@@ -91,7 +91,7 @@ impl RowOp for NormaliseRows<'_> {
 
     #[inline(always)]
     unsafe fn begin<S: Simd>(&self, s: S, _: usize, at: usize, lanes: usize) -> [S::V; 4] {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller says that `at + lanes` lies in the values per channel.
         let load = |values: &[f32]| unsafe { load_at(s, values, at, lanes) };
         let unused = s.splat(0.0);
         let [scale, shift] = match &self.skip {
@@ -111,7 +111,8 @@ impl RowOp for NormaliseRows<'_> {
 
     #[inline(always)]
     unsafe fn step<S: Simd>(&self, s: S, state: &mut [S::V; 4], at: usize, lanes: usize) {
-        // SAFETY: the caller's promise; all maps have one length.
+        // SAFETY: the caller says that `at + lanes` lies in the maps, which have one length, and that no
+        // other thread handles these elements.
         unsafe {
             let mut z = s.fma(load_n(s, self.y.add(at), lanes), state[0], state[1]);
             if let Some((skip, affine)) = &self.skip {

@@ -10,7 +10,7 @@ use crate::simd::{Simd, load_n};
 #[inline(always)]
 pub(super) unsafe fn load_at<S: Simd>(s: S, data: &[f32], at: usize, lanes: usize) -> S::V {
     debug_assert!(at + lanes <= data.len());
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller says that `at + lanes` is within `data`.
     unsafe { load_n(s, data.as_ptr().add(at), lanes) }
 }
 

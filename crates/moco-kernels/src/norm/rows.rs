@@ -173,7 +173,8 @@ unsafe fn walk<S: Simd, O: RowOp, const N: usize>(
     lanes: usize,
 ) {
     let channel = at.group * at.width + first;
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller says that these channels lie in a row and the rows in the maps, and that no other
+    // thread handles them: what `begin`, `step` and `end` ask.
     unsafe {
         let mut states = [op.begin(s, at.job, channel, lanes); N];
         for i in 1..N {

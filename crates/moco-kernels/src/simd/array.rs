@@ -12,7 +12,7 @@ const LANES: usize = 8;
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
-/// The same with fused multiply-add: `fmla` on aarch64.
+/// Plain arrays with fused multiply-add: `fmla` on aarch64.
 #[cfg(any(target_arch = "aarch64", test))]
 #[derive(Clone, Copy)]
 pub(crate) struct Fused;
@@ -25,7 +25,7 @@ macro_rules! array_simd {
             const TILE_ROWS: usize = $rows;
             const TILE_VECTORS: usize = 1;
 
-            #[inline]
+            #[inline(never)]
             fn enter<K: Kernel>(self, kernel: K) -> K::Out {
                 kernel.run(self)
             }

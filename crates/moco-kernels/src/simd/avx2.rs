@@ -37,6 +37,7 @@ impl Simd for Avx2 {
 
     #[inline]
     fn enter<K: Kernel>(self, kernel: K) -> K::Out {
+        #[inline(never)]
         #[target_feature(enable = "avx2,fma")]
         fn inside<K: Kernel>(s: Avx2, kernel: K) -> K::Out {
             kernel.run(s)
@@ -46,17 +47,19 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`.
         unsafe { _mm256_set1_ps(x) }
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> __m256 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`; the caller says that a vector
+        // can be read at `p`.
         unsafe { _mm256_loadu_ps(p) }
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32, v: __m256) {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`; the caller says that a vector
+        // can be written at `p`.
         unsafe { _mm256_storeu_ps(p, v) }
     }
     #[inline(always)]
@@ -96,14 +99,14 @@ impl Simd for Avx2 {
     ) {
         let mut v = [self.splat(0.0); 8];
         for i in 0..8 {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller says that as many rows as a vector has lanes can be read from `from` on.
             v[i] = unsafe { self.load(from.add(i * from_stride)) };
         }
         // Within each half of the vectors, four rows at a time become four columns; then the halves
         // are exchanged.
         let mut quads = v;
         for i in [0, 4] {
-            // SAFETY: see above.
+            // SAFETY: `self` witnesses the instructions, see `Avx2::detect`; all values are in registers.
             unsafe {
                 let low =
                     [_mm256_unpacklo_ps(v[i], v[i + 1]), _mm256_unpacklo_ps(v[i + 2], v[i + 3])];
@@ -117,7 +120,8 @@ impl Simd for Avx2 {
         }
         for i in 0..8 {
             let (a, b) = (quads[i % 4], quads[i % 4 + 4]);
-            // SAFETY: see above; the store by the caller's promise.
+            // SAFETY: `self` witnesses the instructions, see `Avx2::detect`; the caller says that as many
+            // columns as a vector has lanes can be written from `to` on.
             unsafe {
                 let column = match i {
                     0..4 => _mm256_permute2f128_ps::<0x20>(a, b),
@@ -139,65 +143,65 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`.
         unsafe { _mm256_add_ps(a, b) }
     }
     #[inline(always)]
     fn sub(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`.
         unsafe { _mm256_sub_ps(a, b) }
     }
     #[inline(always)]
     fn mul(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`.
         unsafe { _mm256_mul_ps(a, b) }
     }
     #[inline(always)]
     fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`.
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
     fn fnma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`.
         unsafe { _mm256_fnmadd_ps(a, b, c) }
     }
     #[inline(always)]
     fn relu(self, a: __m256) -> __m256 {
         // `maxps` returns its second operand when either is NaN.
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`.
         unsafe { _mm256_max_ps(_mm256_setzero_ps(), a) }
     }
     #[inline(always)]
     fn gate(self, a: __m256, gate: __m256) -> __m256 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`.
         unsafe { _mm256_and_ps(a, _mm256_cmp_ps::<_CMP_GT_OQ>(gate, _mm256_setzero_ps())) }
     }
     #[inline(always)]
     fn div(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`.
         unsafe { _mm256_div_ps(a, b) }
     }
     #[inline(always)]
     fn sqrt(self, a: __m256) -> __m256 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`.
         unsafe { _mm256_sqrt_ps(a) }
     }
     #[inline(always)]
     fn max(self, a: __m256, b: __m256) -> __m256 {
         // The instruction returns its second operand when either is NaN.
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`.
         unsafe { _mm256_max_ps(a, b) }
     }
     #[inline(always)]
     fn min(self, a: __m256, b: __m256) -> __m256 {
         // The instruction returns its second operand when either is NaN.
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`.
         unsafe { _mm256_min_ps(a, b) }
     }
     #[inline(always)]
     fn scale(self, a: __m256, n: __m256) -> __m256 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx2::detect`.
         unsafe {
             let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
             _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))

@@ -37,6 +37,7 @@ impl Simd for Avx512 {
 
     #[inline]
     fn enter<K: Kernel>(self, kernel: K) -> K::Out {
+        #[inline(never)]
         #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
         fn inside<K: Kernel>(s: Avx512, kernel: K) -> K::Out {
             kernel.run(s)
@@ -46,17 +47,19 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`.
         unsafe { _mm512_set1_ps(x) }
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`; the caller says that a vector
+        // can be read at `p`.
         unsafe { _mm512_loadu_ps(p) }
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32, v: __m512) {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`; the caller says that a vector
+        // can be written at `p`.
         unsafe { _mm512_storeu_ps(p, v) }
     }
     #[inline(always)]
@@ -79,14 +82,14 @@ impl Simd for Avx512 {
     ) {
         let mut v = [self.splat(0.0); 16];
         for i in 0..16 {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller says that as many rows as a vector has lanes can be read from `from` on.
             v[i] = unsafe { self.load(from.add(i * from_stride)) };
         }
         // Within each quarter of the vectors, four rows at a time become four columns; then the
         // quarters themselves are transposed.
         let mut quads = v;
         for i in (0..16).step_by(4) {
-            // SAFETY: see above.
+            // SAFETY: `self` witnesses the instructions, see `Avx512::detect`; all values are in registers.
             unsafe {
                 let low =
                     [_mm512_unpacklo_ps(v[i], v[i + 1]), _mm512_unpacklo_ps(v[i + 2], v[i + 3])];
@@ -101,7 +104,8 @@ impl Simd for Avx512 {
         }
         for i in 0..16 {
             let [a, b, c, d] = [0, 4, 8, 12].map(|quad| quads[quad + i % 4]);
-            // SAFETY: see above; the store by the caller's promise.
+            // SAFETY: `self` witnesses the instructions, see `Avx512::detect`; the caller says that as many
+            // columns as a vector has lanes can be written from `to` on.
             unsafe {
                 let (ab, cd) = match i / 4 % 2 {
                     0 => (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d)),
@@ -127,38 +131,38 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`.
         unsafe { _mm512_add_ps(a, b) }
     }
     #[inline(always)]
     fn sub(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`.
         unsafe { _mm512_sub_ps(a, b) }
     }
     #[inline(always)]
     fn mul(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`.
         unsafe { _mm512_mul_ps(a, b) }
     }
     #[inline(always)]
     fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`.
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
     fn fnma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`.
         unsafe { _mm512_fnmadd_ps(a, b, c) }
     }
     #[inline(always)]
     fn relu(self, a: __m512) -> __m512 {
         // `maxps` returns its second operand when either is NaN.
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`.
         unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
     }
     #[inline(always)]
     fn gate(self, a: __m512, gate: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`.
         unsafe {
             let open = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps());
             _mm512_maskz_mov_ps(open, a)
@@ -166,29 +170,29 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn div(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`.
         unsafe { _mm512_div_ps(a, b) }
     }
     #[inline(always)]
     fn sqrt(self, a: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`.
         unsafe { _mm512_sqrt_ps(a) }
     }
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
         // The instruction returns its second operand when either is NaN.
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`.
         unsafe { _mm512_max_ps(a, b) }
     }
     #[inline(always)]
     fn min(self, a: __m512, b: __m512) -> __m512 {
         // The instruction returns its second operand when either is NaN.
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`.
         unsafe { _mm512_min_ps(a, b) }
     }
     #[inline(always)]
     fn scale(self, a: __m512, n: __m512) -> __m512 {
-        // SAFETY: see above.
+        // SAFETY: `self` witnesses the instructions, see `Avx512::detect`.
         unsafe { _mm512_scalef_ps(a, n) }
     }
 }

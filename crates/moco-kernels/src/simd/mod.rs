@@ -4,6 +4,10 @@
 //! [`Simd::enter`] is the door, a function with the `target_feature` attribute into which
 //! everything marked `#[inline(always)]` below it is inlined. A kernel that forgets
 //! `#[inline(always)]` is still correct, only slow.
+//!
+//! What several kernels share, or one kernel for several types, is a kernel itself and entered from
+//! within: the door is never inlined, so that there is one copy of it for each instruction set. A call
+//! costs some ten nanoseconds; inlined everywhere, the register tile alone took minutes to compile.
 
 mod array;
 #[cfg(target_arch = "x86_64")]
@@ -42,7 +46,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Vectors per row of the GEMM's register tile.
     const TILE_VECTORS: usize;
 
-    /// Runs `kernel` with this instruction set enabled.
+    /// Runs `kernel` with this instruction set enabled, as a function of its own.
     fn enter<K: Kernel>(self, kernel: K) -> K::Out;
 
     fn splat(self, x: f32) -> Self::V;
@@ -78,7 +82,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     ) {
         for column in 0..Self::LANES {
             for row in 0..Self::LANES {
-                // SAFETY: the caller's promise.
+                // SAFETY: `row` and `column` are below the lanes, and the caller says that so many rows can be
+                // read and so many columns written.
                 unsafe {
                     *to.add(column * to_stride + row) = *from.add(row * from_stride + column)
                 };
@@ -90,7 +95,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}
 
-    /// The same, no nearer than the second-level cache.
+    /// Asks for a line ahead of its use, no nearer than the second-level cache.
     #[inline(always)]
     fn prefetch_far(self, _: *const f32) {}
 
@@ -123,7 +128,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 /// `n <= S::LANES` floats are readable at `p`.
 #[inline(always)]
 pub(crate) unsafe fn load_n<S: Simd>(s: S, p: *const f32, n: usize) -> S::V {
-    // SAFETY: the caller's promise; `n == LANES` in the first arm.
+    // SAFETY: the caller says that `n` floats can be read at `p`: a whole vector in the first arm.
     unsafe { if n == S::LANES { s.load(p) } else { s.load_first(p, n) } }
 }
 
@@ -133,7 +138,7 @@ pub(crate) unsafe fn load_n<S: Simd>(s: S, p: *const f32, n: usize) -> S::V {
 /// `n <= S::LANES` floats are writable at `p`.
 #[inline(always)]
 pub(crate) unsafe fn store_n<S: Simd>(s: S, p: *mut f32, v: S::V, n: usize) {
-    // SAFETY: the caller's promise; `n == LANES` in the first arm.
+    // SAFETY: the caller says that `n` floats can be written at `p`: a whole vector in the first arm.
     unsafe { if n == S::LANES { s.store(p, v) } else { s.store_first(p, v, n) } }
 }
 

@@ -130,7 +130,7 @@ impl Raw {
         let (mut rank, mut size): (c_int, c_int) = (0, 0);
         // SAFETY: between init and finalize; `rank` outlives the call.
         self.checked("MPI_Comm_rank", unsafe { (self.f.rank)(self.c.world, &raw mut rank) })?;
-        // SAFETY: as above, for `size`.
+        // SAFETY: between init and finalize; `size` outlives the call.
         self.checked("MPI_Comm_size", unsafe { (self.f.size)(self.c.world, &raw mut size) })?;
         Ok((rank as usize, size as usize))
     }

@@ -76,9 +76,9 @@ pub struct BlockSaved {
 pub struct BlockNeeds {
     /// The input's.
     pub x: bool,
-    /// Those of the weights of all convolutions.
+    /// The gradients of the weights of all convolutions.
     pub weights: bool,
-    /// Those of `gamma` and `beta` of all BatchNorms.
+    /// The gradients of `gamma` and `beta` of all BatchNorms.
     pub affine: bool,
 }
 

@@ -12,7 +12,7 @@ use crate::weights::Weights;
 pub(super) use forward::convolve;
 use forward::{batch_forward, fixed_forward};
 
-/// What normalises the convolution's output.
+/// The normalisation of the convolution's output.
 #[derive(Clone, Copy, Debug)]
 pub enum Norm<'a> {
     /// Batch statistics per split group: image `i` belongs to group `i % groups`. One group is
@@ -87,7 +87,7 @@ pub struct BnActNeeds {
     pub x: bool,
     /// The weights'.
     pub weight: bool,
-    /// Those of `gamma` and `beta`.
+    /// The gradients of `gamma` and `beta`.
     pub affine: bool,
     /// The residual input's.
     pub skip: bool,

@@ -70,7 +70,7 @@ impl Problem {
         (output, grads)
     }
 
-    /// The same layer by layer.
+    /// The block computed layer by layer.
     fn by_layers(&self, isa: Isa) -> (Vec<f32>, Vec<BnActOutput>, Vec<BnActGrads>, Vec<f32>) {
         let depth = self.depth();
         let run = |i: usize, x: &[f32], skip: Option<&[f32]>, relu: bool| {

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::input::{Slabs, Source, input_tiles};
 use super::transform::{OneWay, both_ways};
-use super::weights::{Kernels, transform_weights, weight_slabs};
+use super::weights::{Kernels, Transform, weight_slabs};
 use super::{POINTS, Scheme, Tile, Tiles, phases, transform};
 use crate::Isa;
 use crate::conv::shape::{ConvShape, Span, spans};
@@ -186,8 +186,9 @@ impl<K: Sink> Kernel for FusedJob<'_, K> {
             let scheme = conv.kernels.scheme;
             let layout =
                 Layout { scheme, slabs, kernels, products, tiles: count, width, far: false };
-            multiply_points(s, layout, (tiles, 0..depth), weights, sums);
-            write_outputs(s, conv, span, first..first + lanes, (sums, products), job, sink);
+            s.enter(Products { layout, tiles, channels: 0..depth, weights, sums });
+            let outputs = first..first + lanes;
+            s.enter(Outputs { conv, span, outputs, sums, products, job, sink });
         }
     }
 }
@@ -248,14 +249,19 @@ impl<K: Sink> Kernel for PanelJob<'_, K> {
         let sums = cut(&mut scratch, products.len());
         for start in (0..depth).step_by(PHASED_DEPTH) {
             let channels = start..depth.min(start + PHASED_DEPTH);
-            let panel = (outputs.start, width);
-            transform_weights(s, conv.kernels, channels.clone(), panel, scratch, kernels);
+            s.enter(Transform {
+                kernels: conv.kernels,
+                channels: channels.clone(),
+                outputs: (outputs.start, width),
+                out: &mut *scratch,
+                slabs: kernels,
+            });
             let scheme = conv.kernels.scheme;
             let layout =
                 Layout { scheme, slabs, kernels, products, tiles: count, width, far: true };
-            multiply_points(s, layout, (tiles, channels), scratch, sums);
+            s.enter(Products { layout, tiles, channels, weights: scratch, sums });
         }
-        write_outputs(s, conv, span, outputs, (sums, products), job, sink);
+        s.enter(Outputs { conv, span, outputs, sums, products, job, sink });
     }
 }
 
@@ -274,84 +280,98 @@ struct Layout {
 
 /// The products of `tiles` (over `channels` of their depth) and `weights`
 /// (as `layout.kernels` has them); sums are begun at channel 0 and added to afterwards.
-#[inline(always)]
-fn multiply_points<S: Simd>(
-    s: S,
+struct Products<'a> {
     layout: Layout,
-    (tiles, channels): (&[f32], Range<usize>),
-    weights: &[f32],
-    sums: &mut [f32],
-) {
-    let Layout { scheme, slabs, kernels, products, tiles: tiles_in_span, width, far } = layout;
-    let depth = channels.len();
-    let mut list = scheme.products().peekable();
-    while let Some([sum, term, input, point]) = list.next() {
-        let sums = &mut sums[sum * products.slab..][..products.slab];
-        let begun = channels.start > 0 || term > 0;
-        let b = Panel { data: &weights[point * kernels.slab..], stride: kernels.pitch };
-        // Behind the last weights of a panel lie the next panel's.
-        let next = list.peek().map_or(POINTS, |next| next[3]);
-        let next = weights.as_ptr().wrapping_add(next * kernels.slab);
-        let next = Columns::panel(next, [depth, kernels.pitch], BLOCK / S::TILE_ROWS);
-        for (row, tiles) in (0..tiles_in_span).step_by(BLOCK).zip(tiles.chunks(slabs.len())) {
-            let rows = BLOCK.min(tiles_in_span - row);
-            let columns = if row == 0 { next.fetch() } else { Fetch::NONE };
-            let fetch = Fetch { rows: far.then_some(slabs.len()), ..columns };
-            let dims = Dims { fetch, ..Dims::new(rows, depth, width / S::LANES) };
-            let data = &tiles[input * slabs.slab + channels.start..];
-            let a = Strided { data, row_stride: slabs.pitch, k_stride: 1 };
-            let c = (&mut sums[row * products.pitch..], products.pitch);
-            multiply(s, dims, a, b, c, begun);
+    tiles: &'a [f32],
+    channels: Range<usize>,
+    weights: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl Kernel for Products<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Products { layout, tiles, channels, weights, sums } = self;
+        let Layout { scheme, slabs, kernels, products, tiles: tiles_in_span, width, far } = layout;
+        let depth = channels.len();
+        let mut list = scheme.products().peekable();
+        while let Some([sum, term, input, point]) = list.next() {
+            let sums = &mut sums[sum * products.slab..][..products.slab];
+            let begun = channels.start > 0 || term > 0;
+            let b = Panel { data: &weights[point * kernels.slab..], stride: kernels.pitch };
+            // Behind the last weights of a panel lie the next panel's.
+            let next = list.peek().map_or(POINTS, |next| next[3]);
+            let next = weights.as_ptr().wrapping_add(next * kernels.slab);
+            let next = Columns::panel(next, [depth, kernels.pitch], BLOCK / S::TILE_ROWS);
+            for (row, tiles) in (0..tiles_in_span).step_by(BLOCK).zip(tiles.chunks(slabs.len())) {
+                let rows = BLOCK.min(tiles_in_span - row);
+                let columns = if row == 0 { next.fetch() } else { Fetch::NONE };
+                let fetch = Fetch { rows: far.then_some(slabs.len()), ..columns };
+                let dims = Dims { fetch, ..Dims::new(rows, depth, width / S::LANES) };
+                let data = &tiles[input * slabs.slab + channels.start..];
+                let a = Strided { data, row_stride: slabs.pitch, k_stride: 1 };
+                let c = (&mut sums[row * products.pitch..], products.pitch);
+                multiply(s, dims, a, b, c, begun);
+            }
         }
     }
 }
 
 /// `y = Aᵀ M A` of a span's tiles for one panel of outputs, into the sink.
-#[inline(always)]
-fn write_outputs<S: Simd, K: Sink>(
-    s: S,
-    conv: &WinogradForward,
+struct Outputs<'a, K> {
+    conv: &'a WinogradForward<'a>,
     span: Span,
     outputs: Range<usize>,
-    (sums, products): (&[f32], Slabs),
+    sums: &'a [f32],
+    products: Slabs,
     job: usize,
-    sink: &K,
-) {
-    let mut list = [(Tile { image: 0, y: 0, x: 0 }, [0; 2]); MAX_TILES];
-    let mut count = 0;
-    for tile in conv.tiles.of(span) {
-        list[count] = (tile, conv.tiles.inside(tile));
-        count += 1;
-    }
-    assert!(sums.len() >= products.len() && count * products.pitch <= products.slab);
-    for lane in (0..outputs.len()).step_by(S::LANES) {
-        let at =
-            Channels { first: outputs.start + lane, lanes: S::LANES.min(outputs.len() - lane) };
-        let mut state = None;
-        for (row, &(tile, [rows, cols])) in list[..count].iter().enumerate() {
-            let from = &sums[row * products.pitch + lane..];
-            let y = match conv.kernels.scheme {
-                Scheme::Stride1 => outputs_of(s, transform::Output, from, products),
-                Scheme::Stride2 => outputs_of(s, phases::Output, from, products),
-            };
-            if row == 0 {
-                state = Some(sink.begin(s, at, y[0][0]));
-            }
-            let Some(state) = &mut state else { unreachable!("begun at the first tile") };
-            let corner =
-                (tile.image * conv.tiles.out_h + 4 * tile.y) * conv.tiles.out_w + 4 * tile.x;
-            for dy in 0..rows {
-                for dx in 0..cols {
-                    let pixel = corner + dy * conv.tiles.out_w + dx;
-                    // SAFETY: the pixel is inside the map and belongs to this span; the channels to
-                    // this panel.
-                    unsafe { sink.put(s, state, pixel, at, y[dy][dx]) };
+    sink: &'a K,
+}
+
+impl<K: Sink> Kernel for Outputs<'_, K> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Outputs { conv, span, outputs, sums, products, job, sink } = self;
+        let mut list = [(Tile { image: 0, y: 0, x: 0 }, [0; 2]); MAX_TILES];
+        let mut count = 0;
+        for tile in conv.tiles.of(span) {
+            list[count] = (tile, conv.tiles.inside(tile));
+            count += 1;
+        }
+        assert!(sums.len() >= products.len() && count * products.pitch <= products.slab);
+        for lane in (0..outputs.len()).step_by(S::LANES) {
+            let at =
+                Channels { first: outputs.start + lane, lanes: S::LANES.min(outputs.len() - lane) };
+            let mut state = None;
+            for (row, &(tile, [rows, cols])) in list[..count].iter().enumerate() {
+                let from = &sums[row * products.pitch + lane..];
+                let y = match conv.kernels.scheme {
+                    Scheme::Stride1 => outputs_of(s, transform::Output, from, products),
+                    Scheme::Stride2 => outputs_of(s, phases::Output, from, products),
+                };
+                if row == 0 {
+                    state = Some(sink.begin(s, at, y[0][0]));
+                }
+                let Some(state) = &mut state else { unreachable!("begun at the first tile") };
+                let corner =
+                    (tile.image * conv.tiles.out_h + 4 * tile.y) * conv.tiles.out_w + 4 * tile.x;
+                for dy in 0..rows {
+                    for dx in 0..cols {
+                        let pixel = corner + dy * conv.tiles.out_w + dx;
+                        // SAFETY: the pixel is inside the map and belongs to this span; the channels to
+                        // this panel.
+                        unsafe { sink.put(s, state, pixel, at, y[dy][dx]) };
+                    }
                 }
             }
-        }
-        if let Some(state) = state {
-            // SAFETY: this span's job and these channels are handled here alone.
-            unsafe { sink.end(s, state, job, at) };
+            if let Some(state) = state {
+                // SAFETY: this span's job and these channels are handled here alone.
+                unsafe { sink.end(s, state, job, at) };
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::transform::{OneWay, both_ways};
 use super::{Scheme, Tile, phases, transform};
 use crate::conv::source::{self, Activation, ImageActivation};
-use crate::simd::{Simd, load_n};
+use crate::simd::{Kernel, Simd, load_n};
 use crate::threads::{LINE, odd_lines};
 
 /// How a block of transformed tiles lies in memory: `[count][tile][channel]`, a row per tile.
@@ -64,10 +64,14 @@ pub(super) fn input_tiles<S: Simd>(
     out: &mut [f32],
     slabs: Slabs,
 ) {
-    let (place, out) = ([scheme.step(), pad], (out, slabs));
+    let place = [scheme.step(), pad];
     match scheme {
-        Scheme::Stride1 => transform_tiles(s, transform::Input, source, place, tiles, zeros, out),
-        Scheme::Stride2 => transform_tiles(s, phases::Input, source, place, tiles, zeros, out),
+        Scheme::Stride1 => {
+            s.enter(Transform { by: transform::Input, source, place, tiles, zeros, out, slabs });
+        }
+        Scheme::Stride2 => {
+            s.enter(Transform { by: phases::Input, source, place, tiles, zeros, out, slabs });
+        }
     }
 }
 
@@ -82,70 +86,84 @@ pub(super) fn gradient_tiles<S: Simd>(
     out: &mut [f32],
     slabs: Slabs,
 ) {
-    let (place, out) = ([4, 0], (out, slabs));
+    let place = [4, 0];
     match scheme {
         Scheme::Stride1 => {
-            transform_tiles(s, transform::OutputTransposed, source, place, tiles, zeros, out);
+            let by = transform::OutputTransposed;
+            s.enter(Transform { by, source, place, tiles, zeros, out, slabs });
         }
         Scheme::Stride2 => {
-            transform_tiles(s, phases::OutputTransposed, source, place, tiles, zeros, out);
+            let by = phases::OutputTransposed;
+            s.enter(Transform { by, source, place, tiles, zeros, out, slabs });
         }
     }
 }
 
 /// Reads `N x N` tiles from `(step y - pad, step x - pad)` on, transforms them and writes them to the
 /// slabs.
-#[inline(always)]
-fn transform_tiles<S: Simd, T: OneWay<N, M> + Copy, const N: usize, const M: usize>(
-    s: S,
-    transform: T,
-    source: Source,
-    [step, pad]: [usize; 2],
-    tiles: impl Iterator<Item = Tile>,
-    zeros: &[f32],
-    (out, slabs): (&mut [f32], Slabs),
-) {
-    let channels = source.channels;
-    assert!(zeros.len() >= channels && out.len() >= slabs.len() && slabs.count == M * M);
-    assert!(channels.next_multiple_of(S::LANES) <= slabs.pitch);
-    let mut tiles = tiles.map(|tile| {
-        let corner = [tile.y, tile.x].map(|i| (step * i) as isize - pad as isize);
-        (tile.image, pixel_pointers::<N>(source, tile.image, corner, zeros))
-    });
-    let mut upcoming = tiles.next();
-    let mut row = 0;
-    while let Some((image, pixels)) = upcoming {
-        assert!((row + 1) * slabs.pitch <= slabs.slab);
-        upcoming = tiles.next();
-        let next = upcoming.map_or(pixels, |(_, next)| next);
-        let activation = source.activation.map(|activation| activation.of_image(image));
-        for first in (0..channels).step_by(S::LANES) {
-            let lanes = S::LANES.min(channels - first);
-            let mut values = [[s.splat(0.0); N]; N];
-            for y in 0..N {
-                for x in 0..N {
-                    // SAFETY: every pointer has `channels` floats behind it.
-                    values[y][x] = unsafe { load_n(s, pixels[y][x].add(first), lanes) };
-                    // The hardware does not foresee so many short runs: without this, a third of a
-                    // 64-channel layer's time is spent waiting here.
-                    s.prefetch(next[y][x].wrapping_add(first));
+struct Transform<'a, T, I, const N: usize, const M: usize> {
+    by: T,
+    source: Source<'a>,
+    /// `[step, pad]`
+    place: [usize; 2],
+    tiles: I,
+    zeros: &'a [f32],
+    out: &'a mut [f32],
+    slabs: Slabs,
+}
+
+impl<T, I, const N: usize, const M: usize> Kernel for Transform<'_, T, I, N, M>
+where
+    T: OneWay<N, M> + Copy,
+    I: Iterator<Item = Tile>,
+{
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Transform { by, source, place: [step, pad], tiles, zeros, out, slabs } = self;
+        let channels = source.channels;
+        assert!(zeros.len() >= channels && out.len() >= slabs.len() && slabs.count == M * M);
+        assert!(channels.next_multiple_of(S::LANES) <= slabs.pitch);
+        let mut tiles = tiles.map(|tile| {
+            let corner = [tile.y, tile.x].map(|i| (step * i) as isize - pad as isize);
+            (tile.image, pixel_pointers::<N>(source, tile.image, corner, zeros))
+        });
+        let mut upcoming = tiles.next();
+        let mut row = 0;
+        while let Some((image, pixels)) = upcoming {
+            assert!((row + 1) * slabs.pitch <= slabs.slab);
+            upcoming = tiles.next();
+            let next = upcoming.map_or(pixels, |(_, next)| next);
+            let activation = source.activation.map(|activation| activation.of_image(image));
+            for first in (0..channels).step_by(S::LANES) {
+                let lanes = S::LANES.min(channels - first);
+                let mut values = [[s.splat(0.0); N]; N];
+                for y in 0..N {
+                    for x in 0..N {
+                        // SAFETY: every pointer has `channels` floats behind it.
+                        values[y][x] = unsafe { load_n(s, pixels[y][x].add(first), lanes) };
+                        // The hardware does not foresee so many short runs: without this, a third of a
+                        // 64-channel layer's time is spent waiting here.
+                        s.prefetch(next[y][x].wrapping_add(first));
+                    }
+                }
+                if let Some(activation) = activation {
+                    let affine = activation.load(s, first, lanes);
+                    activate(s, affine, &pixels, zeros.as_ptr(), &mut values);
+                }
+                let values = both_ways(s, by, values);
+                for y in 0..M {
+                    for x in 0..M {
+                        let at = (y * M + x) * slabs.slab + row * slabs.pitch + first;
+                        // SAFETY: a whole vector fits the row, the row fits the slab, `out` holds all
+                        // slabs.
+                        unsafe { s.store(out.as_mut_ptr().add(at), values[y][x]) };
+                    }
                 }
             }
-            if let Some(activation) = activation {
-                let affine = activation.load(s, first, lanes);
-                activate(s, affine, &pixels, zeros.as_ptr(), &mut values);
-            }
-            let values = both_ways(s, transform, values);
-            for y in 0..M {
-                for x in 0..M {
-                    let at = (y * M + x) * slabs.slab + row * slabs.pitch + first;
-                    // SAFETY: a whole vector fits the row, the row fits the slab, `out` holds all
-                    // slabs.
-                    unsafe { s.store(out.as_mut_ptr().add(at), values[y][x]) };
-                }
-            }
+            row += 1;
         }
-        row += 1;
     }
 }
 

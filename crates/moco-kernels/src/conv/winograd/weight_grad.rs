@@ -15,7 +15,7 @@ use super::{POINTS, Scheme, Tiles};
 use crate::Isa;
 use crate::conv::shape::{ConvShape, Span, spans};
 use crate::conv::source::Input;
-use crate::gemm::{Columns, Dims, Panel, Strided, multiply};
+use crate::gemm::{Columns, Dims, Panel, Strided, multiply_apart};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Disjoint, Kept, LINE, Scratch, cut, filled, for_each, for_each_chunk};
 
@@ -144,7 +144,7 @@ impl<'a> Problem<'a> {
                 let fetch = columns.fetch();
                 let dims = Dims { fetch, ..Dims::new(cin.len(), tiles, vectors) };
                 let b = Panel { data: &dm[first..], stride: self.dm.pitch };
-                multiply(s, dims, a, b, (&mut du[first..], pitch), begun);
+                multiply_apart(s, dims, a, b, (&mut du[first..], pitch), begun);
             }
             begun = true;
         }

@@ -21,13 +21,13 @@ pub(crate) struct Kernels<'a> {
 }
 
 impl<'a> Kernels<'a> {
-    /// Those of the convolution itself.
+    /// The kernels of the convolution's forward pass.
     pub(crate) fn forward(scheme: Scheme, shape: &ConvShape, w: &'a [f32]) -> Self {
         let view = WeightView::forward(w, shape.cout, shape.cin, 9);
         Kernels { view, rotated: false, scheme }
     }
 
-    /// Those of the data gradient at stride 1.
+    /// The kernels of the data gradient at stride 1.
     pub(crate) fn data_grad(shape: &ConvShape, w: &'a [f32]) -> Self {
         let view = WeightView::transposed(w, shape.cout, shape.cin, 9);
         Kernels { view, rotated: true, scheme: Scheme::Stride1 }
@@ -45,7 +45,8 @@ impl<'a> Kernels<'a> {
         let mut out = Kept::new(outputs.div_ceil(panel) * slabs.len());
         for_each_chunk(&mut out, slabs.len(), |i, out| {
             let outputs = (i * panel, panel.min(outputs - i * panel));
-            isa.run(Transform { kernels: self, outputs, slabs, out });
+            let channels = 0..self.view.channels;
+            isa.run(Transform { kernels: self, channels, outputs, slabs, out });
         });
         Some(out)
     }
@@ -60,25 +61,6 @@ fn most_channels(scheme: Scheme) -> usize {
     }
 }
 
-/// Transforms the weights of one panel.
-struct Transform<'a> {
-    kernels: Kernels<'a>,
-    /// The first, and how many.
-    outputs: (usize, usize),
-    slabs: Slabs,
-    out: &'a mut [f32],
-}
-
-impl Kernel for Transform<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Transform { kernels, outputs, slabs, out } = self;
-        transform_weights(s, kernels, 0..kernels.view.channels, outputs, out, slabs);
-    }
-}
-
 /// How the transformed weights of one panel of outputs lie in memory, a row per channel: 36 slabs.
 pub(super) fn weight_slabs(channels: usize, panel_width: usize) -> Slabs {
     Slabs::new(POINTS, channels, panel_width)
@@ -86,33 +68,40 @@ pub(super) fn weight_slabs(channels: usize, panel_width: usize) -> Slabs {
 
 /// Writes `[36][channel][output]` for `channels` of the depth and `width` outputs from `first` on,
 /// a multiple of the vector length; outputs beyond the last are zeros.
-#[inline(always)]
-pub(super) fn transform_weights<S: Simd>(
-    s: S,
-    kernels: Kernels,
-    channels: Range<usize>,
-    outputs: (usize, usize),
-    out: &mut [f32],
-    slabs: Slabs,
-) {
-    let (first, width) = outputs;
-    assert!(slabs.count == POINTS && out.len() >= slabs.len());
-    assert!(channels.len() * slabs.pitch <= slabs.slab);
-    assert!(width <= slabs.pitch && width.is_multiple_of(S::LANES));
-    let mut squares = [[[0.0; 16]; 16]; 2];
-    for (row, channel) in channels.enumerate() {
-        for lane in (0..width).step_by(S::LANES) {
-            let kernel = load_kernels(s, kernels, first + lane, channel, &mut squares);
-            let transformed = match kernels.scheme {
-                Scheme::Stride1 => both_ways(s, transform::Weights, kernel),
-                Scheme::Stride2 => both_ways(s, phases::Weights, kernel),
-            };
-            for y in 0..6 {
-                for x in 0..6 {
-                    let at = (y * 6 + x) * slabs.slab + row * slabs.pitch + lane;
-                    // SAFETY: a point below 36, a row of its slab, `lane + LANES <= width`: within
-                    // the asserted lengths.
-                    unsafe { s.store(out.as_mut_ptr().add(at), transformed[y][x]) };
+pub(super) struct Transform<'a> {
+    pub kernels: Kernels<'a>,
+    pub channels: Range<usize>,
+    /// `(first, width)`
+    pub outputs: (usize, usize),
+    pub out: &'a mut [f32],
+    pub slabs: Slabs,
+}
+
+impl Kernel for Transform<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Transform { kernels, channels, outputs, out, slabs } = self;
+        let (first, width) = outputs;
+        assert!(slabs.count == POINTS && out.len() >= slabs.len());
+        assert!(channels.len() * slabs.pitch <= slabs.slab);
+        assert!(width <= slabs.pitch && width.is_multiple_of(S::LANES));
+        let mut squares = [[[0.0; 16]; 16]; 2];
+        for (row, channel) in channels.enumerate() {
+            for lane in (0..width).step_by(S::LANES) {
+                let kernel = load_kernels(s, kernels, first + lane, channel, &mut squares);
+                let transformed = match kernels.scheme {
+                    Scheme::Stride1 => both_ways(s, transform::Weights, kernel),
+                    Scheme::Stride2 => both_ways(s, phases::Weights, kernel),
+                };
+                for y in 0..6 {
+                    for x in 0..6 {
+                        let at = (y * 6 + x) * slabs.slab + row * slabs.pitch + lane;
+                        // SAFETY: a point below 36, a row of its slab, `lane + LANES <= width`: within
+                        // the asserted lengths.
+                        unsafe { s.store(out.as_mut_ptr().add(at), transformed[y][x]) };
+                    }
                 }
             }
         }
