@@ -3,6 +3,8 @@
 //! Networks are not moved between threads: an [`encoder::Encoder`] lives on a thread of its own and
 //! is asked by messages, so that Python's lock is free while it computes.
 
+#![forbid(unsafe_code)]
+
 mod data;
 mod encoder;
 mod error;
