@@ -158,6 +158,40 @@ impl Allowed {
         matches!(self.kind, Kind::OneOf(words) if words.contains(&word))
     }
 
+    /// A small value in range, or one that begins a range; `None` where any text may be written.
+    #[cfg(test)]
+    pub(crate) fn drawn(&self, random: &mut impl rand::Rng) -> Option<Value> {
+        use rand::{RngExt, seq::IndexedRandom};
+        const COUNTS: [i64; 14] = [0, 1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64];
+        const REALS: [f64; 9] = [0.0, 1e-3, 0.05, 0.1, 0.5, 0.9, 0.99, 1.0, 2.0];
+        let mut real = |fits: &dyn Fn(f64) -> bool| {
+            let fitting: Vec<f64> = REALS.into_iter().filter(|x| fits(*x)).collect();
+            fitting.choose(random).map(|x| Value::Float(*x))
+        };
+        match self.kind {
+            Kind::Count(low, high) => {
+                let fitting: Vec<i64> =
+                    COUNTS.into_iter().filter(|n| (low..=high).contains(n)).collect();
+                Some(Value::Integer(*fitting.choose(random).unwrap_or(&low)))
+            }
+            Kind::Real(low, high) => real(&|x| (low..=high).contains(&x)),
+            Kind::Positive => real(&|x| x > 0.0),
+            Kind::Flag => Some(Value::Boolean(random.random())),
+            Kind::OneOf(words) => words.choose(random).map(|word| Value::String((*word).into())),
+            Kind::Counts => {
+                let count = random.random_range(0..5);
+                Some((0..count).map(|_| random.random_range(0..4)).collect::<Vec<i64>>().into())
+            }
+            Kind::Reals => Some(
+                (0..random.random_range(0..4))
+                    .map(|i| 0.5 + f64::from(i))
+                    .collect::<Vec<_>>()
+                    .into(),
+            ),
+            Kind::Text | Kind::Texts | Kind::Group => None,
+        }
+    }
+
     /// Refuses a value of the wrong type or out of range for the setting at `path`.
     ///
     /// # Errors

@@ -120,7 +120,7 @@ impl Encode for Encoder {
 }
 
 /// Blocks of [`FeatureKind::LastBlocks`]: DINO's for ViT-S (arXiv 2104.14294, App. F.2).
-const LAST_BLOCKS: usize = 4;
+pub const LAST_BLOCKS: usize = 4;
 
 /// A transformer without a head, as MAE leaves it: the head's output is the backbone's.
 impl Encode for Vit {

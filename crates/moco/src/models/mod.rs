@@ -16,7 +16,7 @@ pub mod vit;
 pub use backbone::{Architecture, Backbone, NetworkSpec, VitForm};
 pub use context::{Context, ContextPadding};
 pub use dino_head::{DinoEncoder, DinoHead, DinoHeadShape};
-pub use encoder::{Encode, Encoder};
+pub use encoder::{Encode, Encoder, LAST_BLOCKS};
 pub use look::Look;
 pub use mlp::{Mlp, MlpSpec};
 pub use online::Online;

@@ -253,6 +253,16 @@ pub(super) fn is_section(path: &str) -> bool {
         .contains(&path)
 }
 
+/// A setting that the tree may have, with a value in its range; `None` if any text may be written for it.
+#[cfg(test)]
+pub(crate) fn drawn(tree: &Table, random: &mut impl rand::Rng) -> Option<(String, Value)> {
+    use rand::seq::IndexedRandom;
+    let keys = Keys::of(tree).keys;
+    let fitting: Vec<&Key> = keys.iter().filter(|key| key.when.holds(tree)).collect();
+    let key = fitting.choose(random)?;
+    Some((key.path.clone(), key.allowed.drawn(random)?))
+}
+
 /// The dotted names of all settings of all methods.
 #[cfg(test)]
 pub(super) fn paths() -> BTreeSet<String> {

@@ -21,6 +21,8 @@ mod tests;
 
 pub use change::{CHANGEABLE, Difference, differences};
 pub use choices::Choices;
+#[cfg(test)]
+pub(crate) use keys::drawn;
 pub use read::{parse_run, parse_tree, read_tree, set, set_value};
 pub use recipe::{load_recipe, recipes};
 pub use resolve::{Resolved, resolve};
@@ -118,7 +120,7 @@ impl Plan {
         let (form, seed) = (spec.transformer(), config.train.seed);
         candidate.check_model()?;
         let network = NetworkSpec::new(&config.model, first, form, seed)?;
-        candidate.check_rest(settings.as_ref())?;
+        candidate.check_rest(settings.as_ref(), &network)?;
         let rate = RateSchedule::of(&config.optim, &config.train);
         let check::Views { training: training_views, eval: eval_view } = parsed;
         let settings = settings.into();

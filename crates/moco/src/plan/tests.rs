@@ -224,6 +224,19 @@ fn sizes_that_no_name_has_make_the_network() {
     assert!(error.contains("5 heads do not divide a width of 128"), "{error}");
     let error = words(&["method.name=mae", "model.registers=2"]);
     assert!(error.contains("no use for register tokens"), "{error}");
+    let bare = ["model.class_token=false", "model.pool=mean"];
+    let error = words(&[&["method.name=mae"], &bare[..]].concat());
+    assert!(error.contains("a masked autoencoder needs the class token"), "{error}");
+    for (feature, sets) in [
+        ("last-blocks", &bare[..]),
+        ("class-and-patches", &bare[..]),
+        ("last-blocks", &["model.depth=3"][..]),
+    ] {
+        let feature = format!("monitor.knn_feature={feature}");
+        let error = words(&[&["method.name=dino", &feature], sets].concat());
+        let names = ["has no class token, so set it to", "takes 4 blocks, and the network has 3"];
+        assert!(names.iter().any(|name| error.contains(name)), "{error}");
+    }
 }
 
 fn collect(prefix: &str, table: &Table, leaves: &mut std::collections::BTreeSet<String>) {
@@ -505,7 +518,7 @@ fn features_that_an_encoder_lacks_are_refused() {
     refused(
         "moco-v2-small",
         &["monitor.knn_feature=last-blocks"],
-        "monitor.knn_feature = last-blocks: resnet18 has no class tokens, which are a \
+        "monitor.knn_feature = last-blocks: a residual network has no class token, which is a \
          transformer's, so set it to backbone",
     );
 }

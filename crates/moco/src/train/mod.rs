@@ -3,6 +3,8 @@
 //! The only module that brings data, methods, optimisers, checkpoints and evaluation together.
 //! Nothing in the library imports it.
 
+#[cfg(test)]
+mod any_plan;
 mod bank;
 mod collapse;
 mod error;

@@ -4,7 +4,7 @@ use super::Mae;
 use crate::config::field::{FLAG, WIDE, count, real};
 use crate::config::{
     BackboneDefaults, ConfigError, Draft, Field, Granularity, OptimDefaults, ProbeOptimizer,
-    Protocol, Readout, Refit, RunConfig, Scale,
+    Protocol, Readout, Refit, RunConfig, Scale, VitModelConfig,
 };
 use crate::layout::Layout;
 use crate::methods::usual::{bicubic_eval_view, normalize};
@@ -128,8 +128,15 @@ impl MethodSettings for MaeConfig {
                 run.model.backbone
             )));
         };
-        if vit.registers.is_some_and(|registers| registers > 0) {
-            return Err(ConfigError::Invalid(format!("[model]: {}", VitError::Registers)));
+        let unfit = match vit {
+            VitModelConfig { class_token: Some(false), .. } => {
+                Some(VitError::NoClassToken { who: "a masked autoencoder" })
+            }
+            VitModelConfig { registers: Some(1..), .. } => Some(VitError::Registers),
+            _ => None,
+        };
+        if let Some(error) = unfit {
+            return Err(ConfigError::Invalid(format!("[model]: {error}")));
         }
         let size = views.first().map_or([0, 0], View::size);
         let patches = size.iter().map(|side| side / vit.patch).product();

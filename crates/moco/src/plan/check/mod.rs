@@ -9,6 +9,7 @@ use crate::config::{
     StemKind, shown,
 };
 use crate::methods::{MethodSettings, Profile};
+use crate::models::{LAST_BLOCKS, NetworkSpec};
 use std::ops::Deref;
 pub(super) use views::{Views, views_at};
 
@@ -38,10 +39,14 @@ impl Candidate<'_> {
     }
 
     /// Refuses what goes not together of batch, schedule and monitors.
-    pub(super) fn check_rest(&self, method: &dyn MethodSettings) -> Result<(), ConfigError> {
+    pub(super) fn check_rest(
+        &self,
+        method: &dyn MethodSettings,
+        network: &NetworkSpec,
+    ) -> Result<(), ConfigError> {
         self.check_batch(has_batch_norm(self.config, method))?;
         self.check_schedule()?;
-        self.check_monitor()
+        self.check_monitor(network)
     }
 
     /// Refuses a residual network whose blocks were not given for each stage, or whose parts do not go
@@ -150,7 +155,7 @@ impl Candidate<'_> {
         Ok(())
     }
 
-    fn check_monitor(&self) -> Result<(), ConfigError> {
+    fn check_monitor(&self, network: &NetworkSpec) -> Result<(), ConfigError> {
         let monitor = &self.monitor;
         if monitor.asks_bank() && monitor.knn_feature != FeatureKind::Head {
             return invalid(format!(
@@ -166,7 +171,8 @@ impl Candidate<'_> {
                     .to_owned(),
             );
         }
-        check_feature(self.config, self.profile, "monitor.knn_feature", monitor.knn_feature)
+        let method = (self.config.method.name(), self.profile);
+        check_feature(method, network, "monitor.knn_feature", monitor.knn_feature)
     }
 }
 
@@ -181,7 +187,8 @@ impl Plan {
     /// # Errors
     /// If it has not.
     pub fn check_feature(&self, setting: &str, feature: FeatureKind) -> Result<(), ConfigError> {
-        check_feature(&self.config, self.spec.profile(), setting, feature)
+        let method = (self.config.method.name(), self.spec.profile());
+        check_feature(method, &self.network, setting, feature)
     }
 }
 
@@ -191,26 +198,23 @@ fn has_batch_norm(config: &RunConfig, method: &dyn MethodSettings) -> bool {
 }
 
 fn check_feature(
-    config: &RunConfig,
-    profile: Profile,
+    (method, profile): (&str, Profile),
+    network: &NetworkSpec,
     setting: &str,
     feature: FeatureKind,
 ) -> Result<(), ConfigError> {
-    match feature {
-        FeatureKind::Head if !profile.head => invalid(format!(
-            "{setting} = head: {} has no projection head, so set it to backbone",
-            config.method.name()
-        )),
-        FeatureKind::LastBlocks | FeatureKind::ClassAndPatches if config.model.vit().is_none() => {
-            invalid(format!(
-                "{setting} = {}: {} has no class tokens, which are a transformer's, so set it to \
-                 backbone",
-                feature.name(),
-                config.model.backbone
-            ))
+    let lacks = match (feature, network.vit()) {
+        (FeatureKind::Backbone, _) => return Ok(()),
+        (FeatureKind::Head, _) if profile.head => return Ok(()),
+        (FeatureKind::Head, _) => format!("{method} has no projection head"),
+        (_, None) => "a residual network has no class token, which is a transformer's".to_owned(),
+        (_, Some(vit)) if !vit.class_token => "the network has no class token".to_owned(),
+        (FeatureKind::LastBlocks, Some(vit)) if vit.depth < LAST_BLOCKS => {
+            format!("it takes {LAST_BLOCKS} blocks, and the network has {}", vit.depth)
         }
-        _ => Ok(()),
-    }
+        _ => return Ok(()),
+    };
+    invalid(format!("{setting} = {}: {lacks}, so set it to backbone", feature.name()))
 }
 
 fn invalid<T>(message: String) -> Result<T, ConfigError> {
