@@ -12,7 +12,7 @@
 //! - [`Loader`] decodes and augments on worker threads ahead of the trainer; [`for_each_batch`]
 //!   does the same, once and in order, for evaluation.
 //! - [`contents`] says what every image is made of, without decoding it.
-//! - [`bench`] measures all of this.
+//! - [`mod@bench`] measures all of this.
 //! - [`page`] is what pages of HTML share.
 //! - [`synthetic`] draws the data set of the demo.
 //!

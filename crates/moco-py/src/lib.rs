@@ -1,6 +1,6 @@
 //! Python package of moco.
 //!
-//! Networks are not moved between threads: an [`encoder::Encoder`] lives on a thread of its own and
+//! Networks are not moved between threads: an `encoder::Encoder` lives on a thread of its own and
 //! is asked by messages, so that Python's lock is free while it computes.
 
 #![forbid(unsafe_code)]

@@ -5,10 +5,10 @@
 //!
 //! | module | what it adds |
 //! |---|---|
-//! | [`autograd`] | gradients of outputs that are weighted by a cotangent, not summed |
-//! | [`update`] | SGD, Adam, AdamW, LARS and the moving average of all parameters in one call |
-//! | [`precision`] | autocast to 16 bits, TF32, the gradients of a scaled loss |
-//! | [`memory`] | what a GPU is called and has free; how a tensor lies in memory |
+//! | `autograd` | gradients of outputs that are weighted by a cotangent, not summed |
+//! | `update` | SGD, Adam, AdamW, LARS and the moving average of all parameters in one call |
+//! | `precision` | autocast to 16 bits, TF32, the gradients of a scaled loss |
+//! | `memory` | what a GPU is called and has free; how a tensor lies in memory |
 //!
 //! Knows nothing of Burn, of networks or of training. Without the feature `libtorch` it is empty, so that
 //! nobody needs LibTorch to build the rest.

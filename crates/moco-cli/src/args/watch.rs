@@ -1,5 +1,8 @@
 //! How a run is watched, as asked for.
 
+// Help texts: brackets stand for what may be left out, and are no links.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use clap::{Args, ValueEnum};
 
 /// What watches a run besides its own files.

@@ -1,5 +1,8 @@
 //! Which encoder a command works with.
 
+// Help texts: brackets stand for what may be left out, and are no links.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use super::MachineArgs;
 use clap::Args;
 use moco_data::View;

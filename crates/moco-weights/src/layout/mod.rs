@@ -1,6 +1,6 @@
 //! Which code wrote a file, and which of its names is which of ours.
 //!
-//! Each layout is one small file with a [`rule::Rule`]. [`detect`] asks them in turn, the most
+//! Each layout is one small file with a `rule::Rule`. `detect` asks them in turn, the most
 //! particular first.
 
 mod byol;

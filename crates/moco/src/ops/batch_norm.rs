@@ -14,7 +14,7 @@ pub struct ByBatch {
     pub groups: usize,
     /// Added to variances.
     pub epsilon: f64,
-    /// Moved towards the batch's in the same pass, by engines that do, see [`moves_running`].
+    /// Moved towards the batch's in the same pass, by engines that do, see `moves_running`.
     pub running: Option<Running>,
 }
 

@@ -9,7 +9,7 @@ use super::Engine;
 use burn::tensor::Tensor;
 use moco_kernels::gelu;
 
-/// How the normal distribution function in [`gelu`] is computed.
+/// How the normal distribution function in [`gelu()`] is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gelu {
     /// Exactly, by the error function: what Vision Transformers use.
