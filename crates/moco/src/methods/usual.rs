@@ -1,6 +1,9 @@
 //! What the specs of several methods share: views, and defaults in proportion.
 
-use crate::config::{ConfigError, Draft, RunConfig, SMALL, Scale, power_of_two_up_to};
+use crate::config::{
+    BackboneDefaults, ConfigError, Draft, OptimDefaults, RunConfig, SMALL, Scale,
+    power_of_two_up_to,
+};
 
 /// Whether images of this side are small, as CIFAR-10's.
 pub fn is_small(size: usize) -> bool {
@@ -84,6 +87,24 @@ pub fn fill_negatives(draft: &mut Draft, published: usize, scale: &Scale<'_>) {
     let why = (fitting < published)
         .then(|| format!("a quarter of the {images} images at most; {published} as published"));
     draft.fill("method.negatives", fitting as i64, why);
+}
+
+/// The backbone of InstDisc's code, on which InvaSpread's is based: for small images with torch's first weights.
+pub fn instdisc_backbone(scale: &Scale<'_>) -> BackboneDefaults {
+    let init = if scale.small() { "torch" } else { "fan-out" };
+    BackboneDefaults { init, ..BackboneDefaults::PLAIN }
+}
+
+/// The optimiser of InstDisc's code, on which InvaSpread's is based: a rate that drops, for batches of 128 where
+/// images are small.
+pub fn instdisc_optim(scale: &Scale<'_>) -> OptimDefaults {
+    OptimDefaults {
+        schedule: "step",
+        lr_batch: if scale.small() { 128 } else { 256 },
+        weight_decay: weight_decay(scale),
+        granularity: "epoch",
+        ..OptimDefaults::SGD
+    }
 }
 
 /// Weight decay of InstDisc's, MoCo's and SimSiam's papers: 1e-4 for ImageNet, 5e-4 for CIFAR-10.

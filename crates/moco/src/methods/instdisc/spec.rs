@@ -4,7 +4,7 @@ use super::InstDisc;
 use crate::config::field::{POSITIVE, SHARE, WIDE, at_least, one_of};
 use crate::config::{BackboneDefaults, ConfigError, Draft, Field, OptimDefaults, Protocol, Scale};
 use crate::methods::usual::{
-    eval_view, fill_negatives, is_small, normalize, weak_view, weight_decay,
+    eval_view, fill_negatives, instdisc_backbone, instdisc_optim, is_small, normalize, weak_view,
 };
 use crate::methods::{
     BankLoss, Card, Holds, Method, MethodSettings, Profile, Rows, Settled, Site, Spec, Width,
@@ -81,18 +81,11 @@ impl Spec for InstDiscSpec {
     }
 
     fn backbone(&self, scale: &Scale<'_>) -> BackboneDefaults {
-        let init = if scale.small() { "torch" } else { "fan-out" };
-        BackboneDefaults { init, ..BackboneDefaults::PLAIN }
+        instdisc_backbone(scale)
     }
 
     fn optim(&self, scale: &Scale<'_>) -> OptimDefaults {
-        OptimDefaults {
-            schedule: "step",
-            lr_batch: if scale.small() { 128 } else { 256 },
-            weight_decay: weight_decay(scale),
-            granularity: "epoch",
-            ..OptimDefaults::SGD
-        }
+        instdisc_optim(scale)
     }
 
     /// CIFAR-10 goes without the flip, in the paper's code.

@@ -5,7 +5,9 @@ use crate::config::field::{POSITIVE, WIDE, one_of};
 use crate::config::{
     BackboneDefaults, ConfigError, Draft, Field, OptimDefaults, Protocol, RunConfig, Scale,
 };
-use crate::methods::usual::{both, check_others, eval_view, normalize, weight_decay};
+use crate::methods::usual::{
+    both, check_others, eval_view, instdisc_backbone, instdisc_optim, normalize,
+};
 use crate::methods::{Card, Holds, Method, MethodSettings, Profile, Settled, Site, Spec, Width};
 use crate::models::{Encode, NetworkSpec};
 use crate::settings;
@@ -73,19 +75,11 @@ impl Spec for InvaSpreadSpec {
     }
 
     fn backbone(&self, scale: &Scale<'_>) -> BackboneDefaults {
-        let init = if scale.small() { "torch" } else { "fan-out" };
-        BackboneDefaults { init, ..BackboneDefaults::PLAIN }
+        instdisc_backbone(scale)
     }
 
     fn optim(&self, scale: &Scale<'_>) -> OptimDefaults {
-        OptimDefaults {
-            schedule: "step",
-            lr_batch: if scale.small() { 128 } else { 256 },
-            weight_decay: weight_decay(scale),
-            granularity: "epoch",
-            accumulate_exact: Some(true),
-            ..OptimDefaults::SGD
-        }
+        OptimDefaults { accumulate_exact: Some(true), ..instdisc_optim(scale) }
     }
 
     fn views(&self, size: usize) -> Vec<String> {
