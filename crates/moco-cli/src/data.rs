@@ -20,7 +20,7 @@ pub fn open_together(path: &Path) -> Result<Dataset, DataError> {
     match own {
         Some(own) => Ok(own),
         // What is quick to open is not told, nor found where it lies elsewhere on this machine.
-        None => Dataset::from_told(&told).map_or_else(|| open_unsaid(path), Ok),
+        None => Dataset::from_told(&told, &options()).map_or_else(|| open_unsaid(path), Ok),
     }
 }
 
@@ -46,8 +46,13 @@ pub fn open(path: &Path) -> Result<Dataset, DataError> {
     Ok(dataset)
 }
 
+/// What takes long is said on stderr.
+fn options() -> OpenOptions {
+    let notice: Notice = Arc::new(|text: &str| eprintln!("{text}"));
+    OpenOptions { notice: Some(notice), ..OpenOptions::default() }
+}
+
 /// As [`open`], for a command whose output tells what the data set was taken to be.
 pub fn open_unsaid(path: &Path) -> Result<Dataset, DataError> {
-    let notice: Notice = Arc::new(|text: &str| eprintln!("{text}"));
-    OpenOptions { notice: Some(notice), ..OpenOptions::default() }.open(path)
+    options().open(path)
 }

@@ -1,14 +1,15 @@
 //! A data set as text, for another process that would only list the same again: names and sizes of
-//! millions of files on a shared disk are asked for once, not by every process of a run.
+//! millions of files on a shared disk, or the headers within a tar on a server, a request for each
+//! megabyte, are asked for once, not by every process of a run.
 //!
-//! What takes little to open, such as Parquet, record files and data sets on servers, is not told.
+//! What takes little to open is not told: Parquet, whose footers say where everything is, and record
+//! files.
 
 use super::entries::{Block, Entries};
 use super::folder::Folder;
 use super::list::Files;
 use super::part_folders::Chosen;
-use super::tar::Tar;
-use super::{Dataset, Holdings, Skipped, Store};
+use super::{Dataset, Holdings, OpenOptions, Skipped, Store};
 use crate::decode::DecodeOptions;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -37,13 +38,13 @@ pub(super) enum Source {
 
 impl Source {
     /// `None` if it is not there, or not as it was.
-    pub(super) fn open(self) -> Option<Box<dyn Store>> {
+    pub(super) fn open(self, options: &OpenOptions) -> Option<Box<dyn Store>> {
         Some(match self {
             Source::Folder(root) => Box::new(there(&root).then(|| Folder::known(&root))?),
             Source::List(folder) => Box::new(Files::known(folder)),
-            Source::Tar(tar) => Box::new(Tar::told(tar)?),
+            Source::Tar(tar) => Box::new(tar.open(options)?),
             Source::Chosen { whole, chosen, prefix } => {
-                Box::new(Chosen { whole: whole.open()?, chosen, prefix })
+                Box::new(Chosen { whole: whole.open(options)?, chosen, prefix })
             }
         })
     }
@@ -87,13 +88,15 @@ impl Dataset {
     }
 
     /// The data set of which another process has [`told`](Self::told); `None` if it is not to be found
-    /// from here. Of files, a few are looked at; the others are believed.
-    pub fn from_told(text: &[u8]) -> Option<Dataset> {
+    /// from here. Of files, a few are looked at; the others are believed. Archives on servers are asked
+    /// for, each by one request, whether they are still the same.
+    pub fn from_told(text: &[u8], options: &OpenOptions) -> Option<Dataset> {
         let Told { blocks, labels, class_names, skipped, holdings, content, source } =
             serde_json::from_slice(text).ok()?;
         let entries = Entries::from_blocks(blocks)?;
         let fits = |labels: &Vec<u32>| labels.len() == entries.len();
-        let store = source.open().filter(|store| looks_the_same(&entries, store.as_ref()))?;
+        let store =
+            source.open(options).filter(|store| looks_the_same(&entries, store.as_ref()))?;
         let skipped = skipped.into_iter().map(|(name, reason)| Skipped { name, reason }).collect();
         let decoding = DecodeOptions::default();
         labels.as_ref().is_none_or(fits).then(|| Dataset {

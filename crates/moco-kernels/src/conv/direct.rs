@@ -3,10 +3,10 @@
 use super::gather::{Gather, Placement};
 use super::pack::{WeightView, pack, packed_len};
 use super::shape::ConvShape;
-use super::sink::Sink;
 use super::source::Input;
 use super::window::{Run, Window};
 use crate::Isa;
+use crate::gemm::Sink;
 use crate::threads::Kept;
 
 /// The forward convolution, which takes weights as [`forward_weights`] packs them.

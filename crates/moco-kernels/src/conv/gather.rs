@@ -20,14 +20,12 @@
 
 use std::ops::Range;
 
-use super::into_sink::IntoSink;
 use super::shape::{Span, spans, units};
-use super::sink::{Channels, Sink};
 use super::window::{Panels, Window};
 use crate::Isa;
 use crate::gemm::{
-    Columns, Dims, Fetch, Panel, PanelInto, Strided, multiply_apart, multiply_into,
-    multiply_panels_into,
+    Channels, Columns, Dims, Fetch, IntoSink, Panel, PanelInto, Rows, Sink, Strided,
+    multiply_apart, multiply_into, multiply_panels_into,
 };
 use crate::simd::{Kernel, Simd};
 use crate::threads::{LINE, Scratch, cut, for_each, odd_lines};
@@ -181,6 +179,13 @@ struct Points {
     count: usize,
 }
 
+impl Points {
+    #[inline(always)]
+    fn rows(&self) -> Rows<'_> {
+        Rows::Listed(&self.pixels)
+    }
+}
+
 impl<K: Sink> Job<'_, K> {
     #[inline(always)]
     fn list_points(&self, list: &mut Points) {
@@ -242,7 +247,7 @@ impl<K: Sink> Job<'_, K> {
                     data: &self.packed[outputs.start * depth..],
                     stride: vectors * S::LANES,
                 };
-                PanelInto { b, vectors, finish: IntoSink::new(self.sink, &points.pixels, outputs) }
+                PanelInto { b, vectors, finish: IntoSink::new(self.sink, points.rows(), outputs) }
             });
             let count = together.min((self.outputs.end - first).div_ceil(panel));
             let panels = &mut panels[..count];
@@ -302,7 +307,7 @@ impl<K: Sink> Job<'_, K> {
             return multiply_apart(s, dims, a, b, (sums, pitch), columns.start > 0);
         }
         let begun = (columns.start > 0).then_some((&*sums, pitch));
-        let mut finish = IntoSink::new(self.sink, &points.pixels, first..self.gather.outputs);
+        let mut finish = IntoSink::new(self.sink, points.rows(), first..self.gather.outputs);
         finish.begun = begun;
         multiply_into(s, dims, a, b, &mut finish);
         finish.end(s, self.job, vectors);

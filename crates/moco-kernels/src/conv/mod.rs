@@ -18,7 +18,6 @@ mod block;
 mod bn_act;
 mod direct;
 mod gather;
-mod into_sink;
 mod pack;
 mod pooled;
 mod prepared;
@@ -45,10 +44,11 @@ pub use prepared::PreparedConv;
 pub use shape::ConvShape;
 
 use crate::Isa;
+use crate::gemm::{Plain, Sink, Target};
 use crate::threads::filled;
 use gather::Gather;
 use prepared::{Algorithm, prepared};
-use sink::{Affine, Plain, Sink, Target};
+use sink::Affine;
 use source::Input;
 use winograd::{Kernels, Pass, WinogradForward};
 

@@ -13,12 +13,11 @@ use std::ops::Range;
 
 use super::bn_act::{BnParams, Norm, check_params, conv_bn_act_forward};
 use super::gather::depth_blocks;
-use super::into_sink::IntoSink;
 use super::prepared::{Algorithm, prepared};
-use super::sink::{Affine, Target};
+use super::sink::Affine;
 use super::{ConvShape, PreparedConv};
 use crate::Isa;
-use crate::gemm::{Dims, Panel, Runs, Strided, multiply_into};
+use crate::gemm::{Dims, IntoSink, Panel, Rows, Runs, Strided, Target, multiply_into};
 use crate::norm::Coefficients;
 use crate::pool::{MaxRow, PoolShape, max_pool};
 use crate::simd::{Kernel, Simd};
@@ -113,7 +112,6 @@ impl Kernel for Band<'_> {
         let mut scratch = &mut *memory;
         let padded = cut(&mut scratch, padded_len);
         let maps = cut(&mut scratch, pool.k * line);
-        let pixels: Vec<usize> = (0..pool.w).collect();
         padded.fill(0.0);
         let mut have = 0..0;
         let out_lines = out.chunks_mut((pool.out_w() * pool.c).max(1));
@@ -126,7 +124,7 @@ impl Kernel for Band<'_> {
                 let Coefficients { scale, shift, .. } = norm;
                 let sink = Affine { target, scale, shift, skip: None, relu: true };
                 copy_padded(shape, x, [image, y], padded);
-                multiply(s, shape, packed, padded, &pixels, &sink);
+                multiply(s, shape, packed, padded, pool.w, &sink);
             }
             let lines = &maps[..need.len() * line];
             MaxRow::<false> { shape: pool, lines, row, out, positions: &mut [] }.run(s);
@@ -142,7 +140,7 @@ fn multiply<S: Simd>(
     shape: &ConvShape,
     packed: &[f32],
     padded: &[f32],
-    pixels: &[usize],
+    pixels: usize,
     sink: &Affine,
 ) {
     let &ConvShape { cin, cout, k, stride, .. } = shape;
@@ -152,8 +150,8 @@ fn multiply<S: Simd>(
     for first in (0..cout).step_by(S::LANES * S::TILE_VECTORS) {
         let vectors = (cout - first).div_ceil(S::LANES).min(S::TILE_VECTORS);
         let b = Panel { data: &packed[first * depth..], stride: vectors * S::LANES };
-        let dims = Dims { runs, ..Dims::new(pixels.len(), depth, vectors) };
-        multiply_into(s, dims, a, b, &mut IntoSink::new(sink, pixels, first..cout));
+        let dims = Dims { runs, ..Dims::new(pixels, depth, vectors) };
+        multiply_into(s, dims, a, b, &mut IntoSink::new(sink, Rows::From(0), first..cout));
     }
 }
 

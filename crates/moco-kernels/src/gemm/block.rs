@@ -1,7 +1,8 @@
 //! Blocks of rows, tile by tile, times one panel of `B` or several.
 
-use super::tile::{Finish, TileArgs, run_tile, tile_rows};
-use super::{Dims, Panel, Runs, Strided};
+use super::into_sink::{IntoSink, Rows};
+use super::tile::{TileArgs, run_tile, tile_rows};
+use super::{Channels, Dims, Panel, Runs, Sink, Strided};
 use crate::simd::{Kernel, Simd};
 use crate::threads::LINE;
 
@@ -26,8 +27,9 @@ pub(crate) fn multiply<S: Simd>(
         return;
     }
     assert!((dims.rows - 1) * c_stride + dims.vectors * S::LANES <= c.len());
-    let mut store = Store { c: c.as_mut_ptr(), c_stride, accumulate };
-    multiply_into(s, dims, a, b, &mut store);
+    let store = Store { c: c.as_mut_ptr(), c_stride, accumulate };
+    let channels = 0..dims.vectors * S::LANES;
+    multiply_into(s, dims, a, b, &mut IntoSink::new(&store, Rows::From(0), channels));
 }
 
 /// `A B` for one panel of `B`, tile by tile into `finish`; zeros where there is no depth.
@@ -35,12 +37,12 @@ pub(crate) fn multiply<S: Simd>(
 /// # Panics
 /// When an operand is shorter than the shapes say.
 #[inline(always)]
-pub(crate) fn multiply_into<S: Simd, F: Finish<S>>(
+pub(crate) fn multiply_into<S: Simd, K: Sink>(
     s: S,
     dims: Dims,
     a: Strided,
     b: Panel,
-    finish: &mut F,
+    finish: &mut IntoSink<S, K>,
 ) {
     let Dims { rows, depth, vectors, runs, fetch } = dims;
     if rows == 0 {
@@ -110,11 +112,11 @@ impl Kernel for Multiply<'_> {
 }
 
 /// A panel of `B`, and what takes its sums.
-pub(crate) struct PanelInto<'a, F> {
+pub(crate) struct PanelInto<'a, S: Simd, K: Sink> {
     pub b: Panel<'a>,
     /// At most `TILE_VECTORS`.
     pub vectors: usize,
-    pub finish: F,
+    pub finish: IntoSink<'a, S, K>,
 }
 
 /// `A B` for several panels of `B`: each tile of rows passes all of them before the next one does.
@@ -126,11 +128,11 @@ pub(crate) struct PanelInto<'a, F> {
 /// # Panics
 /// When an operand is shorter than `rows` and `depth`, at least 1, say.
 #[inline(always)]
-pub(crate) fn multiply_panels_into<S: Simd, F: Finish<S>>(
+pub(crate) fn multiply_panels_into<S: Simd, K: Sink>(
     s: S,
     [rows, depth]: [usize; 2],
     (a, far): (Strided, bool),
-    panels: &mut [PanelInto<F>],
+    panels: &mut [PanelInto<S, K>],
 ) {
     if rows == 0 {
         return;
@@ -183,30 +185,28 @@ pub(crate) fn add_begun<S: Simd, const R: usize, const N: usize>(
     }
 }
 
-/// Writes the sums to memory.
+/// Writes whole vectors of sums to memory, or adds them to what is there.
 struct Store {
     c: *mut f32,
     c_stride: usize,
     accumulate: bool,
 }
 
-impl<S: Simd> Finish<S> for Store {
+// SAFETY: the pointer is used in `put` alone, whose callers put each element once.
+unsafe impl Sync for Store {}
+
+impl Sink for Store {
+    type State<S: Simd> = ();
+
     #[inline(always)]
-    unsafe fn tile<const R: usize, const N: usize>(
-        &mut self,
-        s: S,
-        row: usize,
-        sums: &[[S::V; N]; R],
-    ) {
-        for r in 0..R {
-            for j in 0..N {
-                // SAFETY: `multiply` asserted that `c` holds all rows of the block.
-                unsafe {
-                    let p = self.c.add((row + r) * self.c_stride + j * S::LANES);
-                    let sum = sums[r][j];
-                    s.store(p, if self.accumulate { s.add(s.load(p), sum) } else { sum });
-                }
-            }
+    fn begin<S: Simd>(&self, _: S, _: Channels, _: S::V) {}
+
+    #[inline(always)]
+    unsafe fn put<S: Simd>(&self, s: S, _: &mut (), row: usize, at: Channels, sum: S::V) {
+        // SAFETY: `multiply` asserted that `c` holds all rows of the block, in whole vectors.
+        unsafe {
+            let p = self.c.add(row * self.c_stride + at.first);
+            s.store(p, if self.accumulate { s.add(s.load(p), sum) } else { sum });
         }
     }
 }

@@ -12,25 +12,28 @@
 //!   └──────┘
 //! ```
 //! `A` is strided in both directions, so the same tile serves `A B` (rows of pixels) and `Aᵀ B`
-//! (columns of pixels, for weight gradients). What becomes of the sums is up to a [`Finish`]: they
-//! are stored, added to memory, or go on into a convolution's sink straight from the registers.
+//! (columns of pixels, for weight gradients). What becomes of the sums is up to a [`Sink`], which
+//! takes them straight from the registers.
 //! [`product`] multiplies matrices of any size on all threads. Error: each element is a running sum
 //! of `K` products, so it is within `K * 2^-24 * Σ|a b|` of the exact value.
 
 mod block;
 mod fetch;
+mod into_sink;
 mod pack;
 mod product;
 pub(crate) mod scalar;
+mod sink;
 mod tile;
 
 pub(crate) use block::{
     PanelInto, add_begun, multiply, multiply_apart, multiply_into, multiply_panels_into,
 };
 pub(crate) use fetch::{Columns, Fetch};
+pub(crate) use into_sink::{IntoSink, Rows};
 pub(crate) use pack::{Panels, pack_strip};
-pub(crate) use product::{Epilogue, product, product_of_panels};
-pub(crate) use tile::Finish;
+pub(crate) use product::{product, product_of_panels};
+pub(crate) use sink::{Added, Channels, Plain, Sink, Target};
 
 use crate::threads::LINE;
 

@@ -1,7 +1,7 @@
 //! `C = A B` for matrices of any size, on the crate's threads.
 //!
 //! `B` is packed once, in panels of one tile's width. A job takes a block of rows and some panels.
-//! Where the depth is small, sums go from the registers to the caller's [`Epilogue`], and contiguous
+//! Where the depth is small, sums go from the registers to the caller's [`Sink`], and contiguous
 //! rows are read where they lie; else it takes the depth in parts, packs its rows of each, and keeps its
 //! block of `C` between them.
 
@@ -9,27 +9,12 @@ use std::ops::Range;
 
 use super::pack::{Panels, Strips};
 use super::{
-    Columns, Dims, Finish, Panel, PanelInto, Strided, add_begun, multiply_apart, multiply_into,
+    Columns, Dims, IntoSink, Panel, PanelInto, Rows, Sink, Strided, multiply_apart, multiply_into,
     multiply_panels_into,
 };
 use crate::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads::{LINE, Scratch, for_each};
-
-/// Takes finished elements of `C`.
-pub(crate) trait Epilogue: Sync {
-    /// `sums` are those of `C` from row and column `at` on; those beyond its last column are not
-    /// meant.
-    ///
-    /// # Safety
-    /// The rows and the first column lie in `C`, and elements are handed over once.
-    unsafe fn put<S: Simd, const R: usize, const N: usize>(
-        &self,
-        s: S,
-        at: [usize; 2],
-        sums: &[[S::V; N]; R],
-    );
-}
 
 /// Rows per job: a multiple of every tile's height.
 const ROWS: usize = 48;
@@ -44,7 +29,7 @@ const TOGETHER: usize = 32;
 /// Panels per job, at most, where its block of `C` is kept: 96 KiB with 16 columns each.
 const MOST_PANELS: usize = 32;
 
-/// Hands every element of `C[row][col] = Σ_k a(row, k) b(col, k)` to `finish`.
+/// Hands every element of `C[row][col] = Σ_k a(row, k) b(col, k)` to `sink`, which is told no end of rows.
 ///
 /// # Panics
 /// When an operand is shorter than the shapes say.
@@ -53,15 +38,15 @@ pub(crate) fn product(
     [rows, depth, cols]: [usize; 3],
     a: Strided,
     b: Strided,
-    finish: &impl Epilogue,
+    sink: &impl Sink,
 ) {
     if rows > 0 {
-        product_of_panels(rows, a, &Panels::pack(isa, b, cols, depth), finish);
+        product_of_panels(rows, a, &Panels::pack(isa, b, cols, depth), sink);
     }
 }
 
 /// The product of `a` with panels that are packed already.
-pub(crate) fn product_of_panels(rows: usize, a: Strided, panels: &Panels, finish: &impl Epilogue) {
+pub(crate) fn product_of_panels(rows: usize, a: Strided, panels: &Panels, sink: &impl Sink) {
     let (isa, depth) = (panels.isa(), panels.depth());
     if rows == 0 || panels.count() == 0 {
         return;
@@ -72,7 +57,7 @@ pub(crate) fn product_of_panels(rows: usize, a: Strided, panels: &Panels, finish
         let rows = block * ROWS..rows.min((block + 1) * ROWS);
         let share = |i: usize| i * panels.count() / groups;
         let range = share(group)..share(group + 1);
-        isa.run(Block { rows, range, depth, a, panels, finish });
+        isa.run(Block { rows, range, depth, a, panels, sink });
     });
 }
 
@@ -82,17 +67,22 @@ fn column_groups(rows: usize, depth: usize, panels: usize) -> usize {
     wanted.max(needed)
 }
 
-struct Block<'a, F> {
+/// The columns of `C` that a panel of `width` columns holds.
+fn channels_of(panels: &Panels, panel: usize, width: usize) -> Range<usize> {
+    panel * width..panels.cols().min((panel + 1) * width)
+}
+
+struct Block<'a, K> {
     rows: Range<usize>,
     /// Panels.
     range: Range<usize>,
     depth: usize,
     a: Strided<'a>,
     panels: &'a Panels,
-    finish: &'a F,
+    sink: &'a K,
 }
 
-impl<F: Epilogue> Kernel for Block<'_, F> {
+impl<K: Sink> Kernel for Block<'_, K> {
     type Out = ();
 
     #[inline(always)]
@@ -100,7 +90,7 @@ impl<F: Epilogue> Kernel for Block<'_, F> {
         if self.a.k_stride == 1 && (1..=DEPTH).contains(&self.depth) {
             return self.rows_in_place(s);
         }
-        let Block { rows, range, depth, a, panels, finish } = self;
+        let Block { rows, range, depth, a, panels, sink } = self;
         let width = S::LANES * S::TILE_VECTORS;
         let parts = depth.div_ceil(DEPTH).max(1);
         let part = depth.div_ceil(parts);
@@ -129,8 +119,9 @@ impl<F: Epilogue> Kernel for Block<'_, F> {
                     begun: i > 0,
                     last: i + 1 == parts,
                     sums: &mut sums[j * sums_len..][..sums_len],
-                    finish,
-                    at: [rows.start, panel * width],
+                    sink,
+                    row: rows.start,
+                    channels: channels_of(panels, panel, width),
                 };
                 multiply_strips(s, &strips, Panel { data, stride }, &next, visit);
             }
@@ -138,19 +129,23 @@ impl<F: Epilogue> Kernel for Block<'_, F> {
     }
 }
 
-impl<F: Epilogue> Block<'_, F> {
+impl<K: Sink> Block<'_, K> {
     /// Contiguous rows of small depth are read where they lie, a tile of them with several panels.
     #[inline(always)]
     fn rows_in_place<S: Simd>(self, s: S) {
-        let Block { rows, range, depth, a, panels, finish } = self;
+        let Block { rows, range, depth, a, panels, sink } = self;
         let a = Strided { data: &a.data[rows.start * a.row_stride..], ..a };
         for first in range.clone().step_by(TOGETHER) {
             let mut group: [_; TOGETHER] = std::array::from_fn(|i| {
                 let panel = (first + i).min(range.end - 1);
                 let vectors = panels.vectors(panel);
                 let b = Panel { data: panels.panel(panel), stride: vectors * S::LANES };
-                let at = [rows.start, panel * S::LANES * S::TILE_VECTORS];
-                PanelInto { b, vectors, finish: Complete { begun: None, finish, at } }
+                let channels = channels_of(panels, panel, S::LANES * S::TILE_VECTORS);
+                PanelInto {
+                    b,
+                    vectors,
+                    finish: IntoSink::new(sink, Rows::From(rows.start), channels),
+                }
             });
             let group = &mut group[..TOGETHER.min(range.end - first)];
             // To the next group they are near.
@@ -161,16 +156,18 @@ impl<F: Epilogue> Block<'_, F> {
 }
 
 /// A visit to a job's rows of one panel's columns of `C`.
-struct Visit<'a, F> {
+struct Visit<'a, K> {
     /// Whether sums go on from `sums`; else they begin here.
     begun: bool,
-    /// Whether they are complete afterwards, and go to `finish`; else they are left in `sums`.
+    /// Whether they are complete afterwards, and go to `sink`; else they are left in `sums`.
     last: bool,
     /// One row after the other, as wide as the panel.
     sums: &'a mut [f32],
-    finish: &'a F,
-    /// The first row and column in `C`.
-    at: [usize; 2],
+    sink: &'a K,
+    /// The first row in `C`.
+    row: usize,
+    /// The panel's columns of `C`.
+    channels: Range<usize>,
 }
 
 /// All strips times one panel of the same depth.
@@ -180,46 +177,19 @@ fn multiply_strips<S: Simd>(
     strips: &Strips,
     b: Panel,
     next: &Columns,
-    visit: Visit<impl Epilogue>,
+    visit: Visit<impl Sink>,
 ) {
-    let Visit { begun, last, sums, finish, at: [row, col] } = visit;
+    let Visit { begun, last, sums, sink, row, channels } = visit;
     for (i, (first, rows, data)) in strips.each::<S>().enumerate() {
         let a = Strided { data, row_stride: 1, k_stride: S::TILE_ROWS };
         let vectors = b.stride / S::LANES;
         let dims = Dims { fetch: next.one(i), ..Dims::new(rows, strips.depth, vectors) };
         if last {
-            let begun = if begun { Some(&sums[first * b.stride..]) } else { None };
-            let mut complete = Complete { begun, finish, at: [row + first, col] };
+            let mut complete = IntoSink::new(sink, Rows::From(row + first), channels.clone());
+            complete.begun = begun.then(|| (&sums[first * b.stride..], b.stride));
             multiply_into(s, dims, a, b, &mut complete);
         } else {
             multiply_apart(s, dims, a, b, (&mut sums[first * b.stride..], b.stride), begun);
         }
-    }
-}
-
-/// Adds what was summed before and hands over.
-struct Complete<'a, F> {
-    begun: Option<&'a [f32]>,
-    finish: &'a F,
-    /// The first row and column in `C`.
-    at: [usize; 2],
-}
-
-impl<S: Simd, F: Epilogue> Finish<S> for Complete<'_, F> {
-    #[inline(always)]
-    unsafe fn tile<const R: usize, const N: usize>(
-        &mut self,
-        s: S,
-        row: usize,
-        sums: &[[S::V; N]; R],
-    ) {
-        let mut sums = *sums;
-        if let Some(begun) = self.begun {
-            let stride = N * S::LANES;
-            add_begun(s, &mut sums, &begun[row * stride..], stride);
-        }
-        let [first, col] = self.at;
-        // SAFETY: a panel's rows and columns lie in `C`, and are complete once.
-        unsafe { self.finish.put(s, [first + row, col], &sums) };
     }
 }

@@ -2,28 +2,10 @@
 
 use std::mem::MaybeUninit;
 
-use super::Runs;
 use super::fetch::Column;
+use super::into_sink::IntoSink;
+use super::{Runs, Sink};
 use crate::simd::{Kernel, Simd};
-
-/// What happens to a tile's sums when they are complete, while they are still in registers.
-pub(crate) trait Finish<S: Simd> {
-    /// Told before the sums of rows `row..row + R` are computed: the time to fetch what they will
-    /// be written to.
-    #[inline(always)]
-    fn expect<const R: usize, const N: usize>(&self, _: S, _row: usize) {}
-
-    /// Takes the sums of rows `row..row + R` of the block. Rows come in order.
-    ///
-    /// # Safety
-    /// The block has these rows, and `N` is its width in vectors.
-    unsafe fn tile<const R: usize, const N: usize>(
-        &mut self,
-        s: S,
-        row: usize,
-        sums: &[[S::V; N]; R],
-    );
-}
 
 /// The tallest tile for `left` rows; only these heights are compiled.
 #[inline(always)]
@@ -63,27 +45,27 @@ pub(super) struct TileArgs {
 /// For all `r < rows` and `k < depth`: `a[r * a_row + k * a_k]`, behind the gaps of the runs before,
 /// and `vectors` vectors at `b[k * b_k]` are readable, and `finish` takes these rows.
 #[inline(always)]
-pub(super) unsafe fn run_tile<S: Simd, F: Finish<S>>(
+pub(super) unsafe fn run_tile<S: Simd, K: Sink>(
     s: S,
     (row, rows): (usize, usize),
     vectors: usize,
     args: TileArgs,
-    finish: &mut F,
+    finish: &mut IntoSink<S, K>,
 ) {
     // SAFETY: the caller says that `rows` rows of `a` and `vectors` vectors of `b` can be read in each step, and
     // that `finish` takes these rows; each arm reads no more.
     unsafe {
         match rows == S::TILE_ROWS {
             true if const { S::TILE_ROWS == 12 } => {
-                whole::<S, F, 12>(s, row, vectors, args, finish)
+                whole::<S, K, 12>(s, row, vectors, args, finish)
             }
-            true if const { S::TILE_ROWS == 8 } => whole::<S, F, 8>(s, row, vectors, args, finish),
-            true if const { S::TILE_ROWS == 6 } => whole::<S, F, 6>(s, row, vectors, args, finish),
-            true if const { S::TILE_ROWS == 4 } => whole::<S, F, 4>(s, row, vectors, args, finish),
+            true if const { S::TILE_ROWS == 8 } => whole::<S, K, 8>(s, row, vectors, args, finish),
+            true if const { S::TILE_ROWS == 6 } => whole::<S, K, 6>(s, row, vectors, args, finish),
+            true if const { S::TILE_ROWS == 4 } => whole::<S, K, 4>(s, row, vectors, args, finish),
             _ if const { S::TILE_VECTORS == 2 } && vectors == 2 => {
-                last::<S, F, 2>(s, (row, rows), args, finish);
+                last::<S, K, 2>(s, (row, rows), args, finish);
             }
-            _ => last::<S, F, 1>(s, (row, rows), args, finish),
+            _ => last::<S, K, 1>(s, (row, rows), args, finish),
         }
     }
 }
@@ -93,19 +75,19 @@ pub(super) unsafe fn run_tile<S: Simd, F: Finish<S>>(
 /// # Safety
 /// As for [`run_tile`].
 #[inline(always)]
-unsafe fn whole<S: Simd, F: Finish<S>, const R: usize>(
+unsafe fn whole<S: Simd, K: Sink, const R: usize>(
     s: S,
     row: usize,
     vectors: usize,
     args: TileArgs,
-    finish: &mut F,
+    finish: &mut IntoSink<S, K>,
 ) {
     // SAFETY: the caller says that `R` rows of `a` and `vectors` vectors of `b` can be read in each step, and that
     // `finish` takes these rows; each arm reads as many.
     unsafe {
         match vectors {
-            2 if const { S::TILE_VECTORS == 2 } => tile::<S, F, R, 2>(s, row, args, finish),
-            1 => tile::<S, F, R, 1>(s, row, args, finish),
+            2 if const { S::TILE_VECTORS == 2 } => tile::<S, K, R, 2>(s, row, args, finish),
+            1 => tile::<S, K, R, 1>(s, row, args, finish),
             _ => unreachable!("a panel is as wide as a tile at most"),
         }
     }
@@ -116,11 +98,11 @@ unsafe fn whole<S: Simd, F: Finish<S>, const R: usize>(
 /// # Safety
 /// As for [`run_tile`].
 #[inline(always)]
-unsafe fn tile<S: Simd, F: Finish<S>, const R: usize, const N: usize>(
+unsafe fn tile<S: Simd, K: Sink, const R: usize, const N: usize>(
     s: S,
     row: usize,
     args: TileArgs,
-    finish: &mut F,
+    finish: &mut IntoSink<S, K>,
 ) {
     finish.expect::<R, N>(s, row);
     // SAFETY: the caller says that `R` rows of `a` and `N` vectors of `b` can be read in each step, and
@@ -143,11 +125,11 @@ const MOST: usize = 12 * 2 * 16;
 /// # Safety
 /// As for [`run_tile`].
 #[inline(always)]
-unsafe fn last<S: Simd, F: Finish<S>, const N: usize>(
+unsafe fn last<S: Simd, K: Sink, const N: usize>(
     s: S,
     (row, rows): (usize, usize),
     args: TileArgs,
-    finish: &mut F,
+    finish: &mut IntoSink<S, K>,
 ) {
     for r in 0..rows {
         finish.expect::<1, N>(s, row + r);

@@ -199,8 +199,13 @@ impl Object {
         self.probe.size.unwrap_or(0)
     }
 
+    /// The address by which it was opened, with its secrets.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Changes when the object does; none if that cannot be told.
-    fn version(&self) -> Option<String> {
+    pub(super) fn version(&self) -> Option<String> {
         let Probe { size, tag, modified, .. } = &self.probe;
         let identity = naming::identity(&self.address);
         let dates = tag.is_some() || modified.is_some();

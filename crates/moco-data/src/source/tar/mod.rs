@@ -15,6 +15,7 @@ mod pax;
 mod samples;
 mod sparse;
 mod tally;
+mod told;
 mod walk;
 
 use super::blob::Blob;
@@ -33,6 +34,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use tally::Tally;
+pub(super) use told::Told;
 use walk::{Ending, Fault};
 
 /// An archive to read.
@@ -48,20 +50,11 @@ pub(super) struct Shard {
 #[derive(Default)]
 pub(super) struct Tar {
     shards: Vec<Arc<Blob>>,
-    /// Where those lie that are files.
+    /// Where they lie, without secrets.
     paths: Vec<PathBuf>,
     spans: Vec<Span>,
     /// The stored parts of images with holes.
     pieces: HashMap<usize, Box<[Piece]>>,
-}
-
-/// Archives and where their images lie, for another process.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Told {
-    /// Paths and lengths.
-    shards: Vec<(PathBuf, u64)>,
-    spans: Vec<Span>,
-    pieces: Vec<(usize, Box<[Piece]>)>,
 }
 
 /// The bytes of one file within an archive.
@@ -106,22 +99,6 @@ impl Tar {
         scan.tar.paths = shards.iter().map(|shard| shard.path.clone()).collect();
         let shards: Vec<_> = shards.into_iter().map(|shard| shard.blob).collect();
         Ok(scan.finish(shards))
-    }
-}
-
-impl Tar {
-    /// The archives that another process has told of; `None` if one is not there or is another.
-    pub(super) fn told(told: Told) -> Option<Tar> {
-        let Told { shards: files, spans, pieces } = told;
-        let (mut shards, mut paths) = (Vec::new(), Vec::new());
-        for (path, length) in files {
-            let blob = Blob::open(&path).ok().filter(|blob| blob.len() == length)?;
-            shards.push(Arc::new(blob));
-            paths.push(path);
-        }
-        let within = |span: &Span| (span.shard as usize) < shards.len();
-        let fits = spans.iter().all(within);
-        fits.then(|| Tar { shards, paths, spans, pieces: pieces.into_iter().collect() })
     }
 }
 
@@ -233,13 +210,7 @@ impl Scan {
 
 impl Store for Tar {
     fn told(&self) -> Option<Source> {
-        let shard = |(blob, path): (&Arc<Blob>, &PathBuf)| match **blob {
-            Blob::File(_, length) => Some((path.clone(), length)),
-            _ => None,
-        };
-        let shards = self.shards.iter().zip(&self.paths).map(shard).collect::<Option<_>>()?;
-        let pieces = self.pieces.iter().map(|(image, pieces)| (*image, pieces.clone())).collect();
-        Some(Source::Tar(Told { shards, spans: self.spans.clone(), pieces }))
+        Told::of(self).map(Source::Tar)
     }
 
     fn read(&self, i: usize, _: &str) -> Result<Raw<'_>, ImageError> {

@@ -3,9 +3,9 @@
 use super::{Block, BlockGrads, BlockLayer, BlockNeeds, BlockSaved, LayerGrads};
 use crate::Isa;
 use crate::conv::bn_act::BnActSaved;
-use crate::conv::sink::{Added, Target};
 use crate::conv::source::Input;
 use crate::conv::{conv_data_grad, put_data_grad, weight_grad};
+use crate::gemm::{Added, Target};
 use crate::norm::{Gate, Sums};
 use crate::threads::filled;
 

@@ -3,9 +3,10 @@
 use super::{BnActOutput, BnActSaved, BnParams, NormKind};
 use crate::Isa;
 use crate::conv::prepared::prepared;
-use crate::conv::sink::{Affine, Plain, Stats, Target};
+use crate::conv::sink::{Affine, Stats};
 use crate::conv::source::Input;
 use crate::conv::{ConvShape, Forward, PreparedConv};
+use crate::gemm::{Plain, Target};
 use crate::norm::{Coefficients, Normalise, Skip, coefficients, fold_statistics};
 use crate::threads::{Disjoint, Kept, filled};
 use crate::weights::Weights;

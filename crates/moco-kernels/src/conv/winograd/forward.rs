@@ -17,9 +17,8 @@ use super::weights::{Kernels, Transform, weight_slabs};
 use super::{POINTS, Scheme, Tile, Tiles, phases, transform};
 use crate::Isa;
 use crate::conv::shape::{ConvShape, Span, spans};
-use crate::conv::sink::{Channels, Sink};
 use crate::conv::source::Input;
-use crate::gemm::{Columns, Dims, Fetch, Panel, Strided, multiply};
+use crate::gemm::{Channels, Columns, Dims, Fetch, Panel, Sink, Strided, multiply};
 use crate::simd::{Kernel, Simd};
 use crate::threads::{Kept, LINE, Scratch, cut, for_each, for_each_chunk};
 

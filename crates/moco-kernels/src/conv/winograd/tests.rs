@@ -1,6 +1,6 @@
 use super::*;
-use crate::conv::sink::{Plain, Target};
 use crate::conv::{direct, scalar};
+use crate::gemm::{Plain, Target};
 use crate::testing::{Rng, isas, relative_error, to_f64};
 use crate::threads::filled;
 use crate::{Isa, conv::weight};
