@@ -68,5 +68,6 @@ mod weights;
 #[cfg(feature = "allocator")]
 pub use allocator::{Allocator, on_exhaustion};
 pub use cpu::Isa;
+pub use norm::Processes;
 pub use threads::kept_bytes;
 pub use weights::Weights;

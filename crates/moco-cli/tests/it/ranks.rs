@@ -91,7 +91,9 @@ fn methods_train_as_one_on_two_and_four_ranks() {
         ("moco-v2-small", "--set method.queue=48 --set model.bn_groups=4"),
         ("moco-v3-small", ""),
         ("simclr-small", ""),
-        ("swav-small", "--set method.prototypes=8 --set method.queue=48"),
+        // At its recipe's epsilon of 0.005, sharp assignments make rounding large: two instruction sets are 4e-3
+        // apart after four steps.
+        ("swav-small", "--set method.prototypes=8 --set method.queue=48 --set method.epsilon=0.05"),
         ("dino-small", "--set method.outputs=32"),
         ("cpc-small", ""),
         ("instdisc-small", ""),

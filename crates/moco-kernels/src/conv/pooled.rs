@@ -54,7 +54,7 @@ pub fn conv_bn_relu_max_pool(
     let isa = isa.for_channels(shape.cout);
     let prepared = prepared(isa, shape, weight);
     let packed = match (prepared.algorithm, &prepared.data, bn.norm) {
-        (_, _, Norm::Batch { .. }) => None,
+        (_, _, Norm::Batch { .. } | Norm::Shared(_)) => None,
         (Algorithm::Direct, Some(packed), _) if is_one_block(isa, shape) => Some(packed),
         _ => None,
     };

@@ -7,6 +7,7 @@ use crate::testing::{Rng, isas, relative_error, to_f64};
 mod block;
 mod bn_act;
 mod convolution;
+mod shared;
 
 /// Small random shapes: odd sides, 1x1 maps, channels 1 to 70, any kernel, stride and padding in
 /// use.

@@ -17,7 +17,7 @@ fn statistics_of_unequal_spans_merge_exactly() {
         partial.extend([shift as f32, sum as f32, square as f32]);
         spans.push(Span { group, start: 0, end: part.len(), pixels: part.len() });
     }
-    let (mean, var) = fold_statistics(&spans, &partial, 2, 1);
+    let (mean, var) = fold_statistics(&spans, &partial, 2, 1, None);
     for (group, part) in [&values[..60], &values[60..]].into_iter().enumerate() {
         let expected = part.iter().sum::<f64>() / part.len() as f64;
         let spread = part.iter().map(|v| (v - expected).powi(2)).sum::<f64>() / part.len() as f64;

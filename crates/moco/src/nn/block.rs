@@ -25,7 +25,7 @@ pub fn residual(
     projection: Option<NormedConv>,
     mode: Mode,
 ) -> Tensor<4> {
-    let by_batch = |(_, norm): &NormedConv| matches!(norm, ConvNorm::Batch(n) if !n.is_shared());
+    let by_batch = |(_, norm): &NormedConv| matches!(norm, ConvNorm::Batch(_));
     if mode == Mode::Train && layers.iter().chain(&projection).all(by_batch) {
         return by_batches(x, layers, projection);
     }

@@ -70,9 +70,6 @@ pub fn conv_bn_act(
 ) -> Tensor<4> {
     match mode {
         Mode::Eval => conv_bn_by_running(x, conv.filter(), norm.by_running(), then),
-        Mode::Train if norm.is_shared() => {
-            then.apply(norm.forward_shared(conv_bias(x, conv.filter(), None, Epilogue::Nothing)))
-        }
         Mode::Train => {
             let (y, statistics) = conv_bn_by_batch(x, conv.filter(), norm.by_batch(), then);
             norm.track(statistics);

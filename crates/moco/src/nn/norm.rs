@@ -6,8 +6,9 @@
 
 use super::module::{Module, TensorLeaf, Visitor};
 use super::param::{Buffer, Param};
-use super::ranks;
-use crate::ops::batch_norm::{self, ByBatch, ByRunning, MOMENTUM, OfBatch, Running, Statistics};
+use crate::ops::batch_norm::{
+    self, ByBatch, ByRunning, MOMENTUM, OfBatch, Running, Shared, Statistics,
+};
 use burn::tensor::{Device, Tensor};
 use moco_peers::Peers;
 
@@ -82,9 +83,11 @@ impl BatchNorm {
         (self.groups / self.peers.size()).max(1)
     }
 
-    /// Whether a group lies on several ranks.
-    pub(super) fn is_shared(&self) -> bool {
-        !self.groups.is_multiple_of(self.peers.size())
+    /// The group that this rank has a part of, if groups lie on several ranks.
+    fn shared(&self) -> Option<Shared> {
+        let (of, peers) = (self.groups, self.peers);
+        let shared = Shared { number: peers.rank() % of, of, peers };
+        (!of.is_multiple_of(peers.size())).then_some(shared)
     }
 
     /// Tells the layer of the other ranks, where no walk reaches it.
@@ -100,7 +103,8 @@ impl BatchNorm {
             mean: self.running_mean.take_flat(),
             variance: self.running_var.take_flat(),
         });
-        ByBatch { scale, shift, groups: self.groups(), epsilon: self.epsilon, running }
+        let (groups, shared, epsilon) = (self.groups(), self.shared(), self.epsilon);
+        ByBatch { scale, shift, groups, shared, epsilon, running }
     }
 
     /// This layer as an operation takes it in evaluation.
@@ -124,30 +128,12 @@ impl BatchNorm {
     pub fn forward_nchw(&mut self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
         match mode {
             Mode::Eval => batch_norm::by_running(x, self.by_running()),
-            Mode::Train if self.is_shared() => {
-                self.forward_shared(x.permute([0, 2, 3, 1])).permute([0, 3, 1, 2])
-            }
             Mode::Train => {
                 let (y, statistics) = batch_norm::by_batch(x, self.by_batch());
                 self.track(statistics);
                 y
             }
         }
-    }
-
-    /// Normalises this rank's part of a group that lies on several ranks, in training.
-    ///
-    /// # Shapes
-    /// `[N, H, W, C]` to the same.
-    pub(super) fn forward_shared(&mut self, x: Tensor<4>) -> Tensor<4> {
-        let [n, h, w, c] = x.dims();
-        let parts = self.peers.size() / self.groups;
-        let group =
-            ranks::Group { number: self.peers.rank() % self.groups, of: self.groups, parts };
-        let (y, [mean, variance]) = ranks::normalize(x, group, self.epsilon, self.peers);
-        self.track(Statistics::OfBatch(OfBatch { mean, variance, count: parts * n * h * w }));
-        let row = |v: Tensor<1>| v.reshape([1, 1, 1, c]);
-        y * row(self.weight.val()) + row(self.bias.val())
     }
 
     /// Moves the running statistics towards those of a batch.

@@ -39,7 +39,7 @@ fn layer_forward(
 ) -> BnActSaved {
     let affine = [layer.gamma, layer.beta];
     let (saved, var) =
-        convolve(isa, &layer.shape, block.groups, x, layer.weight.into(), affine, block.eps);
+        convolve(isa, &layer.shape, block.over(), x, layer.weight.into(), affine, block.eps);
     statistics.push(Statistics { mean: saved.mean().to_vec(), var });
     saved
 }

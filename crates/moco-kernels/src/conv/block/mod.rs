@@ -14,8 +14,10 @@ mod backward;
 mod forward;
 
 use super::ConvShape;
-use super::bn_act::BnActSaved;
+use super::bn_act::{BnActSaved, Over};
 use crate::Isa;
+use crate::norm::Processes;
+use std::sync::Arc;
 
 /// A convolution and the BatchNorm behind it.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,8 @@ pub struct Block<'a> {
     pub projection: Option<BlockLayer<'a>>,
     /// BatchNorm groups: image `i` belongs to group `i % groups`.
     pub groups: usize,
+    /// Who has the other parts of the batch, which is one group then.
+    pub others: Option<&'a Arc<dyn Processes>>,
     /// Added to the variances.
     pub eps: f32,
 }
@@ -143,6 +147,10 @@ pub fn block_backward(
 }
 
 impl Block<'_> {
+    fn over(&self) -> Over<'_> {
+        Over { groups: self.groups, others: self.others }
+    }
+
     fn last(&self) -> &BlockLayer<'_> {
         self.layers.last().expect("a block has a layer")
     }
@@ -150,6 +158,7 @@ impl Block<'_> {
 
 fn check(x: &[f32], block: &Block) {
     assert!(block.groups > 0, "split BatchNorm needs at least one group");
+    assert!(block.others.is_none() || block.groups == 1, "processes share one group");
     let (first, last) = (block.layers[0].shape, block.last().shape);
     assert_eq!(x.len(), first.x_len(), "x is [n, h, w, cin] of {first:?}");
     for layer in block.layers.iter().chain(&block.projection) {

@@ -47,12 +47,19 @@ impl BnActSaved {
         Some(unsafe { filled(d.len(), |dy| gradient.run(isa, maps, dy)) })
     }
 
-    /// `b` and `c` of `dy = a dz + b (y - mean) + c`, `[groups, cout]` each.
+    /// `b` and `c` of `dy = a dz + b (y - mean) + c`, `[groups, cout]` each; with the sums of all
+    /// processes where others have parts of the batch.
     fn centre_coefficients(&self, shape: &ConvShape, sums: &[Vec<f64>; 2]) -> [Vec<f32>; 2] {
         let groups = self.groups();
-        let pixels = shape.out_h() * shape.out_w();
+        let mut pixels = shape.out_h() * shape.out_w();
+        let mut all = sums.concat();
+        if let Some(processes) = &self.others {
+            processes.sum(&mut all);
+            pixels *= processes.count();
+        }
+        let (sums, products) = all.split_at(sums[0].len());
         let mut out = [Vec::new(), Vec::new()];
-        for (i, (sum, product)) in sums[0].iter().zip(&sums[1]).enumerate() {
+        for (i, (sum, product)) in sums.iter().zip(products).enumerate() {
             let images = (shape.n + groups - 1 - i / shape.cout) / groups;
             let count = (images * pixels).max(1) as f64;
             let scale = f64::from(self.coefficients.scale[i]);

@@ -1,6 +1,6 @@
 //! The forward passes: with statistics that must be gathered first, and with fixed ones.
 
-use super::{BnActOutput, BnActSaved, BnParams, NormKind};
+use super::{BnActOutput, BnActSaved, BnParams, NormKind, Over};
 use crate::Isa;
 use crate::conv::prepared::prepared;
 use crate::conv::sink::{Affine, Stats};
@@ -10,6 +10,7 @@ use crate::gemm::{Plain, Target};
 use crate::norm::{Coefficients, Normalise, Skip, coefficients, fold_statistics};
 use crate::threads::{Disjoint, Kept, filled};
 use crate::weights::Weights;
+use std::sync::Arc;
 
 pub(super) fn batch_forward(
     isa: Isa,
@@ -17,13 +18,13 @@ pub(super) fn batch_forward(
     x: &[f32],
     weight: Weights<PreparedConv>,
     bn: &BnParams,
-    groups: usize,
+    over: Over,
     skip: Option<&[f32]>,
     relu: bool,
     keep: bool,
 ) -> BnActOutput {
     let affine = [bn.gamma, bn.beta];
-    let (mut saved, var) = convolve(isa, shape, groups, x.into(), weight, affine, bn.eps);
+    let (mut saved, var) = convolve(isa, shape, over, x.into(), weight, affine, bn.eps);
     (saved.relu, saved.has_skip) = (relu, skip.is_some());
     let mean = saved.mean.clone();
     let out = saved.normalised(isa, shape, skip.map(Skip::Maps), keep);
@@ -35,7 +36,7 @@ pub(super) fn batch_forward(
 pub(in crate::conv) fn convolve(
     isa: Isa,
     shape: &ConvShape,
-    groups: usize,
+    Over { groups, others }: Over,
     x: Input,
     weight: Weights<PreparedConv>,
     [gamma, beta]: [&[f32]; 2],
@@ -53,11 +54,14 @@ pub(in crate::conv) fn convolve(
             forward.run(isa, &spans, &Stats { target, partial: Disjoint::new(&mut partial) });
         })
     };
-    let (mean, var) = fold_statistics(&spans, &partial, groups, shape.cout);
+    let (mean, var) = {
+        let others = others.map(Arc::as_ref);
+        fold_statistics(&spans, &partial, groups, shape.cout, others)
+    };
     let coefficients = coefficients(gamma, beta, eps, &mean, &var);
     let kind = NormKind::Batch { groups };
     let mut saved = BnActSaved::new(mean, coefficients, kind, true, false);
-    saved.y = y;
+    (saved.y, saved.others) = (y, others.cloned());
     (saved, var)
 }
 

@@ -6,11 +6,12 @@ mod forward;
 use super::source::{Activation, Input};
 use super::{ConvShape, PreparedConv, conv_data_grad, conv_weight_grad};
 use crate::Isa;
-use crate::norm::{Coefficients, Gate, Maps, Skip, Sums, coefficients};
+use crate::norm::{Coefficients, Gate, Maps, Processes, Skip, Sums, coefficients};
 use crate::threads::filled;
 use crate::weights::Weights;
 pub(super) use forward::convolve;
 use forward::{batch_forward, fixed_forward};
+use std::sync::Arc;
 
 /// The normalisation of the convolution's output.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,8 @@ pub enum Norm<'a> {
         /// At least 1.
         groups: usize,
     },
+    /// Batch statistics of one group, of which other processes hold the other parts.
+    Shared(&'a Arc<dyn Processes>),
     /// Running statistics, `[cout]` each: evaluation mode and frozen encoders. No gradient flows
     /// through them.
     Running {
@@ -69,8 +72,18 @@ pub struct BnActSaved {
     mean: Vec<f32>,
     coefficients: Coefficients,
     kind: NormKind,
+    /// Who has the other parts of the batch.
+    others: Option<Arc<dyn Processes>>,
     pub(super) relu: bool,
     pub(super) has_skip: bool,
+}
+
+/// What batch statistics are taken over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Over<'a> {
+    /// 1 where other processes have parts.
+    pub groups: usize,
+    pub others: Option<&'a Arc<dyn Processes>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,10 +144,10 @@ pub fn conv_bn_act_forward(
 ) -> BnActOutput {
     check_params(shape, bn, skip);
     let isa = isa.for_channels(shape.cout);
+    let by_batch = |over| batch_forward(isa, shape, x, weight, bn, over, skip, relu, keep);
     let (mean, kind) = match bn.norm {
-        Norm::Batch { groups } => {
-            return batch_forward(isa, shape, x, weight, bn, groups, skip, relu, keep);
-        }
+        Norm::Batch { groups } => return by_batch(Over { groups, others: None }),
+        Norm::Shared(others) => return by_batch(Over { groups: 1, others: Some(others) }),
         Norm::Running { mean, .. } => (mean.to_vec(), NormKind::Running),
         Norm::None => (Vec::new(), NormKind::None),
     };
@@ -217,6 +230,7 @@ pub(super) fn check_params(shape: &ConvShape, bn: &BnParams, skip: Option<&[f32]
     };
     per_channel(bn.beta, "beta");
     match bn.norm {
+        Norm::Shared(_) => per_channel(bn.gamma, "gamma"),
         Norm::Batch { groups } => {
             per_channel(bn.gamma, "gamma");
             assert!(groups > 0, "split BatchNorm needs at least one group");
@@ -241,7 +255,7 @@ impl BnActSaved {
         relu: bool,
         has_skip: bool,
     ) -> Self {
-        BnActSaved { y: Vec::new(), mean, coefficients, kind, relu, has_skip }
+        BnActSaved { y: Vec::new(), mean, coefficients, kind, others: None, relu, has_skip }
     }
 
     /// Bytes held.

@@ -2,19 +2,19 @@ use super::*;
 
 /// A block and its operands: sizes, then weights, gamma and beta of each layer, of the projection
 /// last.
-struct Problem {
-    shapes: Vec<ConvShape>,
-    projection: bool,
-    groups: usize,
-    x: Vec<f32>,
-    parameters: Vec<[Vec<f32>; 3]>,
-    d_out: Vec<f32>,
+pub(super) struct Problem {
+    pub shapes: Vec<ConvShape>,
+    pub projection: bool,
+    pub groups: usize,
+    pub x: Vec<f32>,
+    pub parameters: Vec<[Vec<f32>; 3]>,
+    pub d_out: Vec<f32>,
 }
 
 impl Problem {
     /// `kernels` of the main path, `channels` from `x` to the output, the stride on the layer
     /// `strided`.
-    fn new(
+    pub fn new(
         rng: &mut Rng,
         [n, h, w]: [usize; 3],
         kernels: &[usize],
@@ -48,7 +48,7 @@ impl Problem {
         Problem { shapes, projection, groups, x, parameters, d_out }
     }
 
-    fn depth(&self) -> usize {
+    pub fn depth(&self) -> usize {
         self.shapes.len() - usize::from(self.projection)
     }
 
@@ -60,7 +60,8 @@ impl Problem {
         };
         let layers: Vec<_> = (0..self.depth()).map(layer).collect();
         let projection = self.projection.then(|| layer(self.depth()));
-        let block = Block { layers: &layers, projection, groups: self.groups, eps: 1e-5 };
+        let block =
+            Block { layers: &layers, projection, groups: self.groups, others: None, eps: 1e-5 };
         let output = block_forward(isa, &self.x, &block, true);
         let lean = block_forward(isa, &self.x, &block, false);
         assert_eq!(lean.out, output.out, "keeping changes nothing");
@@ -164,7 +165,8 @@ fn a_block_computes_what_is_asked_for() {
         BlockLayer { shape: problem.shapes[i], weight, gamma, beta }
     };
     let layers = [layer(0), layer(1)];
-    let block = Block { layers: &layers, projection: Some(layer(2)), groups: 1, eps: 1e-5 };
+    let block =
+        Block { layers: &layers, projection: Some(layer(2)), groups: 1, others: None, eps: 1e-5 };
     let isa = Isa::best();
     let output = block_forward(isa, &problem.x, &block, true);
     let saved = output.saved.as_ref().unwrap();

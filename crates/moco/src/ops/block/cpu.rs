@@ -14,6 +14,7 @@ use burn::backend::{
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use moco_kernels::Isa;
+use moco_kernels::Processes;
 use moco_kernels::conv::{
     Block, BlockGrads, BlockLayer, BlockNeeds, BlockOutput, BlockSaved, ConvShape, block_backward,
     block_forward,
@@ -21,11 +22,13 @@ use moco_kernels::conv::{
 use std::sync::Arc;
 
 /// Settings of a block.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Settings {
     /// Strides of the three layers and of the projection; a layer that is absent has any.
     strides: [usize; 4],
     groups: usize,
+    /// The other ranks that have parts of the one group.
+    others: Option<Arc<dyn Processes>>,
     eps: f32,
     isa: Isa,
 }
@@ -38,13 +41,17 @@ pub(super) fn residual_block(
     isa: Isa,
 ) -> (Tensor<4>, Vec<Statistics>) {
     let (groups, eps) = (layers[0].norm.groups, layers[0].norm.epsilon as f32);
-    let of_each: Vec<_> = values_of_each(&x, &layers, projection.as_ref(), groups).collect();
+    let shared = layers[0].norm.shared;
+    let parts = shared.map_or(1, |shared| shared.count());
+    let of_each = values_of_each(&x, &layers, projection.as_ref(), groups);
+    let of_each: Vec<_> = of_each.map(|[channels, count]| [channels, parts * count]).collect();
     let mut strides = [1; 4];
     for (at, layer) in strides.iter_mut().zip(&layers) {
         *at = layer.filter.stride;
     }
     strides[3] = projection.as_ref().map_or(1, |layer| layer.filter.stride);
-    let settings = Settings { strides, groups, eps, isa };
+    let others = shared.map(|shared| Arc::new(shared) as Arc<dyn Processes>);
+    let settings = Settings { strides, groups, others, eps, isa };
     let mut layers = layers.into_iter().map(LayerTensors::of);
     let mut next = || layers.next().expect("two layers at least");
     let (first, second) = (next(), next());
@@ -59,7 +66,7 @@ pub(super) fn residual_block(
     (Tensor::from_dispatch(out), split(Tensor::from_dispatch(statistics), groups, &of_each))
 }
 
-/// Channels of each layer and of the projection last, and how many values go into each statistic.
+/// Channels of each layer and of the projection last, and how many values of `x` go into each statistic.
 fn values_of_each<'a>(
     x: &Tensor<4>,
     layers: &'a [Layer],
@@ -226,8 +233,9 @@ impl Forward {
         });
         let mut layers: Vec<_> = layers.collect();
         let projection = if self.projected { layers.pop() } else { None };
-        let Settings { groups, eps, .. } = self.settings;
-        f(&Block { layers: &layers, projection, groups, eps })
+        let Settings { groups, others, eps, .. } = &self.settings;
+        let (groups, others, eps) = (*groups, others.as_ref(), *eps);
+        f(&Block { layers: &layers, projection, groups, others, eps })
     }
 
     fn run(&self, keep: bool) -> BlockOutput {

@@ -18,7 +18,7 @@ fn layer([kernel, inputs, outputs, stride]: Sizes, groups: usize, seed: u64) -> 
     let weight = init::kaiming_normal_fan_out(shape, rng, &device).require_grad();
     let scale = init::normal([outputs], 0.3, rng, &device).require_grad();
     let shift = init::normal([outputs], 0.3, rng, &device).require_grad();
-    let norm = ByBatch { scale, shift, groups, epsilon: 1e-5, running: None };
+    let norm = ByBatch { scale, shift, groups, shared: None, epsilon: 1e-5, running: None };
     Layer { filter: Filter { weight, stride, frozen: None }, norm }
 }
 

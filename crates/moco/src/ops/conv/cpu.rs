@@ -14,6 +14,7 @@ use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, Flex, backend_
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use moco_kernels::Isa;
+use moco_kernels::Processes;
 use moco_kernels::conv::{
     BnActNeeds, BnActOutput, BnActSaved, BnParams, ConvShape, Norm, conv_bn_act_backward,
     conv_bn_act_forward,
@@ -21,11 +22,13 @@ use moco_kernels::conv::{
 use std::sync::Arc;
 
 /// Settings of one layer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Layer {
     pub stride: usize,
     /// BatchNorm groups in training; `None` for a layer without BatchNorm, whose shift is a bias.
     pub groups: Option<usize>,
+    /// The other ranks that have parts of the one group.
+    pub others: Option<Arc<dyn Processes>>,
     pub eps: f32,
     pub relu: bool,
     pub isa: Isa,
@@ -33,8 +36,12 @@ pub(super) struct Layer {
 
 impl Layer {
     /// The normalisation that it has in training.
-    fn norm(&self) -> Norm<'static> {
-        self.groups.map_or(Norm::None, |groups| Norm::Batch { groups })
+    fn norm(&self) -> Norm<'_> {
+        match (self.groups, &self.others) {
+            (None, _) => Norm::None,
+            (Some(_), Some(others)) => Norm::Shared(others),
+            (Some(groups), None) => Norm::Batch { groups },
+        }
     }
 }
 
@@ -49,11 +56,13 @@ pub(super) fn by_batch(
     assert!(n.is_multiple_of(groups), "a batch of {n} does not split into {groups} groups");
     let (skip, relu) = then.skip_and_relu();
     let eps = norm.epsilon as f32;
-    let layer = Layer { stride: filter.stride, groups: Some(groups), eps, relu, isa };
+    let others = norm.shared.map(|shared| Arc::new(shared) as Arc<dyn Processes>);
+    let parts = norm.shared.map_or(1, |shared| shared.count());
+    let layer = Layer { stride: filter.stride, groups: Some(groups), others, eps, relu, isa };
     let affine = [norm.scale, norm.shift];
     let (out, [mean, variance]) = run(x, filter.weight, affine, skip, layer);
     let [n, h, w, _] = out.dims();
-    let statistics = OfBatch { mean, variance, count: n / groups * h * w };
+    let statistics = OfBatch { mean, variance, count: parts * n / groups * h * w };
     (out, Statistics::OfBatch(statistics))
 }
 
@@ -69,7 +78,7 @@ pub(super) fn with_bias(
     let plain = weight.device().without_autodiff();
     let bias = bias.unwrap_or_else(|| Tensor::zeros([weight.dims()[0]], &plain));
     let unused = bias.clone().without_autodiff();
-    let layer = Layer { stride, groups: None, eps: 0.0, relu, isa };
+    let layer = Layer { stride, groups: None, others: None, eps: 0.0, relu, isa };
     run(x, weight, [unused, bias], skip, layer).0
 }
 
@@ -112,8 +121,7 @@ impl TrainOps for Flex {
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let skip = skip.contiguous();
         let forward = Forward::new(x, weight, layer);
-        let BnActOutput { out, mean, var, .. } =
-            forward.run(&gamma, &beta, layer.norm(), skip.as_ref(), false);
+        let BnActOutput { out, mean, var, .. } = forward.run(&gamma, &beta, skip.as_ref(), false);
         (forward.output(out), vector(mean), vector(var))
     }
 }
@@ -131,18 +139,17 @@ impl<C: CheckpointStrategy> TrainOps for Autodiff<Flex, C> {
         let ((gamma, gamma_node), (beta, beta_node)) = (gamma.into_parts(), beta.into_parts());
         let nodes = [x_node, weight_node, gamma_node, beta_node];
         let forward = Forward::new(x, weight, layer);
-        let norm = layer.norm();
         match skip {
             Optional::Absent => {
                 let prepared = ConvBnAct.prepare::<C>(nodes).compute_bound().stateful();
-                forward.record(prepared, &gamma, &beta, norm, None)
+                forward.record(prepared, &gamma, &beta, None)
             }
             Optional::Present(skip) => {
                 let (skip, skip_node) = skip.into_parts();
                 let [x, weight, gamma_node, beta_node] = nodes;
                 let nodes = [x, weight, gamma_node, beta_node, skip_node];
                 let prepared = ConvBnAct.prepare::<C>(nodes).compute_bound().stateful();
-                forward.record(prepared, &gamma, &beta, norm, Some(contiguous(skip)))
+                forward.record(prepared, &gamma, &beta, Some(contiguous(skip)))
             }
         }
     }
@@ -168,10 +175,10 @@ impl Forward {
         &self,
         gamma: &FlexTensor,
         beta: &FlexTensor,
-        norm: Norm<'_>,
         skip: Option<&FlexTensor>,
         keep: bool,
     ) -> BnActOutput {
+        let norm = self.layer.norm();
         let (gamma, beta) = (contiguous(gamma.clone()), contiguous(beta.clone()));
         let gamma = if matches!(norm, Norm::None) { &[] } else { slice(&gamma) };
         let bn = BnParams { gamma, beta: slice(&beta), eps: self.layer.eps, norm };
@@ -191,12 +198,10 @@ impl Forward {
         prepared: OpsKind<ConvBnAct, Flex, Saved, C, N>,
         gamma: &FlexTensor,
         beta: &FlexTensor,
-        norm: Norm<'_>,
         skip: Option<FlexTensor>,
     ) -> Recorded<C> {
         let tracked = matches!(prepared, OpsKind::Tracked(_));
-        let BnActOutput { out, saved, mean, var } =
-            self.run(gamma, beta, norm, skip.as_ref(), tracked);
+        let BnActOutput { out, saved, mean, var } = self.run(gamma, beta, skip.as_ref(), tracked);
         let out = self.output(out);
         let state = |kept| Saved { forward: self, kept: Arc::new(kept), out: out.clone() };
         let out = record_kept(prepared, saved.map(state), out.clone());

@@ -41,7 +41,7 @@ fn case(seed: u64, [n, side, cin, cout, kernel, stride, groups]: Sizes) -> Case 
     let weight = init::kaiming_normal_fan_out(shape, rng, &device).require_grad();
     let scale = (init::normal([cout], 0.3, rng, &device) + 1.0).detach().require_grad();
     let shift = init::normal([cout], 0.3, rng, &device).require_grad();
-    let norm = ByBatch { scale, shift, groups, epsilon: 1e-5, running: None };
+    let norm = ByBatch { scale, shift, groups, shared: None, epsilon: 1e-5, running: None };
     Case { x, skip, cotangent, weight, norm, stride }
 }
 

@@ -1,7 +1,10 @@
 //! Batch normalisation as a function. Ioffe & Szegedy 2015 (arXiv 1502.03167), Alg. 1.
 
+mod shared;
+
 use super::Engine;
 use burn::tensor::{Device, Tensor, module};
+pub use shared::Shared;
 
 /// Normalisation by the statistics of the batch.
 #[derive(Clone, Debug)]
@@ -12,6 +15,8 @@ pub struct ByBatch {
     pub shift: Tensor<1>,
     /// Sample n is normalised with the samples of its group, n mod `groups`.
     pub groups: usize,
+    /// The other ranks that have parts of the batch, which is one group then.
+    pub shared: Option<Shared>,
     /// Added to variances.
     pub epsilon: f64,
     /// Moved towards the batch's in the same pass, by engines that do, see `moves_running`.
@@ -71,7 +76,7 @@ pub struct OfBatch {
     pub mean: Tensor<1>,
     /// Biased, of each group and channel, `[groups * C]`.
     pub variance: Tensor<1>,
-    /// How many values went into each.
+    /// How many values went into each, on all ranks that have parts of the group.
     pub count: usize,
 }
 
@@ -97,6 +102,10 @@ pub fn by_batch(x: Tensor<4>, norm: ByBatch) -> (Tensor<4>, Statistics) {
     #[cfg(feature = "libtorch")]
     if Engine::of(&x.device()) == Engine::LibTorch {
         return super::torch::batch_norm::of_maps(x, norm);
+    }
+    if norm.shared.is_some() {
+        let (y, statistics) = shared::by_batch(x.permute([0, 2, 3, 1]), norm);
+        return (y.permute([0, 3, 1, 2]), Statistics::OfBatch(statistics));
     }
     let [n, c, h, w] = x.dims();
     let g = norm.groups;
