@@ -147,18 +147,31 @@ fn what_cannot_be_is_one_sentence() {
 
     // Two folders of one name, with other images in them.
     write_folder(&shapes(121, 32, 5), &path.join("other/train")).unwrap();
-    let mut command = mpirun("1").unwrap();
     let line = format!("pretrain --data train --out {{}}/run {SMALL}");
-    command.arg("-wdir").arg(&path).arg(env!("CARGO_BIN_EXE_moco")).args(words(&line, &path));
-    command.args([":", "-n", "1", "-wdir"]).arg(path.join("other"));
-    command.arg(env!("CARGO_BIN_EXE_moco")).args(words(&line, &path));
+    let two = [(path.join("."), "portable", ""), (path.join("other"), "portable", "")];
+    assert_differ(&path, &line, two, "has another number of images than rank 0");
+    let two = [(path.join("."), "portable", ""), (path.join("."), "stock", "")];
+    assert_differ(&path, &line, two, "has another instruction set than rank 0");
+    let two =
+        [(path.join("."), "portable", ""), (path.join("."), "portable", " --set optim.lr=0.5")];
+    assert_differ(&path, &line, two, "has another configuration than rank 0");
+    assert!(!path.join("run").exists(), "found before anything is written");
+}
+
+/// Two ranks, each with its folder, instruction set and further arguments, are told that they differ.
+#[track_caller]
+fn assert_differ(path: &Path, line: &str, ranks: [(PathBuf, &str, &str); 2], sentence: &str) {
+    let mut command = mpirun("1").unwrap();
+    for (i, (folder, isa, more)) in ranks.into_iter().enumerate() {
+        if i > 0 {
+            command.args([":", "-n", "1"]);
+        }
+        command.arg("-wdir").arg(folder).args(["-x", &format!("MOCO_KERNELS={isa}")]);
+        command.arg(env!("CARGO_BIN_EXE_moco")).args(words(&format!("{line}{more}"), path));
+    }
     let differ = outcome(&mut command);
     assert_eq!(differ.code, Some(1), "{}", differ.stderr);
-    assert!(
-        differ.stderr.contains("has another number of images than rank 0"),
-        "{}",
-        differ.stderr
-    );
+    assert!(differ.stderr.contains(sentence), "{}", differ.stderr);
 }
 
 /// What the library or the launcher lacks is told before anything is done.
