@@ -135,7 +135,8 @@ fn case(number: usize, more: &[&str], data: &Dataset) -> (&'static str, Plan) {
         "moco-v1-small" => &["model.bn_groups=6"],
         "moco-v2-small" => &["model.bn_groups=1", "method.queue=96"],
         "simclr-v2-small" if overrides.contains(&"method.memory=40") => &["method.memory=48"],
-        // At the recipe's rate so small a batch makes a rounding grow a hundredfold in each step.
+        // At the recipes' rates so small a batch makes a rounding grow a hundredfold in each step.
+        "byol-small" => &["optim.lr=0.015"],
         "swav-small" => &["method.queue=48", "method.queue_from_epoch=0", "optim.lr=0.0005"],
         _ => &[],
     };
