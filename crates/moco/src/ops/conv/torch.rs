@@ -13,7 +13,7 @@ pub(super) fn by_batch(
     norm: ByBatch,
     then: Epilogue,
 ) -> (Tensor<4>, Statistics) {
-    let ByBatch { scale, shift, groups, epsilon, running } = norm;
+    let ByBatch { scale, shift, groups, epsilon, running, .. } = norm;
     let (skip, relu) = then.skip_and_relu();
     let running = Running::of(running, scale.dims()[0], &x.device());
     let mut operands: Vec<Operand> =

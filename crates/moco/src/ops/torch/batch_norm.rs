@@ -37,7 +37,7 @@ impl Running {
 
 /// As [`batch_norm::by_batch`], as one node.
 pub(in crate::ops) fn of_maps(x: Tensor<4>, norm: ByBatch) -> (Tensor<4>, Statistics) {
-    let ByBatch { scale, shift, groups, epsilon, running } = norm;
+    let ByBatch { scale, shift, groups, epsilon, running, .. } = norm;
     let running = Running::of(running, scale.dims()[0], &x.device());
     let y = node(vec![x.into(), scale.into(), shift.into()], |t| {
         by_batch(&t[0], [&t[1], &t[2]], &running, groups, epsilon)
