@@ -247,13 +247,13 @@ impl<K: Sink> Job<'_, K> {
                     data: &self.packed[outputs.start * depth..],
                     stride: vectors * S::LANES,
                 };
-                PanelInto { b, vectors, finish: IntoSink::new(self.sink, points.rows(), outputs) }
+                PanelInto { b, vectors, into: IntoSink::new(self.sink, points.rows(), outputs) }
             });
             let count = together.min((self.outputs.end - first).div_ceil(panel));
             let panels = &mut panels[..count];
             multiply_panels_into(s, [points.count, depth], (a, far), panels);
-            for PanelInto { vectors, finish, .. } in panels {
-                finish.end(s, self.job, *vectors);
+            for PanelInto { vectors, into, .. } in panels {
+                into.end(s, self.job, *vectors);
             }
         }
     }
@@ -307,10 +307,10 @@ impl<K: Sink> Job<'_, K> {
             return multiply_apart(s, dims, a, b, (sums, pitch), columns.start > 0);
         }
         let begun = (columns.start > 0).then_some((&*sums, pitch));
-        let mut finish = IntoSink::new(self.sink, points.rows(), first..self.gather.outputs);
-        finish.begun = begun;
-        multiply_into(s, dims, a, b, &mut finish);
-        finish.end(s, self.job, vectors);
+        let mut into = IntoSink::new(self.sink, points.rows(), first..self.gather.outputs);
+        into.begun = begun;
+        multiply_into(s, dims, a, b, &mut into);
+        into.end(s, self.job, vectors);
     }
 
     /// What points that no tap reaches get.

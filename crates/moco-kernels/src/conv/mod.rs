@@ -44,7 +44,7 @@ pub use prepared::PreparedConv;
 pub use shape::ConvShape;
 
 use crate::Isa;
-use crate::gemm::{Plain, Sink, Target};
+use crate::gemm::{Sink, Target, plain};
 use crate::threads::filled;
 use gather::Gather;
 use prepared::{Algorithm, prepared};
@@ -75,7 +75,7 @@ pub fn conv_forward(
         filled(shape.out_len(), |out| {
             let target = Target::new(out, shape.cout);
             match bias {
-                None => forward.run(isa, &forward.spans(), &Plain(target)),
+                None => forward.run(isa, &forward.spans(), &plain(target)),
                 Some(shift) => {
                     assert_eq!(shift.len(), shape.cout, "a bias has one value per output channel");
                     let scale = &vec![1.0; shape.cout];
@@ -99,7 +99,7 @@ pub fn conv_data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], weight: &[f32]) -
     unsafe {
         filled(shape.x_len(), |dx| {
             let dx = Target::new(dx, shape.cin);
-            put_data_grad(isa, shape, dy, weight, &Plain(dx));
+            put_data_grad(isa, shape, dy, weight, &plain(dx));
         })
     }
 }

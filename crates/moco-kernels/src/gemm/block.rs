@@ -32,7 +32,7 @@ pub(crate) fn multiply<S: Simd>(
     multiply_into(s, dims, a, b, &mut IntoSink::new(&store, Rows::From(0), channels));
 }
 
-/// `A B` for one panel of `B`, tile by tile into `finish`; zeros where there is no depth.
+/// `A B` for one panel of `B`, tile by tile into `into`; zeros where there is no depth.
 ///
 /// # Panics
 /// When an operand is shorter than the shapes say.
@@ -42,7 +42,7 @@ pub(crate) fn multiply_into<S: Simd, K: Sink>(
     dims: Dims,
     a: Strided,
     b: Panel,
-    finish: &mut IntoSink<S, K>,
+    into: &mut IntoSink<S, K>,
 ) {
     let Dims { rows, depth, vectors, runs, fetch } = dims;
     if rows == 0 {
@@ -71,7 +71,7 @@ pub(crate) fn multiply_into<S: Simd, K: Sink>(
             }),
         };
         // SAFETY: the assertions cover every row and depth that the tile reads.
-        unsafe { run_tile(s, (row, count), vectors, args, &mut *finish) };
+        unsafe { run_tile(s, (row, count), vectors, args, &mut *into) };
         row += count;
     }
 }
@@ -116,7 +116,7 @@ pub(crate) struct PanelInto<'a, S: Simd, K: Sink> {
     pub b: Panel<'a>,
     /// At most `TILE_VECTORS`.
     pub vectors: usize,
-    pub finish: IntoSink<'a, S, K>,
+    pub into: IntoSink<'a, S, K>,
 }
 
 /// `A B` for several panels of `B`: each tile of rows passes all of them before the next one does.
@@ -145,7 +145,7 @@ pub(crate) fn multiply_panels_into<S: Simd, K: Sink>(
     let mut row = 0;
     while row < rows {
         let count = tile_rows::<S>(rows - row);
-        for (i, PanelInto { b, vectors, finish }) in panels.iter_mut().enumerate() {
+        for (i, PanelInto { b, vectors, into }) in panels.iter_mut().enumerate() {
             let args = TileArgs {
                 depth,
                 a: a.data.as_ptr().wrapping_add(row * a.row_stride),
@@ -158,7 +158,7 @@ pub(crate) fn multiply_panels_into<S: Simd, K: Sink>(
                 next_rows: (far && i == last).then_some(count * a.row_stride),
             };
             // SAFETY: the assertions cover every row and depth that the tile reads.
-            unsafe { run_tile(s, (row, count), *vectors, args, finish) };
+            unsafe { run_tile(s, (row, count), *vectors, args, into) };
         }
         row += count;
     }

@@ -33,7 +33,7 @@ pub(crate) use fetch::{Columns, Fetch};
 pub(crate) use into_sink::{IntoSink, Rows};
 pub(crate) use pack::{Panels, pack_strip};
 pub(crate) use product::{product, product_of_panels};
-pub(crate) use sink::{Added, Channels, Plain, Sink, Target};
+pub(crate) use sink::{Channels, Sink, Target, added, plain};
 
 use crate::threads::LINE;
 

@@ -144,7 +144,7 @@ impl<K: Sink> Block<'_, K> {
                 PanelInto {
                     b,
                     vectors,
-                    finish: IntoSink::new(sink, Rows::From(rows.start), channels),
+                    into: IntoSink::new(sink, Rows::From(rows.start), channels),
                 }
             });
             let group = &mut group[..TOGETHER.min(range.end - first)];

@@ -141,33 +141,22 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Stores the sums, or with `ADDS` adds them to what the output, whole already, holds.
+pub(crate) struct Stored<'a, const ADDS: bool>(Target<'a>);
+
 /// Stores the sums as they are.
-pub(crate) struct Plain<'a>(pub Target<'a>);
-
-impl Sink for Plain<'_> {
-    type State<S: Simd> = ();
-
-    #[inline(always)]
-    fn begin<S: Simd>(&self, _: S, _: Channels, _: S::V) {}
-
-    #[inline(always)]
-    fn expect<S: Simd>(&self, s: S, row: usize, at: Channels) {
-        self.0.expect(s, row, at);
-    }
-
-    #[inline(always)]
-    unsafe fn put<S: Simd>(&self, s: S, _: &mut (), row: usize, at: Channels, value: S::V) {
-        // SAFETY: the caller says that the row is its own and that the channels exist, as the target asks.
-        unsafe { self.0.put(s, row, at, value) }
-    }
+pub(crate) fn plain(target: Target<'_>) -> Stored<'_, false> {
+    Stored(target)
 }
 
 /// Adds the sums to what the output, whole already, holds.
-pub(crate) struct Added<'a>(pub Target<'a>);
+pub(crate) fn added(target: Target<'_>) -> Stored<'_, true> {
+    Stored(target)
+}
 
-impl Sink for Added<'_> {
+impl<const ADDS: bool> Sink for Stored<'_, ADDS> {
     type State<S: Simd> = ();
-    const ADDS: bool = true;
+    const ADDS: bool = ADDS;
 
     #[inline(always)]
     fn begin<S: Simd>(&self, _: S, _: Channels, _: S::V) {}
@@ -179,12 +168,17 @@ impl Sink for Added<'_> {
 
     #[inline(always)]
     unsafe fn put<S: Simd>(&self, s: S, _: &mut (), row: usize, at: Channels, value: S::V) {
-        let offset = row * self.0.channels + at.first;
-        debug_assert!(offset + at.lanes <= self.0.len);
-        // SAFETY: the caller's row and channels lie in the output, which is initialised.
+        let target = &self.0;
+        let offset = row * target.channels + at.first;
+        debug_assert!(offset + at.lanes <= target.len);
+        // SAFETY: the caller says that the row is its own and that the channels exist; an output that is
+        // added to is initialised.
         unsafe {
-            let before = load_n(s, self.0.start.add(offset), at.lanes);
-            self.0.put(s, row, at, s.add(value, before));
+            let value = match ADDS {
+                true => s.add(value, load_n(s, target.start.add(offset), at.lanes)),
+                false => value,
+            };
+            target.put(s, row, at, value);
         }
     }
 }

@@ -36,36 +36,34 @@ pub(super) struct TileArgs {
     pub next_rows: Option<usize>,
 }
 
-/// The tile of rows `row..row + rows` of the block, into `finish`.
+/// The tile of rows `row..row + rows` of the block, into `into`.
 ///
 /// Tiles of all rows are compiled into each block product. Those of fewer, the last of a block, are
 /// compiled once, and hand their sums over in memory, row by row.
 ///
 /// # Safety
 /// For all `r < rows` and `k < depth`: `a[r * a_row + k * a_k]`, behind the gaps of the runs before,
-/// and `vectors` vectors at `b[k * b_k]` are readable, and `finish` takes these rows.
+/// and `vectors` vectors at `b[k * b_k]` are readable, and `into` takes these rows.
 #[inline(always)]
 pub(super) unsafe fn run_tile<S: Simd, K: Sink>(
     s: S,
     (row, rows): (usize, usize),
     vectors: usize,
     args: TileArgs,
-    finish: &mut IntoSink<S, K>,
+    into: &mut IntoSink<S, K>,
 ) {
     // SAFETY: the caller says that `rows` rows of `a` and `vectors` vectors of `b` can be read in each step, and
-    // that `finish` takes these rows; each arm reads no more.
+    // that `into` takes these rows; each arm reads no more.
     unsafe {
         match rows == S::TILE_ROWS {
-            true if const { S::TILE_ROWS == 12 } => {
-                whole::<S, K, 12>(s, row, vectors, args, finish)
-            }
-            true if const { S::TILE_ROWS == 8 } => whole::<S, K, 8>(s, row, vectors, args, finish),
-            true if const { S::TILE_ROWS == 6 } => whole::<S, K, 6>(s, row, vectors, args, finish),
-            true if const { S::TILE_ROWS == 4 } => whole::<S, K, 4>(s, row, vectors, args, finish),
+            true if const { S::TILE_ROWS == 12 } => whole::<S, K, 12>(s, row, vectors, args, into),
+            true if const { S::TILE_ROWS == 8 } => whole::<S, K, 8>(s, row, vectors, args, into),
+            true if const { S::TILE_ROWS == 6 } => whole::<S, K, 6>(s, row, vectors, args, into),
+            true if const { S::TILE_ROWS == 4 } => whole::<S, K, 4>(s, row, vectors, args, into),
             _ if const { S::TILE_VECTORS == 2 } && vectors == 2 => {
-                last::<S, K, 2>(s, (row, rows), args, finish);
+                last::<S, K, 2>(s, (row, rows), args, into);
             }
-            _ => last::<S, K, 1>(s, (row, rows), args, finish),
+            _ => last::<S, K, 1>(s, (row, rows), args, into),
         }
     }
 }
@@ -80,14 +78,14 @@ unsafe fn whole<S: Simd, K: Sink, const R: usize>(
     row: usize,
     vectors: usize,
     args: TileArgs,
-    finish: &mut IntoSink<S, K>,
+    into: &mut IntoSink<S, K>,
 ) {
     // SAFETY: the caller says that `R` rows of `a` and `vectors` vectors of `b` can be read in each step, and that
-    // `finish` takes these rows; each arm reads as many.
+    // `into` takes these rows; each arm reads as many.
     unsafe {
         match vectors {
-            2 if const { S::TILE_VECTORS == 2 } => tile::<S, K, R, 2>(s, row, args, finish),
-            1 => tile::<S, K, R, 1>(s, row, args, finish),
+            2 if const { S::TILE_VECTORS == 2 } => tile::<S, K, R, 2>(s, row, args, into),
+            1 => tile::<S, K, R, 1>(s, row, args, into),
             _ => unreachable!("a panel is as wide as a tile at most"),
         }
     }
@@ -102,18 +100,18 @@ unsafe fn tile<S: Simd, K: Sink, const R: usize, const N: usize>(
     s: S,
     row: usize,
     args: TileArgs,
-    finish: &mut IntoSink<S, K>,
+    into: &mut IntoSink<S, K>,
 ) {
-    finish.expect::<R, N>(s, row);
+    into.expect::<R, N>(s, row);
     // SAFETY: the caller says that `R` rows of `a` and `N` vectors of `b` can be read in each step, and
-    // that `finish` takes these rows.
+    // that `into` takes these rows.
     unsafe {
         // Asked once: in every step, an instruction that fetches nothing takes a twentieth more of them.
         let sums = match args.column {
             Some(column) if N == S::TILE_VECTORS => sums::<S, R, N, true>(s, &args, column),
             _ => sums::<S, R, N, false>(s, &args, Column { start: args.b, stride: 0 }),
         };
-        finish.tile(s, row, &sums);
+        into.tile(s, row, &sums);
     }
 }
 
@@ -129,10 +127,10 @@ unsafe fn last<S: Simd, K: Sink, const N: usize>(
     s: S,
     (row, rows): (usize, usize),
     args: TileArgs,
-    finish: &mut IntoSink<S, K>,
+    into: &mut IntoSink<S, K>,
 ) {
     for r in 0..rows {
-        finish.expect::<1, N>(s, row + r);
+        into.expect::<1, N>(s, row + r);
     }
     let mut sums = [MaybeUninit::uninit(); MOST];
     s.enter(Last { rows, vectors: N, args, sums: &mut sums });
@@ -142,8 +140,8 @@ unsafe fn last<S: Simd, K: Sink, const N: usize>(
             // SAFETY: `Last` has written `rows` rows of `N` vectors.
             these[j] = unsafe { s.load(sums.as_ptr().cast::<f32>().add((r * N + j) * S::LANES)) };
         }
-        // SAFETY: the caller says that `finish` takes these rows, and `r < rows`.
-        unsafe { finish.tile(s, row + r, &[these]) };
+        // SAFETY: the caller says that `into` takes these rows, and `r < rows`.
+        unsafe { into.tile(s, row + r, &[these]) };
     }
 }
 

@@ -111,8 +111,8 @@ pub fn linear_forward(
     // SAFETY: a forward writes every element of the output.
     unsafe {
         filled(shape.out_len(), |out| {
-            let finish = Layer::new(out.as_mut_ptr().cast(), shape.outputs, bias);
-            forward(isa, shape, x, weight, &finish);
+            let layer = Layer::new(out.as_mut_ptr().cast(), shape.outputs, bias);
+            forward(isa, shape, x, weight, &layer);
         })
     }
 }
@@ -147,8 +147,8 @@ pub fn linear_gelu_forward(
     let out = unsafe {
         let run = |pre: Option<*mut f32>| {
             filled(shape.out_len(), |out| {
-                let finish = Layer::new(out.as_mut_ptr().cast(), shape.outputs, bias);
-                forward(isa, shape, x, weight, &finish.with_gelu(gelu, pre));
+                let layer = Layer::new(out.as_mut_ptr().cast(), shape.outputs, bias);
+                forward(isa, shape, x, weight, &layer.with_gelu(gelu, pre));
             })
         };
         let mut out = Vec::new();
@@ -167,13 +167,13 @@ fn forward(
     shape: &LinearShape,
     x: &[f32],
     weight: Weights<PreparedLinear>,
-    finish: &Layer,
+    layer: &Layer,
 ) {
     shape.check(x, weight.values);
     let suits = |prepared: &PreparedLinear| prepared.suits(isa, shape);
     let prepared = weight.prepare(suits, |w| PreparedLinear::for_a_call(isa, shape, w));
     let a = Strided { data: x, row_stride: shape.inputs, k_stride: 1 };
-    product_of_panels(shape.rows, a, &prepared.0, finish);
+    product_of_panels(shape.rows, a, &prepared.0, layer);
 }
 
 /// The gradients that are wanted; the others cost nothing.
@@ -260,8 +260,8 @@ fn products(
         // SAFETY: a product hands over every element.
         unsafe {
             filled(dims[0] * dims[2], |out| {
-                let finish = Layer::new(out.as_mut_ptr().cast(), dims[2], None);
-                product(isa, dims, a, b, &finish);
+                let layer = Layer::new(out.as_mut_ptr().cast(), dims[2], None);
+                product(isa, dims, a, b, &layer);
             })
         }
     };

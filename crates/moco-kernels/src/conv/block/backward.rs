@@ -5,7 +5,7 @@ use crate::Isa;
 use crate::conv::bn_act::BnActSaved;
 use crate::conv::source::Input;
 use crate::conv::{conv_data_grad, put_data_grad, weight_grad};
-use crate::gemm::{Added, Target};
+use crate::gemm::{Target, added};
 use crate::norm::{Gate, Sums};
 use crate::threads::filled;
 
@@ -114,7 +114,7 @@ impl Backward<'_> {
 
     /// Adds the gradient of a layer's input to `dx`.
     fn add_data_grad(&self, layer: &BlockLayer, dy: &[f32], dx: &mut [f32]) {
-        let sink = Added(Target::over(dx, layer.shape.cin));
+        let sink = added(Target::over(dx, layer.shape.cin));
         put_data_grad(self.isa, &layer.shape, dy, layer.weight, &sink);
     }
 }

@@ -6,7 +6,7 @@ use crate::conv::prepared::prepared;
 use crate::conv::sink::{Affine, Stats};
 use crate::conv::source::Input;
 use crate::conv::{ConvShape, Forward, PreparedConv};
-use crate::gemm::{Plain, Target};
+use crate::gemm::{Target, plain};
 use crate::norm::{Coefficients, Normalise, Skip, coefficients, fold_statistics};
 use crate::threads::{Disjoint, Kept, filled};
 use crate::weights::Weights;
@@ -112,7 +112,7 @@ pub(super) fn fixed_forward(
         // SAFETY: a forward puts every pixel and channel of the output; the pass writes all of it.
         let (y, out) = unsafe {
             let y = filled(shape.out_len(), |y| {
-                forward.run(isa, &spans, &Plain(Target::new(y, shape.cout)));
+                forward.run(isa, &spans, &plain(Target::new(y, shape.cout)));
             });
             let pass = Normalise { scale, shift, skip: skip.map(Skip::Maps), relu };
             let out = filled(y.len(), |out| pass.run(isa, &saved.maps(isa, shape), &y, out));

@@ -1,6 +1,6 @@
 use super::*;
 use crate::conv::{direct, scalar};
-use crate::gemm::{Plain, Target};
+use crate::gemm::{Target, plain};
 use crate::testing::{Rng, isas, relative_error, to_f64};
 use crate::threads::filled;
 use crate::{Isa, conv::weight};
@@ -21,7 +21,7 @@ fn forward(isa: Isa, shape: &ConvShape, x: &[f32], weight: &[f32]) -> Vec<f32> {
     // SAFETY: a forward puts every pixel and channel of the output.
     unsafe {
         filled(shape.out_len(), |out| {
-            forward.run(isa, &forward.spans(), &Plain(Target::new(out, shape.cout)));
+            forward.run(isa, &forward.spans(), &plain(Target::new(out, shape.cout)));
         })
     }
 }
@@ -33,7 +33,7 @@ fn data_grad(isa: Isa, shape: &ConvShape, dy: &[f32], weight: &[f32]) -> Vec<f32
     // SAFETY: a forward puts every pixel and channel of the output.
     unsafe {
         filled(shape.x_len(), |out| {
-            forward.run(isa, &forward.spans(), &Plain(Target::new(out, shape.cin)));
+            forward.run(isa, &forward.spans(), &plain(Target::new(out, shape.cin)));
         })
     }
 }
@@ -155,7 +155,7 @@ fn both_algorithms_agree_where_either_may_run() {
         // SAFETY: the classes of input pixels cover `dx`.
         let dx = unsafe {
             filled(shape.x_len(), |dx| {
-                direct::data_grad(isa, &shape, &dy, &weight, &Plain(Target::new(dx, shape.cin)));
+                direct::data_grad(isa, &shape, &dy, &weight, &plain(Target::new(dx, shape.cin)));
             })
         };
         let error = relative_error(&data_grad(isa, &shape, &dy, &weight), &to_f64(&dx));
