@@ -148,12 +148,11 @@ fn what_cannot_be_is_one_sentence() {
     // Two folders of one name, with other images in them.
     write_folder(&shapes(121, 32, 5), &path.join("other/train")).unwrap();
     let line = format!("pretrain --data train --out {{}}/run {SMALL}");
-    let two = [(path.join("."), "portable", ""), (path.join("other"), "portable", "")];
+    let two = [(path.clone(), "portable", ""), (path.join("other"), "portable", "")];
     assert_differ(&path, &line, two, "has another number of images than rank 0");
-    let two = [(path.join("."), "portable", ""), (path.join("."), "stock", "")];
+    let two = [(path.clone(), "portable", ""), (path.clone(), "stock", "")];
     assert_differ(&path, &line, two, "has another instruction set than rank 0");
-    let two =
-        [(path.join("."), "portable", ""), (path.join("."), "portable", " --set optim.lr=0.5")];
+    let two = [(path.clone(), "portable", ""), (path.clone(), "portable", " --set optim.lr=0.5")];
     assert_differ(&path, &line, two, "has another configuration than rank 0");
     assert!(!path.join("run").exists(), "found before anything is written");
 }

@@ -4,7 +4,9 @@ mod shared;
 
 use super::Engine;
 use burn::tensor::{Device, Tensor, module};
+use moco_kernels::Processes;
 pub use shared::Shared;
+use std::sync::Arc;
 
 /// Normalisation by the statistics of the batch.
 #[derive(Clone, Debug)]
@@ -21,6 +23,18 @@ pub struct ByBatch {
     pub epsilon: f64,
     /// Moved towards the batch's in the same pass, by engines that do, see `moves_running`.
     pub running: Option<Running>,
+}
+
+impl ByBatch {
+    /// Who has the other parts of the batch, as kernels ask for it.
+    pub(super) fn others(&self) -> Option<Arc<dyn Processes>> {
+        self.shared.map(|shared| Arc::new(shared) as _)
+    }
+
+    /// How many ranks have parts of the batch.
+    pub(super) fn parts(&self) -> usize {
+        self.shared.map_or(1, |shared| shared.count())
+    }
 }
 
 /// Running statistics, moved by [`MOMENTUM`] towards the mean over groups of what batches have.

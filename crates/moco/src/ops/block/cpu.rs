@@ -41,8 +41,7 @@ pub(super) fn residual_block(
     isa: Isa,
 ) -> (Tensor<4>, Vec<Statistics>) {
     let (groups, eps) = (layers[0].norm.groups, layers[0].norm.epsilon as f32);
-    let shared = layers[0].norm.shared;
-    let parts = shared.map_or(1, |shared| shared.count());
+    let (others, parts) = (layers[0].norm.others(), layers[0].norm.parts());
     let of_each = values_of_each(&x, &layers, projection.as_ref(), groups);
     let of_each: Vec<_> = of_each.map(|[channels, count]| [channels, parts * count]).collect();
     let mut strides = [1; 4];
@@ -50,7 +49,6 @@ pub(super) fn residual_block(
         *at = layer.filter.stride;
     }
     strides[3] = projection.as_ref().map_or(1, |layer| layer.filter.stride);
-    let others = shared.map(|shared| Arc::new(shared) as Arc<dyn Processes>);
     let settings = Settings { strides, groups, others, eps, isa };
     let mut layers = layers.into_iter().map(LayerTensors::of);
     let mut next = || layers.next().expect("two layers at least");

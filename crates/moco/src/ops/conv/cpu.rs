@@ -56,8 +56,7 @@ pub(super) fn by_batch(
     assert!(n.is_multiple_of(groups), "a batch of {n} does not split into {groups} groups");
     let (skip, relu) = then.skip_and_relu();
     let eps = norm.epsilon as f32;
-    let others = norm.shared.map(|shared| Arc::new(shared) as Arc<dyn Processes>);
-    let parts = norm.shared.map_or(1, |shared| shared.count());
+    let (others, parts) = (norm.others(), norm.parts());
     let layer = Layer { stride: filter.stride, groups: Some(groups), others, eps, relu, isa };
     let affine = [norm.scale, norm.shift];
     let (out, [mean, variance]) = run(x, filter.weight, affine, skip, layer);
