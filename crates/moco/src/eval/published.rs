@@ -21,7 +21,7 @@ pub enum Published {
     /// SimCLR's code for a share of the labels (github.com/google-research/simclr, README): LARS at
     /// 0.005 times the root of the batch, neither warm-up nor weight decay, a layer of zeros.
     SimClr,
-    /// BYOL's (arXiv 2006.07733, App. C): SGD with Nesterov's momentum, without weight decay or
+    /// BYOL's (arXiv 2006.07733, App. C.1): SGD with Nesterov's momentum, without weight decay or
     /// smoothing. The paper picks rate and epochs by validation; here they are one of its choices each,
     /// 0.05 and 50.
     Byol,

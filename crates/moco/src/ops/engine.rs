@@ -30,3 +30,12 @@ impl Engine {
         }
     }
 }
+
+/// Whether `device` is a GPU of CubeCL, Burn's own engine for GPUs.
+pub(super) fn is_cubecl(device: &Device) -> bool {
+    match device.clone().without_autodiff().as_dispatch() {
+        #[cfg(any(feature = "cuda", feature = "metal", feature = "rocm", feature = "vulkan"))]
+        DispatchDevice::Cube(_) => true,
+        _ => false,
+    }
+}

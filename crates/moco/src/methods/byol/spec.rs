@@ -98,8 +98,8 @@ impl Spec for ByolSpec {
         bicubic_eval_view(size)
     }
 
-    /// github.com/google-deepmind/deepmind-research, byol/configs/eval.py; arXiv 2006.07733, App. D.1,
-    /// which picks the rate among five.
+    /// github.com/google-deepmind/deepmind-research, byol/configs/eval.py; arXiv 2006.07733, App. C.1,
+    /// which picks the rate among 0.4, 0.3, 0.2, 0.1 and 0.05.
     fn probe(&self, _: &NetworkSpec) -> Protocol {
         Protocol {
             optimizer: ProbeOptimizer::Nesterov,

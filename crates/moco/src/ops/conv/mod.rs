@@ -2,6 +2,7 @@
 
 mod cpu;
 mod cpu_eval;
+mod patches;
 mod stock;
 #[cfg(test)]
 mod tests;

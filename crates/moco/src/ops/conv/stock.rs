@@ -1,8 +1,9 @@
 //! Convolution and what follows it by Burn's operations, which have torch's order `[N, C, H, W]`.
 
-use super::Filter;
+use super::{Filter, patches};
 use crate::ops::Epilogue;
 use crate::ops::batch_norm::{self, ByBatch, ByRunning, Statistics};
+use crate::ops::engine::is_cubecl;
 use burn::tensor::Tensor;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
@@ -42,6 +43,9 @@ pub(super) fn with_bias(
 
 /// `[N, H, W, in]` to `[N, out, H', W']`.
 fn conv(x: Tensor<4>, filter: Filter) -> Tensor<4> {
+    if is_cubecl(&x.device()) {
+        return patches::conv(x, filter).permute([0, 3, 1, 2]);
+    }
     let pad = filter.weight.dims()[2] / 2;
     let options = ConvOptions::new([filter.stride; 2], [pad; 2], [1; 2], 1);
     conv2d(x.permute([0, 3, 1, 2]), filter.weight, None, options)

@@ -115,6 +115,23 @@ fn scattered<const D: usize>(x: &Tensor<D>) -> Tensor<D> {
     Tensor::from_data(stored, &x.device()).swap_dims(0, 1).require_grad()
 }
 
+/// What computes on CubeCL's GPUs, here on the CPU: outputs and gradients of input and weight.
+#[test]
+fn a_product_of_patches_is_the_convolution() {
+    for sizes in SIZES {
+        let case = case(5, sizes);
+        let of = |out: Tensor<4>| {
+            let [x, _, weight, ..] = case.gradients(out.clone());
+            assert!(!x.is_empty() && !weight.is_empty());
+            [to_host(out), x, weight]
+        };
+        let direct = stock::with_bias(case.x.clone(), case.filter(), None, Epilogue::Nothing);
+        let product = patches::conv(case.x.clone(), case.filter());
+        assert_eq!(product.dims(), direct.dims());
+        assert_equal(&of(product), &of(direct), &format!("{sizes:?}"));
+    }
+}
+
 #[test]
 fn inputs_need_not_be_contiguous() {
     let isa = Some(Isa::best());

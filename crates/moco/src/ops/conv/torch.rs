@@ -79,9 +79,18 @@ pub(in crate::ops) fn conv(
     bias: Option<&tch::Tensor>,
     stride: usize,
 ) -> tch::Tensor {
-    let (pad, stride) = (weight.size()[2] / 2, stride as i64);
-    x.conv2d(weight, bias, [stride; 2], [pad; 2], [1, 1], 1)
+    let (kernel, stride) = (weight.size()[2], stride as i64);
+    if kernel == 1 && stride > 1 && x.device() == tch::Device::Cpu && x.size()[1] < ONEDNN_BLOCK {
+        let seen = x.slice(2, None, None, stride).slice(3, None, None, stride);
+        return seen.conv2d(weight, bias, [1, 1], [0, 0], [1, 1], 1);
+    }
+    x.conv2d(weight, bias, [stride; 2], [kernel / 2; 2], [1, 1], 1)
 }
+
+/// Channels that oneDNN computes at once, at most: 8 with AVX2, 16 with AVX-512. Of fewer, in a strided
+/// convolution of one pixel over channels-last maps, its gradient of the weight writes beyond its buffer
+/// (github.com/uxlfoundation/oneDNN, issue 6035; in LibTorch 2.9).
+const ONEDNN_BLOCK: i64 = 16;
 
 /// The epilogue, in place, and the trunk's order.
 fn finish(mut y: tch::Tensor, skip: Option<&tch::Tensor>, relu: bool) -> tch::Tensor {
