@@ -22,6 +22,7 @@ use moco::layout::Layout;
 use moco::methods::{Method, Step, StepOutput};
 use moco::nn::{Leaf, Module, for_each_leaf};
 use moco::optim::{NamedGradients, Optimizer};
+use moco_kernels::Isa;
 use moco_peers::{Peers, Threads};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -37,6 +38,8 @@ struct Official {
     facts: Value,
     /// What a state may differ by where a ReLU changes sides, see [`Official::beside_a_kink`].
     kink: f64,
+    /// The same of a loss.
+    loss_kink: f64,
     /// The ranks that share the published batches.
     peers: Peers,
 }
@@ -56,6 +59,11 @@ fn folder() -> PathBuf {
     std::env::var_os("MOCO_GOLDEN_OFFICIAL").map_or(own, PathBuf::from)
 }
 
+/// Whether Burn's own operations compute.
+fn stock() -> bool {
+    std::env::var("MOCO_KERNELS").is_ok_and(|kernels| kernels == "stock")
+}
+
 /// Where step `index` stands.
 fn at(index: usize) -> Step {
     Step { index, total: STEPS, per_epoch: 2, seed: 0, part: 0 }
@@ -69,6 +77,7 @@ impl Official {
             tensors: Golden::at(&path.with_extension("safetensors")),
             facts: serde_json::from_str(&facts).expect("valid JSON"),
             kink: 0.0,
+            loss_kink: 0.0,
             peers: Peers::SOLO,
         }
     }
@@ -82,8 +91,17 @@ impl Official {
     /// convolutions turn it over: the states then differ by up to `off`. Compositions of Burn's
     /// operations (`MOCO_KERNELS=stock`) have no such roundings and are held to the usual tolerance.
     fn beside_a_kink(self, off: f64) -> Self {
-        let stock = std::env::var("MOCO_KERNELS").is_ok_and(|kernels| kernels == "stock");
-        Self { kink: if stock { 0.0 } else { off }, ..self }
+        Self { kink: if stock() { 0.0 } else { off }, ..self }
+    }
+
+    /// For a file in which the order of Burn's own sums on a processor without AVX-512 turns a ReLU over
+    /// between the third and the fourth step: that loss is 1.4e-4 away, weights up to 1.1e-2.
+    /// Everything else is held to the usual tolerance.
+    fn beside_a_kink_without_avx512(self) -> Self {
+        match stock() && !Isa::Avx512.is_supported() {
+            true => Self { kink: 2e-2, loss_kink: 4e-4, ..self },
+            false => self,
+        }
     }
 
     /// A setting of the published run.
@@ -157,7 +175,7 @@ impl Official {
     fn loss_tolerance(&self) -> f64 {
         let (exact, single) = (self.tensors.values("loss"), self.tensors.values("loss_float32"));
         let off = exact.iter().zip(single).map(|(a, b)| (a - b).abs() / a.abs());
-        (10.0 * off.fold(0.0, f64::max)).max(1e-5)
+        (10.0 * off.fold(0.0, f64::max)).max(1e-5).max(self.loss_kink)
     }
 
     /// Fails unless every tensor is that of the published code at the end, and every tensor of the
