@@ -1,16 +1,15 @@
 //! Configurations and checkpoints with changed bytes, on fixed seeds: an error or a value that holds
-//! together, never a panic. `MOCO_MUTANTS=N` makes N mutants of each kind.
+//! together, never a panic. `MOCO_MUTANTS=N` makes N mutants of each kind. The fuzz targets of this
+//! crate hold their inputs to the same.
 
-use burn::tensor::Tensor;
-use moco::checkpoint::Checkpoint;
-use moco::config::DataFacts;
-use moco::device::Device;
-use moco::export::read_origin;
-use moco::nn::Buffer;
-use moco::plan::{Plan, parse_run, parse_tree, recipes, resolve, set_value};
+mod checkpoint;
+mod config;
+
+use checkpoint::opened;
+use config::{FACTS, holds_together};
+use moco::plan::{parse_run, parse_tree, recipes, resolve, set_value};
 use moco_data::Random;
 use std::fs;
-use std::path::Path;
 
 /// Mutants of each kind that are made unless more are asked for.
 const FEW: usize = 300;
@@ -80,22 +79,8 @@ const OVERRIDES: [&str; 12] = [
     "train.epochs=0",
 ];
 
-/// A configuration that was accepted comes back from its own text.
-fn holds_together(config: &Plan, images: usize) {
-    if let Ok(text) = config.to_toml() {
-        let again = parse_run(&text).expect("what it writes, it reads");
-        assert_eq!(again.to_toml().expect("written once already"), text);
-    }
-    assert!(!config.views().is_empty());
-    let _ = (config.check_memory(images), config.check_encoder_memory());
-}
-
 #[test]
 fn configurations() {
-    let facts = [
-        DataFacts { images: 50_000, width: 32, height: 32, labelled: true },
-        DataFacts { images: 1_281_167, width: 500, height: 375, labelled: false },
-    ];
     let mut random = Random::from_words([43, 0, 0, 0]);
     let (mut read, mut accepted, mut overridden) = (0, 0, 0);
     for round in 0..mutants() {
@@ -115,7 +100,7 @@ fn configurations() {
                 assert_eq!(tree, before, "changed by what was refused");
             }
         }
-        for facts in &facts {
+        for facts in &FACTS {
             if let Ok(resolved) = resolve(&tree, facts) {
                 accepted += 1;
                 holds_together(&resolved.config, facts.images);
@@ -132,20 +117,6 @@ fn configurations() {
     assert!(accepted > 0 && overridden > 0, "{accepted} accepted, {overridden} overridden");
 }
 
-/// State of two tensors and a counter.
-struct Part {
-    matrix: Buffer<2>,
-    empty: Buffer<1>,
-    counter: u64,
-}
-
-moco::module!(Part { matrix, empty, counter });
-
-fn part(device: &Device) -> Part {
-    let matrix = Buffer::new(Tensor::from_data([[1.0, -2.0, 0.5], [3e-8, 0.0, 7.0]], device));
-    Part { matrix, empty: Buffer::new(Tensor::zeros([0], device)), counter: 4 }
-}
-
 /// A file of safetensors without a checksum, as early versions wrote it: whatever is changed in it,
 /// no checksum stops the reader early.
 fn early_checkpoint() -> Vec<u8> {
@@ -156,17 +127,6 @@ fn early_checkpoint() -> Vec<u8> {
     header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
     let values = [1.0f32, -2.0, 0.5, 3e-8, 0.0, 7.0].map(f32::to_le_bytes).concat();
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &values].concat()
-}
-
-/// Whether the file opens, and whether its state can be restored.
-fn opened(path: &Path) -> [bool; 2] {
-    if let Ok(Some(origin)) = read_origin(path) {
-        let _ = parse_run(&origin.config);
-    }
-    let Ok(checkpoint) = Checkpoint::open(path) else { return [false; 2] };
-    let device = Device::flex();
-    let _ = parse_run(&checkpoint.meta().config);
-    [true, checkpoint.restore(&mut [("part", &mut part(&device))], &device).is_ok()]
 }
 
 #[test]
