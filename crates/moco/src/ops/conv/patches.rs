@@ -19,18 +19,22 @@ pub(super) fn conv(x: Tensor<4>, Filter { weight, stride, .. }: Filter) -> Tenso
     patches.matmul(weight).reshape([n, sides[0], sides[1], out])
 }
 
-/// `[N, H', W', kernel * kernel * in]`: one shifted copy of the padded map for each place in the kernel.
+/// `[N, H', W', kernel * kernel * in]`: one shifted copy of the padded map for each place in the kernel. For
+/// a kernel of one place and stride 1 that is the map itself, which is not copied.
 fn patches(x: Tensor<4>, kernel: usize, stride: usize, sides: [usize; 2]) -> Tensor<4> {
-    let pad = kernel / 2;
-    let x = match pad {
-        0 => x,
-        _ => x.pad([(0, 0), (pad, pad), (pad, pad), (0, 0)], 0.0),
-    };
+    if kernel == 1 && stride == 1 {
+        return x;
+    }
     let step = stride as isize;
     let [rows, columns] = sides.map(|side| (side - 1) * stride + 1);
+    let seen = |x: Tensor<4>, top: usize, left: usize| {
+        x.slice(s![.., top..top + rows;step, left..left + columns;step, ..])
+    };
+    if kernel == 1 {
+        return seen(x, 0, 0);
+    }
+    let pad = kernel / 2;
+    let x = x.pad([(0, 0), (pad, pad), (pad, pad), (0, 0)], 0.0);
     let places = (0..kernel).flat_map(|top| (0..kernel).map(move |left| (top, left)));
-    let shifted = places.map(|(top, left)| {
-        x.clone().slice(s![.., top..top + rows;step, left..left + columns;step, ..])
-    });
-    Tensor::cat(shifted.collect(), 3)
+    Tensor::cat(places.map(|(top, left)| seen(x.clone(), top, left)).collect(), 3)
 }
