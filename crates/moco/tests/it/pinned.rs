@@ -3,7 +3,8 @@
 //!
 //! The values are in `golden/pinned/`. A change that is meant is written there with
 //! `MOCO_WRITE_PINNED=1 cargo test --release --workspace --test it pinned`, once for each instruction
-//! set (`MOCO_KERNELS`) on a processor with AVX-512 and on one without, and told in the commit. A digest is the beginning of a SHA-256.
+//! set (`MOCO_KERNELS`) on a processor with AVX-512 and on one without, and told in the commit. A digest
+//! is the beginning of a SHA-256.
 
 use crate::device::device;
 use crate::resume_methods::{CASES, config_with};
@@ -109,8 +110,7 @@ fn names(path: &Path) -> Vec<String> {
 
 /// What chooses how sums are ordered: our kernels, and the processor, which Burn's own operations look at
 /// whatever `MOCO_KERNELS` says. One without AVX-512 has lines of its own.
-fn arithmetic() -> String {
-    let kernels = moco::device::cpu_kernel_name().unwrap();
+fn arithmetic(kernels: &str) -> String {
     match Isa::Avx512.is_supported() {
         true => kernels.to_owned(),
         false => format!("{kernels} without-avx512"),
@@ -122,7 +122,8 @@ fn arithmetic() -> String {
 #[test]
 fn three_steps_come_to_the_same_bits() {
     let data = dataset(64);
-    let (kernels, arithmetic) = (moco::device::cpu_kernel_name().unwrap(), arithmetic());
+    let kernels = moco::device::cpu_kernel_name().unwrap();
+    let arithmetic = arithmetic(kernels);
     let on_cpu = std::env::var_os("MOCO_TEST_DEVICE").is_none();
     let (mut bits, mut files) = (BTreeMap::new(), BTreeMap::new());
     for (number, case) in CASES.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! MoCo v1 and v2 against facebookresearch/moco.
 
-use super::{Official, STEPS, at, on_two_ranks};
+use super::{Kink, Official, STEPS, at, on_two_ranks, stock};
 use crate::device::device;
 use crate::golden::{difference, resnet, resnet18_w4};
 use moco::batch::{Batch, to_host};
@@ -12,6 +12,7 @@ use moco::models::NetworkSpec;
 use moco::nn::{Module, share, tensors};
 use moco::optim::Optimizer;
 use moco::parts::KeyShuffle;
+use moco_kernels::Isa;
 use moco_peers::Peers;
 
 fn method(official: &Official, network: &NetworkSpec, groups: usize) -> Moco {
@@ -66,7 +67,11 @@ fn v2_is_the_published_code() {
 
 #[test]
 fn v2_with_resnet50_is_the_published_code() {
-    let official = Official::open("moco_v2_resnet50").beside_a_kink_without_avx512();
+    // Burn's own sums on a processor without AVX-512 turn a ReLU over between the third and the fourth
+    // step: that loss is 1.4e-4 away, weights up to 1.1e-2.
+    let turns = stock() && !Isa::Avx512.is_supported();
+    let official = Official::open("moco_v2_resnet50");
+    let official = official.beside_a_kink(turns, Kink { state: 2e-2, loss: 4e-4 });
     check(official, &resnet("resnet50", 4, StemKind::Imagenet));
 }
 
@@ -84,7 +89,9 @@ fn two_ranks_are_two_ranks() {
 }
 
 fn two_ranks(peers: Peers) {
-    let official = Official::open("moco_v2_two_ranks").beside_a_kink(2e-3).among(peers);
+    // The roundings of Winograd's convolutions turn a ReLU over.
+    let official = Official::open("moco_v2_two_ranks").among(peers);
+    let official = official.beside_a_kink(!stock(), Kink { state: 2e-3, loss: 0.0 });
     let layout = Layout::Moco { mlp: true };
     let mut method = method(&official, &resnet18_w4(2), 2);
     official.start(&mut method, layout);

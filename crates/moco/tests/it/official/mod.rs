@@ -18,11 +18,11 @@ mod swav;
 use crate::golden::{Golden, difference, set_tensors, tensor};
 use burn::tensor::Tensor;
 use moco::batch::to_host;
+use moco::device::cpu_kernels;
 use moco::layout::Layout;
 use moco::methods::{Method, Step, StepOutput};
 use moco::nn::{Leaf, Module, for_each_leaf};
 use moco::optim::{NamedGradients, Optimizer};
-use moco_kernels::Isa;
 use moco_peers::{Peers, Threads};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -36,10 +36,8 @@ const STEPS: usize = 4;
 struct Official {
     tensors: Golden,
     facts: Value,
-    /// What a state may differ by where a ReLU changes sides, see [`Official::beside_a_kink`].
-    kink: f64,
-    /// The same of a loss.
-    loss_kink: f64,
+    /// What may differ where a ReLU changes sides, see [`Official::beside_a_kink`].
+    kink: Kink,
     /// The ranks that share the published batches.
     peers: Peers,
 }
@@ -59,9 +57,16 @@ fn folder() -> PathBuf {
     std::env::var_os("MOCO_GOLDEN_OFFICIAL").map_or(own, PathBuf::from)
 }
 
+/// How far off a computation may be in which a ReLU has changed sides.
+#[derive(Clone, Copy, Default)]
+struct Kink {
+    state: f64,
+    loss: f64,
+}
+
 /// Whether Burn's own operations compute.
 fn stock() -> bool {
-    std::env::var("MOCO_KERNELS").is_ok_and(|kernels| kernels == "stock")
+    cpu_kernels().is_none()
 }
 
 /// Where step `index` stands.
@@ -76,8 +81,7 @@ impl Official {
         Self {
             tensors: Golden::at(&path.with_extension("safetensors")),
             facts: serde_json::from_str(&facts).expect("valid JSON"),
-            kink: 0.0,
-            loss_kink: 0.0,
+            kink: Kink::default(),
             peers: Peers::SOLO,
         }
     }
@@ -87,21 +91,11 @@ impl Official {
         Self { peers, ..self }
     }
 
-    /// For a file in which the input of a ReLU is so near 0 that the roundings of Winograd's
-    /// convolutions turn it over: the states then differ by up to `off`. Compositions of Burn's
-    /// operations (`MOCO_KERNELS=stock`) have no such roundings and are held to the usual tolerance.
-    fn beside_a_kink(self, off: f64) -> Self {
-        Self { kink: if stock() { 0.0 } else { off }, ..self }
-    }
-
-    /// For a file in which the order of Burn's own sums on a processor without AVX-512 turns a ReLU over
-    /// between the third and the fourth step: that loss is 1.4e-4 away, weights up to 1.1e-2.
-    /// Everything else is held to the usual tolerance.
-    fn beside_a_kink_without_avx512(self) -> Self {
-        match stock() && !Isa::Avx512.is_supported() {
-            true => Self { kink: 2e-2, loss_kink: 4e-4, ..self },
-            false => self,
-        }
+    /// For a file in which the input of a ReLU is so near 0 that the roundings of some computations turn
+    /// it over; `turns` says whether the one that runs is among them. All others are held to the usual
+    /// tolerance.
+    fn beside_a_kink(self, turns: bool, kink: Kink) -> Self {
+        Self { kink: if turns { kink } else { Kink::default() }, ..self }
     }
 
     /// A setting of the published run.
@@ -167,7 +161,7 @@ impl Official {
         let measured = self.facts["float32_against_float64"].as_object().expect("what f32 costs");
         let tensors = measured.values().filter_map(Value::as_object).flat_map(|t| t.values());
         let largest = tensors.filter_map(Value::as_f64).fold(0.0, f64::max);
-        (10.0 * largest).max(2e-5).max(self.kink)
+        (10.0 * largest).max(2e-5).max(self.kink.state)
     }
 
     /// Likewise for the losses, but no less than what the roundings of an instruction set move them by:
@@ -175,7 +169,7 @@ impl Official {
     fn loss_tolerance(&self) -> f64 {
         let (exact, single) = (self.tensors.values("loss"), self.tensors.values("loss_float32"));
         let off = exact.iter().zip(single).map(|(a, b)| (a - b).abs() / a.abs());
-        (10.0 * off.fold(0.0, f64::max)).max(1e-5).max(self.loss_kink)
+        (10.0 * off.fold(0.0, f64::max)).max(1e-5).max(self.kink.loss)
     }
 
     /// Fails unless every tensor is that of the published code at the end, and every tensor of the
