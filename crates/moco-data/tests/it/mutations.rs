@@ -88,3 +88,24 @@ fn a_list_without_end_in_a_page_header_is_an_error() {
     assert_eq!(feed("x.parquet", bytes), (0, 0));
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
+
+/// Found by the fuzzer: the library takes no byte for a truth value in a list that it passes over. Twenty
+/// lists of 2^31 of them are passed over in less than a minute by no processor.
+#[test]
+fn lists_of_truth_values_without_end_are_an_error() {
+    let file = fs::read(golden("pages.parquet")).unwrap();
+    let list = [0xf1, 0xff, 0xff, 0xff, 0xff, 0x07];
+    // Field 15, a list; of lists; twenty.
+    let lists = [&[0xf9, 0xf9, 20][..], &list.repeat(20)].concat();
+    let [.., l0, l1, l2, l3, _, _, _, _] = *file else { panic!("no footer") };
+    let footer = file.len() - 8 - u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    let (first_page_of_images, first_page_of_paths) = (4, 4052);
+    for at in [first_page_of_images, first_page_of_paths, footer] {
+        let mut bytes = file.clone();
+        bytes[at..at + lists.len()].copy_from_slice(&lists);
+        let start = Instant::now();
+        let (opened, loaded) = feed("x.parquet", bytes);
+        assert!(start.elapsed() < Duration::from_secs(5), "{at}: {:?}", start.elapsed());
+        assert!(opened == 0 || loaded < feed("x.parquet", file.clone()).1, "{at}");
+    }
+}

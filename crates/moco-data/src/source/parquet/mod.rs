@@ -16,6 +16,7 @@ mod labels;
 mod pages;
 mod rows;
 mod schema;
+mod thrift;
 
 use super::blob::{Blob, Stride, Window};
 use super::listing::{Fnv, Listing};
@@ -24,6 +25,7 @@ use super::selection::Selection;
 use super::{Holdings, Raw, Store};
 use crate::error::{DataError, ImageError};
 use ::parquet::errors::ParquetError;
+use ::parquet::file::FOOTER_SIZE;
 use ::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use ::parquet::file::reader::{ChunkReader, Length};
 use bytes::Bytes;
@@ -33,7 +35,7 @@ use faults::{damaged, guard};
 use gathered::Gathered;
 use pages::{Page, PageCache, Pages};
 use rows::Rows;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -80,12 +82,28 @@ impl Length for Source {
 impl ChunkReader for Source {
     type T = Unending;
 
+    /// Of a page's header, and the last bytes of the file.
     fn get_read(&self, start: u64) -> Result<Unending, ParquetError> {
-        Ok(Unending(self.0.window(start, Stride::Peek)))
+        let mut window = self.0.window(start, Stride::Peek);
+        refuse_endless(&mut window)?;
+        window.seek(SeekFrom::Start(start))?;
+        Ok(Unending(window))
     }
 
+    /// Of a footer, an index, or a page, with its header or without.
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        Ok(self.0.read(start, length)?)
+        let bytes = self.0.read(start, length)?;
+        if start.saturating_add((length + FOOTER_SIZE) as u64) == self.len() {
+            refuse_endless(Cursor::new(&bytes))?;
+        }
+        Ok(bytes)
+    }
+}
+
+fn refuse_endless(structure: impl Read + Seek) -> Result<(), ParquetError> {
+    match thrift::is_endless(structure) {
+        true => Err(ParquetError::General("it holds a list without end".into())),
+        false => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pages of the images, and the ones read last.
 
 use super::columns::read_values;
-use super::{File, Source};
+use super::{File, Source, refuse_endless};
 use ::parquet::column::page::PageReader;
 use ::parquet::column::reader::ColumnReaderImpl;
 use ::parquet::data_type::{ByteArray, ByteArrayType};
@@ -12,6 +12,7 @@ use ::parquet::file::reader::{ChunkReader, Length};
 use ::parquet::file::serialized_reader::SerializedPageReader;
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::io::Cursor;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where the pages of a column of a row group lie.
@@ -77,7 +78,7 @@ impl Pages {
         let chunk = file.metadata.row_group(group).column(image_column(file)?);
         let first = self.0[page].first_row_index as usize;
         let end = self.0.get(page + 1).map_or(rows, |next| next.first_row_index as usize);
-        let source = Arc::clone(&file.source);
+        let source = Arc::new(WholePages(Arc::clone(&file.source)));
         let pages = SerializedPageReader::new(source, chunk, rows, Some(self.0.clone()))?;
         let descriptor = chunk.column_descr_ptr();
         let levels = descriptor.max_def_level();
@@ -134,6 +135,29 @@ fn walk(
 
 fn page_size(bytes: i64) -> Result<i32, ParquetError> {
     i32::try_from(bytes).map_err(|_| ParquetError::General(format!("a page of {bytes} bytes")))
+}
+
+/// Reads pages whose places are known, each as a whole, from its header on.
+struct WholePages(Arc<Source>);
+
+impl Length for WholePages {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl ChunkReader for WholePages {
+    type T = <Source as ChunkReader>::T;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        self.0.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let bytes = self.0.get_bytes(start, length)?;
+        refuse_endless(Cursor::new(&bytes))?;
+        Ok(bytes)
+    }
 }
 
 /// Notes where the last reader began.
