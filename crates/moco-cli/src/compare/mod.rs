@@ -88,7 +88,14 @@ fn methods(args: &CompareArgs) -> anyhow::Result<Vec<String>> {
 
 /// Trains a method to the end, unless that was done before. Rank 0 has the summary.
 fn trained(args: &CompareArgs, method: &str, run: &RunDir) -> anyhow::Result<Option<Summary>> {
-    let read = || Summary::read(run).filter(|summary| summary.finished && peers().speaks());
+    let unread = |error| {
+        eprintln!("warning: cannot read {}: {error}", Summary::path(run).display());
+        None
+    };
+    let read = || {
+        let summary = Summary::read(run).unwrap_or_else(unread);
+        summary.filter(|summary| summary.finished && peers().speaks())
+    };
     let before = read();
     if peers().any(before.is_some(), "what is trained already") {
         eprintln!("already trained in {}", run.path().display());

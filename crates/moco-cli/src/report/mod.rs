@@ -66,7 +66,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     out.write(|file| Ok(file.write_all(text.as_bytes())?))?;
     println!("wrote {}, {}", path.display(), Size(text.len() as u64));
     for run in &page.runs {
-        if let Err(why) = &run.study {
+        for why in run.missing.iter().chain(run.study.as_ref().err()) {
             eprintln!("note: {}: {why}", run.name);
         }
     }
@@ -106,6 +106,7 @@ fn compose(
             Ok(images) => study::of(run, images, &mut state, machine),
             Err(why) => Err(why.clone()),
         };
+        page.missing.extend_from_slice(state.missing());
         if let Ok(images) = &images {
             page.views = views::of(&run.config, images);
         }

@@ -19,6 +19,8 @@ pub struct Opened {
     pub config: Plan,
     name: String,
     summary: Option<Summary>,
+    /// Why there is no summary although there is a file.
+    unread: Option<String>,
     curves: Curves,
     /// The log's lines up to the start, without their times.
     beginning: Vec<String>,
@@ -35,10 +37,15 @@ impl Opened {
         let config = dir.read_config()?;
         let absolute = std::path::absolute(path)?;
         let name = absolute.file_name().map_or("run".into(), |name| name.to_string_lossy());
+        let (summary, unread) = match Summary::read(&dir) {
+            Ok(summary) => (summary, None),
+            Err(error) => (None, Some(format!("summary.json cannot be read ({error})."))),
+        };
         Ok(Opened {
             config,
             name: name.into_owned(),
-            summary: Summary::read(&dir),
+            summary,
+            unread,
             curves: Curves::parse(&text(&dir.metrics())?),
             beginning: beginning(&text(&path.join("run.log"))?),
             bad_files: bad_files(&text(&dir.bad_files())?),
@@ -72,6 +79,7 @@ impl Opened {
         let mut run = Run::named(&self.name, "");
         run.facts = self.facts(images);
         run.warnings = self.summary.iter().flat_map(|summary| summary.warnings.clone()).collect();
+        run.missing.extend(self.unread.clone());
         run.curves = self.curves.clone();
         run.curves.chance = expectation.map(|expected| expected.chance);
         run.curves.collapse = expectation.and_then(|expected| expected.collapse);
@@ -107,14 +115,17 @@ impl Opened {
 
     fn made_with(&self) -> Vec<(String, String)> {
         let train = &self.config.train;
-        let finished = self.summary.as_ref().is_some_and(|summary| summary.finished);
-        let state = if finished { "finished" } else { "not finished" };
+        let state = match &self.summary {
+            Some(summary) if summary.finished => ", finished",
+            None if self.unread.is_some() => "",
+            _ => ", not finished",
+        };
         let rows = [
             ("Begun as", self.beginning.first().cloned()),
             ("Machine", self.summary.as_ref().and_then(|summary| summary.machine.clone())),
             ("Seed", Some(train.seed.to_string())),
             ("Images from", Some(without_secrets(&self.config.data.path).display().to_string())),
-            ("Steps", Some(format!("{}, {state}", self.steps()))),
+            ("Steps", Some(format!("{}{state}", self.steps()))),
             ("Parameters", self.summary.as_ref().map(parameters)),
             ("Peak memory", self.summary.as_ref().and_then(memory)),
             ("Page made by", Some(format!("moco {}", env!("CARGO_PKG_VERSION")))),

@@ -4,7 +4,7 @@ use super::gallery::Images;
 use super::opened::Opened;
 use crate::session::Machine;
 use moco::batch::to_host;
-use moco::checkpoint::Checkpoint;
+use moco::checkpoint::{Checkpoint, CheckpointError};
 use moco::config::FeatureKind;
 use moco::eval::{self, FrozenEncoder};
 use moco::methods::{Expectation, Mae, MaeConfig, Method, MocoConfig};
@@ -14,6 +14,7 @@ use moco_data::Dataset;
 use moco_page::Rows;
 use moco_page::page::Part;
 use rayon::prelude::*;
+use std::fmt::Display;
 
 /// Products of images and prototypes that are held at once: 64 MiB of them.
 const OUTPUTS: usize = 1 << 24;
@@ -30,11 +31,13 @@ pub struct State {
     centre: Option<Vec<f32>>,
     /// What the images' embeddings say of prototypes and centre.
     seen: Vec<Part>,
+    /// What could not be looked at, in sentences.
+    missing: Vec<String>,
 }
 
 impl State {
     /// Of the method that `run` trained on `images`. What memory is too short for, or no checkpoint
-    /// holds, is not there.
+    /// holds, is not there; what cannot be read is named in [`State::missing`].
     pub fn of(run: &Opened, images: Option<&Dataset>, machine: &Machine) -> State {
         let config = &run.config;
         let mut state = State {
@@ -44,24 +47,40 @@ impl State {
             prototypes: None,
             centre: None,
             seen: Vec::new(),
+            missing: Vec::new(),
         };
         // Banks have a row for each image; of a run whose images are gone nobody asks for theirs.
         let count = images.map_or(config.train.batch_size, Dataset::len);
-        if config.check_memory(count).is_err() {
+        if let Err(error) = config.check_memory(count) {
+            state.lacks(&error);
             return state;
         }
         if let Some(settings) = config.settings_as::<MaeConfig>() {
             let mut mae = Mae::new(settings, config.network(), &machine.device);
             state.expectation = Some(mae.expectation());
-            state.mae = restored(run, &mut mae, machine).then_some(mae);
+            match restored(run, &mut mae, machine) {
+                Ok(restored) => state.mae = restored.then_some(mae),
+                Err(error) => state.lacks(&error),
+            }
             return state;
         }
         let mut method = config.method(count, &machine.device);
         state.expectation = Some(method.expectation());
-        if restored(run, method.as_mut(), machine) {
-            state.take(method.as_mut());
+        match restored(run, method.as_mut(), machine) {
+            Ok(true) => state.take(method.as_mut()),
+            Ok(false) => {}
+            Err(error) => state.lacks(&error),
         }
         state
+    }
+
+    fn lacks(&mut self, why: &dyn Display) {
+        self.missing.push(format!("What the method keeps beside its encoder: {why}."));
+    }
+
+    /// What could not be looked at, in sentences.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
     }
 
     /// Takes what there is to look at from the walk over a method's state.
@@ -101,7 +120,10 @@ impl State {
             return;
         }
         let embedded = eval::features(frozen, &images.sample, kind, images.threads, &mut |_, _| {});
-        let Ok(features) = embedded else { return };
+        let features = match embedded {
+            Ok(features) => features,
+            Err(error) => return self.missing.push(format!("Prototypes and centre: {error}.")),
+        };
         if features.is_empty() || features.dim != prototypes.dim() {
             return;
         }
@@ -132,11 +154,16 @@ impl State {
     }
 }
 
-/// Whether the newest checkpoint gave the method its state.
-fn restored(run: &Opened, method: &mut dyn Method, machine: &Machine) -> bool {
-    let Some(path) = run.dir.list_checkpoints().pop() else { return false };
-    let Ok(checkpoint) = Checkpoint::open(&path) else { return false };
-    checkpoint.restore(&mut [("method", method)], &machine.device).is_ok()
+/// Gives the method the state of the newest checkpoint; whether there is one.
+fn restored(
+    run: &Opened,
+    method: &mut dyn Method,
+    machine: &Machine,
+) -> Result<bool, CheckpointError> {
+    let Some(path) = run.dir.list_checkpoints().pop() else { return Ok(false) };
+    let checkpoint = Checkpoint::open(&path)?;
+    checkpoint.restore(&mut [("method", method)], &machine.device)?;
+    Ok(true)
 }
 
 /// Which prototype each row is nearest to, and how outputs and centre deviate.

@@ -10,7 +10,8 @@
 //!   no panic; success means that everything is there;
 //! - encoder, newest checkpoint, configuration and metrics (but for times) are bit for bit those of
 //!   an uninterrupted run, and no temporary file is left;
-//! - a file that `embed`, `export`, `doctor` or `views` writes is whole or absent, never torn.
+//! - a file that `embed`, `export`, `report`, `search`, `doctor` or their like writes is whole or absent,
+//!   never torn; what a page lacks, because it could not be read, is said.
 //!
 //! A sample runs with all other tests. The whole, with tables of counts:
 //!
@@ -202,13 +203,13 @@ fn embedding() {
     let failed: usize = formats
         .map(|(name, names)| {
             let command = |root: &Path| embed(root, &place.finished, name);
-            Output { command: &command, names }.try_all("embed")
+            Output::new(&command, names).try_all("embed")
         })
         .sum();
     // The run itself may be hard to read.
     let command = |root: &Path| embed(root, &root.join("run"), "f.csv");
     let prepare = |root: &Path| copy_folder(&place.finished, &root.join("run"));
-    let reads = Output { command: &command, names: &["f.csv"] }.try_reads("embed, reads", &prepare);
+    let reads = Output::new(&command, &["f.csv"]).try_reads("embed, reads", &prepare);
     none(failed + reads);
 }
 
@@ -220,9 +221,41 @@ fn exporting() {
         let command = |root: &Path| {
             words(&line, &[("RUN", &place.finished), ("OUT", &root.join("e.safetensors"))])
         };
-        Output { command: &command, names: &["e.safetensors"] }.try_all("export")
+        Output::new(&command, &["e.safetensors"]).try_all("export")
     };
     none(try_names("moco") + try_names("torchvision"));
+}
+
+/// Features are computed anew each time.
+#[test]
+fn commands_on_features() {
+    let Some(place) = Place::new() else { return };
+    let image = place.data.join("star/00016.png");
+    let try_line = |line: &str, command, name| {
+        let line = format!("{line} --run RUN --threads 1 --no-cache --out OUT");
+        let paths = [("RUN", &*place.finished), ("DATA", &*place.data), ("IMAGE", &*image)];
+        let line = |root: &Path| words(&line, &[&paths[..], &[("OUT", &root.join(name))]].concat());
+        Output::new(&line, &[name]).try_all(command)
+    };
+    let searched = try_line("search --data DATA --query IMAGE --top 3", "search", "found.html");
+    let thinned = try_line("dedup --data DATA", "dedup", "twice.csv");
+    let selected = try_line("select --data DATA --count 5", "select", "chosen.txt");
+    let split = try_line("split-check DATA DATA", "split-check", "leaked.json");
+    none(searched + thinned + selected + split);
+}
+
+#[test]
+fn reports() {
+    let Some(place) = Place::new() else { return };
+    let report = |root: &Path, run: &Path| {
+        words("report RUN --threads 1 --out OUT", &[("RUN", run), ("OUT", &root.join("page.html"))])
+    };
+    let command = |root: &Path| report(root, &place.finished);
+    let written = Output::new(&command, &["page.html"]).try_all("report");
+    let command = |root: &Path| report(root, &root.join("run"));
+    let prepare = |root: &Path| copy_folder(&place.finished, &root.join("run"));
+    let page = Output { may_lack: true, ..Output::new(&command, &["page.html"]) };
+    none(written + page.try_reads("report, reads", &prepare));
 }
 
 #[test]
@@ -232,7 +265,7 @@ fn pages_and_sheets() {
     let try_line = |line, name| {
         let paths = [("DATA", &*place.data), ("IMAGE", &*image)];
         let command = |root: &Path| words(line, &[paths[0], paths[1], ("OUT", &root.join(name))]);
-        Output { command: &command, names: &[name] }.try_all(line)
+        Output::new(&command, &[name]).try_all(line)
     };
     let page = try_line("doctor DATA --threads 1 --out OUT", "page.html");
     none(page + try_line("views IMAGE --recipe moco-v1-small --out OUT", "sheet.png"));

@@ -27,6 +27,8 @@ pub struct Run {
     pub facts: Vec<(String, String)>,
     /// What was warned of.
     pub warnings: Vec<String>,
+    /// What the page lacks because something could not be read, in sentences.
+    pub missing: Vec<String>,
     /// What happened from step to step.
     pub curves: Curves,
     /// What its encoder makes of the images, or why that is not shown.
@@ -220,6 +222,7 @@ impl Run {
             name: name.to_owned(),
             facts: Vec::new(),
             warnings: Vec::new(),
+            missing: Vec::new(),
             curves: Curves::default(),
             study: Err(unseen.to_owned()),
             views: Vec::new(),

@@ -197,9 +197,10 @@ impl Page {
             let _ = write!(out, "<div><dt>{}<dd>{}</div>", escape(name), escape(value));
         }
         out.push_str("</dl>");
-        for warning in &run.warnings {
-            let _ = write!(out, "<p class=warning role=note><b>Warning.</b> {}", escape(warning));
-            out.push_str("</p>");
+        let warnings = run.warnings.iter().map(|warning| ("Warning.", warning));
+        let missing = run.missing.iter().map(|missing| ("Not shown.", missing));
+        for (what, text) in warnings.chain(missing) {
+            let _ = write!(out, "<p class=warning role=note><b>{what}</b> {}</p>", escape(text));
         }
     }
 

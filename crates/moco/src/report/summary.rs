@@ -6,7 +6,7 @@ use crate::files::write_whole;
 use crate::run::RunDir;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// What a run cost and came to.
@@ -42,8 +42,15 @@ impl Summary {
     }
 
     /// Reads that of a run; `None` if there is none yet.
-    pub fn read(run: &RunDir) -> Option<Summary> {
-        serde_json::from_str(&fs::read_to_string(Self::path(run)).ok()?).ok()
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds something else.
+    pub fn read(run: &RunDir) -> io::Result<Option<Summary>> {
+        match fs::read(Self::path(run)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes it into the run's folder; a reader sees all of it or none.
@@ -74,7 +81,13 @@ impl Gather {
         if first_step == 0 {
             return Gather::default();
         }
-        let mut summary = Summary::read(run).unwrap_or_default();
+        let unread = |error| {
+            let warning = format!(
+                "summary.json of before could not be read ({error}): what was warned of then is lost"
+            );
+            Some(Summary { warnings: vec![warning], ..Summary::default() })
+        };
+        let mut summary = Summary::read(run).unwrap_or_else(unread).unwrap_or_default();
         if let Some((loss, knn)) = last_epoch(&run.metrics(), first_step) {
             summary.loss = Some(loss);
             summary.knn = knn.or(summary.knn);
