@@ -51,7 +51,7 @@ fn write_state(
     names: Names,
 ) -> anyhow::Result<()> {
     names.check(Part::All, source.run, &source.architecture)?;
-    let newest = run.list_checkpoints().pop().ok_or_else(|| {
+    let newest = run.list_checkpoints()?.pop().ok_or_else(|| {
         anyhow!(
             "{} has no checkpoint, which --part all is read from: pass --part encoder+head",
             run.path().display()

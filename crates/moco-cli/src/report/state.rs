@@ -4,7 +4,7 @@ use super::gallery::Images;
 use super::opened::Opened;
 use crate::session::Machine;
 use moco::batch::to_host;
-use moco::checkpoint::{Checkpoint, CheckpointError};
+use moco::checkpoint::Checkpoint;
 use moco::config::FeatureKind;
 use moco::eval::{self, FrozenEncoder};
 use moco::methods::{Expectation, Mae, MaeConfig, Method, MocoConfig};
@@ -155,12 +155,8 @@ impl State {
 }
 
 /// Gives the method the state of the newest checkpoint; whether there is one.
-fn restored(
-    run: &Opened,
-    method: &mut dyn Method,
-    machine: &Machine,
-) -> Result<bool, CheckpointError> {
-    let Some(path) = run.dir.list_checkpoints().pop() else { return Ok(false) };
+fn restored(run: &Opened, method: &mut dyn Method, machine: &Machine) -> anyhow::Result<bool> {
+    let Some(path) = run.dir.list_checkpoints()?.pop() else { return Ok(false) };
     let checkpoint = Checkpoint::open(&path)?;
     checkpoint.restore(&mut [("method", method)], &machine.device)?;
     Ok(true)

@@ -122,13 +122,7 @@ impl RunDir {
     /// # Errors
     /// [`RunDirError::Unreadable`].
     pub fn has_checkpoint(&self) -> Result<bool, RunDirError> {
-        let path = self.checkpoints();
-        let found = self.find_checkpoints();
-        match found {
-            Ok(found) => Ok(!found.is_empty()),
-            Err(error) if is_absent(&error) => Ok(false),
-            Err(source) => Err(RunDirError::Unreadable { path, source }),
-        }
+        Ok(!self.list_checkpoints()?.is_empty())
     }
 
     /// Whether nothing is lost with an entry of a folder that holds no run.
@@ -227,8 +221,15 @@ impl RunDir {
     }
 
     /// Checkpoints on disk, oldest first. Unfinished temporary files do not count.
-    pub fn list_checkpoints(&self) -> Vec<PathBuf> {
-        self.find_checkpoints().unwrap_or_default()
+    ///
+    /// # Errors
+    /// [`RunDirError::Unreadable`].
+    pub fn list_checkpoints(&self) -> Result<Vec<PathBuf>, RunDirError> {
+        match self.find_checkpoints() {
+            Err(error) if is_absent(&error) => Ok(Vec::new()),
+            Err(source) => Err(RunDirError::Unreadable { path: self.checkpoints(), source }),
+            Ok(found) => Ok(found),
+        }
     }
 
     fn find_checkpoints(&self) -> io::Result<Vec<PathBuf>> {
@@ -249,7 +250,7 @@ impl RunDir {
     /// [`RunDirError`] if there is none, or the reason why one cannot be read.
     pub fn latest(&self) -> Result<(Checkpoint, Vec<String>), LatestError> {
         let mut damaged: Vec<(PathBuf, String)> = Vec::new();
-        for path in self.list_checkpoints().into_iter().rev() {
+        for path in self.list_checkpoints()?.into_iter().rev() {
             match Checkpoint::open(&path) {
                 Ok(checkpoint) => {
                     let notes = damaged.iter().map(|(path, reason)| set_aside(path, reason));
@@ -276,7 +277,7 @@ impl RunDir {
 
     /// Deletes all but the newest `keep` checkpoints.
     pub(crate) fn prune(&self, keep: usize) {
-        let all = self.list_checkpoints();
+        let all = self.list_checkpoints().unwrap_or_default();
         let surplus = all.len().saturating_sub(keep.max(1));
         for old in &all[..surplus] {
             // A file that cannot be deleted costs space, not correctness.

@@ -126,7 +126,7 @@ impl Trainer {
             0 => self.steps_per_epoch,
             steps => steps.min(self.steps_per_epoch),
         };
-        let present = run.list_checkpoints().len();
+        let present = run.list_checkpoints().map_or(0, |present| present.len());
         // An old one is deleted when the new one is there.
         let most = train.keep_checkpoints.saturating_add(1).saturating_sub(present).max(1);
         let count = most.min(left.div_ceil(spacing));
@@ -183,8 +183,9 @@ impl Trainer {
 
 /// Where the last good state is.
 pub(super) fn last_good(run: &RunDir) -> String {
-    match run.list_checkpoints().last() {
-        Some(path) => format!("the last good checkpoint is {}", path.display()),
-        None => "no checkpoint was written yet".to_string(),
+    match run.list_checkpoints().as_deref() {
+        Ok([.., path]) => format!("the last good checkpoint is {}", path.display()),
+        Ok([]) => "no checkpoint was written yet".to_string(),
+        Err(error) => error.to_string(),
     }
 }

@@ -401,7 +401,7 @@ fn whole(config: &Plan, names: Names, path: &Path) {
     let place = tempfile::tempdir().unwrap();
     let mut trainer = Trainer::new(config, dataset(64), &Device::flex(), options(1)).unwrap();
     Recorder::default().train(&mut trainer, place.path()).unwrap();
-    let newest = RunDir::at(place.path()).list_checkpoints().pop().unwrap();
+    let newest = RunDir::at(place.path()).list_checkpoints().unwrap().pop().unwrap();
     let checkpoint = Checkpoint::open(&newest).unwrap();
     let origin = Origin::new(config, checkpoint.meta().step).unwrap();
     save_state(&checkpoint, config, &origin, path, names).unwrap();
