@@ -1,19 +1,22 @@
-"""Writes first inputs for the fuzzer: small files of every kind that is read.
+"""Writes first inputs for the fuzzer: small files of every kind that is read, those of the golden tests too.
 
     python3 seeds.py [FOLDER]...    # with Pillow; into corpus/TARGET/, files in FOLDERs too
 """
 
 import gzip
 import io
+import json
 import random
 import shutil
+import struct
 import sys
 from pathlib import Path
 
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-SOURCES = HERE.parents[2] / "golden/sources"
+GOLDEN = HERE.parents[2] / "golden"
+SOURCES = GOLDEN / "sources"
 FILES = {
     "tar": ["*.tar"],
     "parquet": ["*.parquet"],
@@ -65,6 +68,27 @@ def images():
         yield encoded(rgb, "TIFF", compression=compression)
 
 
+def tensors(name):
+    """Bytes of each tensor of a golden file."""
+    data = (GOLDEN / name).read_bytes()
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:start])
+    header.pop("__metadata__", None)
+    places = {name: tensor["data_offsets"] for name, tensor in header.items()}
+    return {name: data[start + begin : start + end] for name, (begin, end) in places.items()}
+
+
+def golden():
+    """Names and bytes of the image files that the golden tests decode."""
+    for name, data in tensors("decode.safetensors").items():
+        if name.endswith(".file"):
+            yield name, data
+    jpeg, begin = tensors("jpeg.safetensors"), 0
+    for i, (end,) in enumerate(struct.iter_unpack("<I", jpeg["file_ends"])):
+        yield f"jpeg-{i:03}", jpeg["files"][begin:end]
+        begin = end
+
+
 def given(corpus, folder):
     """Files of a folder that is given, each named after its whole path."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -86,6 +110,8 @@ def main():
     (corpus / "decode").mkdir(parents=True, exist_ok=True)
     for i, data in enumerate(images()):
         (corpus / "decode" / f"seed-{i:02}").write_bytes(data)
+    for name, data in golden():
+        (corpus / "decode" / name).write_bytes(data)
     for path in SOURCES.glob("*.tar.gz"):
         (corpus / "tar" / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
     (corpus / "view").mkdir(parents=True, exist_ok=True)
