@@ -106,7 +106,7 @@ fn compose(
             Ok(images) => study::of(run, images, &mut state, machine),
             Err(why) => Err(why.clone()),
         };
-        page.missing.extend_from_slice(state.missing());
+        page.missing.append(&mut state.missing);
         if let Ok(images) = &images {
             page.views = views::of(&run.config, images);
         }

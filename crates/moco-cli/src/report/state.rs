@@ -32,7 +32,7 @@ pub struct State {
     /// What the images' embeddings say of prototypes and centre.
     seen: Vec<Part>,
     /// What could not be looked at, in sentences.
-    missing: Vec<String>,
+    pub missing: Vec<String>,
 }
 
 impl State {
@@ -76,11 +76,6 @@ impl State {
 
     fn lacks(&mut self, why: &dyn Display) {
         self.missing.push(format!("What the method keeps beside its encoder: {why}."));
-    }
-
-    /// What could not be looked at, in sentences.
-    pub fn missing(&self) -> &[String] {
-        &self.missing
     }
 
     /// Takes what there is to look at from the walk over a method's state.

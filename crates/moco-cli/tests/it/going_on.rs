@@ -190,6 +190,13 @@ fn a_finished_run_is_made_whole_again() {
     let loss = |of: &Value| of["loss"].as_f64().unwrap();
     assert!((loss(&again) / loss(&summary) - 1.0).abs() < 1e-12, "{again} {summary}");
     assert!(!run.join("config.tmp").exists());
+
+    // A summary that cannot be read is one that is not known, and that is said.
+    fs::write(run.join("summary.json"), "{").unwrap();
+    done("pretrain --resume {}/run", &path);
+    let again: Value = serde_json::from_slice(&read("summary.json")).unwrap();
+    assert_eq!(again["steps"], summary["steps"]);
+    assert!(again["warnings"][0].as_str().unwrap().contains("could not be read"), "{again}");
 }
 
 #[test]

@@ -116,6 +116,26 @@ fn names_and_bad_files_are_told_as_they_are() {
 }
 
 #[test]
+fn what_cannot_be_read_is_named_on_the_page_and_beside_it() {
+    let (_place, path, _) = trained("--no-report");
+    let checkpoints = fs::read_dir(path.join("run/checkpoints")).unwrap();
+    for file in
+        checkpoints.map(|entry| entry.unwrap().path()).chain([path.join("run/summary.json")])
+    {
+        fs::write(file, "{").unwrap();
+    }
+    let outcome = done("report {}/run --out {}/page.html", &path);
+    let html = page(&path.join("page.html"));
+    has_sections(&html, &["curves", "map", "neighbours"]);
+    for words in ["summary.json cannot be read", "What the method keeps beside its encoder"] {
+        assert!(html.contains(&format!("<b>Not shown.</b> {words}")), "{words}");
+        assert!(outcome.stderr.contains(&format!("note: run: {words}")), "{}", outcome.stderr);
+    }
+    assert!(!html.contains("not finished"), "nobody knows");
+    assert!(!html.contains("Age of the queue"), "it is in the checkpoint");
+}
+
+#[test]
 fn an_old_run_whose_images_are_gone_has_a_page_too() {
     let (_place, path, _) = trained("--no-report");
     let run = path.join("run");

@@ -27,7 +27,7 @@ fn saved(running: Running, run: &Path) {
 }
 
 /// Whether a hang-up is ignored here, and so in every program that is started from here.
-fn hangs_up_never() -> bool {
+fn hang_ups_are_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     // The first signal is the lowest bit.
@@ -36,7 +36,7 @@ fn hangs_up_never() -> bool {
 
 #[test]
 fn a_terminal_that_goes_away_saves_the_run() {
-    if hangs_up_never() {
+    if hang_ups_are_ignored() {
         println!("skipped: these tests run under nohup");
         return;
     }
