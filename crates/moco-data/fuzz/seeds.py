@@ -10,6 +10,7 @@ import random
 import shutil
 import struct
 import sys
+import tomllib
 from pathlib import Path
 
 from PIL import Image
@@ -17,6 +18,7 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parents[2] / "golden"
 SOURCES = GOLDEN / "sources"
+RECIPES = HERE.parents[2] / "configs"
 FILES = {
     "tar": ["*.tar"],
     "parquet": ["*.parquet"],
@@ -29,13 +31,6 @@ KINDS = {
     "decode": [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"],
     "list": [".txt", ".csv", ".tsv", ".lst"],
 }
-VIEWS = [
-    "crop(224, 0.08..1) flip normalize(imagenet)",
-    "crop(32, 0.2..1, bicubic) jitter(0.4, 0.4, 0.4, 0.1, p=0.8) grey(p=0.2) blur(0.1..2, p=0.5)",
-    "resize(256) center(224) normalize(cifar10)",
-    "crop(224, 0.08..1, bicubic) flip randaugment(9, 0.5) normalize(imagenet) erase(p=0.25)",
-    "2 x crop(96, 0.05..0.14) solarize(p=0.2)",
-]
 
 
 def encoded(image, kind, **options):
@@ -89,6 +84,18 @@ def golden():
         begin = end
 
 
+def views():
+    """The texts of all recipes' views, each once, and of steps that no recipe has."""
+    texts = {
+        "range(0..4095) crop(64x48, 0.2..1; aspect=1/2..2) jitter(0.4,0.4,0.4,0.1; order=fixed) ycbcr normalize(ycbcr)",
+        "range(percentile 1..99) crop(64, 0.08..1) randaugment(9, 0.5) normalize(imagenet) erase(p=0.25)",
+    }
+    for path in RECIPES.glob("*.toml"):
+        data = tomllib.loads(path.read_text())["data"]
+        texts.update([*data["views"], data["eval_view"]])
+    return sorted(texts)
+
+
 def given(corpus, folder):
     """Files of a folder that is given, each named after its whole path."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -115,7 +122,7 @@ def main():
     for path in SOURCES.glob("*.tar.gz"):
         (corpus / "tar" / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
     (corpus / "view").mkdir(parents=True, exist_ok=True)
-    for i, text in enumerate(VIEWS):
+    for i, text in enumerate(views()):
         (corpus / "view" / f"seed-{i}").write_text(text)
     (corpus / "list").mkdir(parents=True, exist_ok=True)
     (corpus / "list" / "seed").write_bytes(b"\1path,label\n1.png,a\n")

@@ -12,10 +12,12 @@ mod columns;
 mod faults;
 mod features;
 mod gathered;
+mod index;
 mod labels;
 mod pages;
 mod rows;
 mod schema;
+mod structures;
 mod thrift;
 
 use super::blob::{Blob, Stride, Window};
@@ -26,7 +28,7 @@ use super::{Holdings, Raw, Store};
 use crate::error::{DataError, ImageError};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::FOOTER_SIZE;
-use ::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use ::parquet::file::reader::{ChunkReader, Length};
 use bytes::Bytes;
 use choose::Choice;
@@ -38,6 +40,7 @@ use rows::Rows;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use structures::{FOOTER, Fields, PAGE_HEADER};
 
 /// Memory for decoded pages: some threads' worth of neighbours when read in order.
 const CACHE_BYTES: usize = 64 << 20;
@@ -80,43 +83,33 @@ impl Length for Source {
 }
 
 impl ChunkReader for Source {
-    type T = Unending;
+    type T = Window;
 
     /// Of a page's header, and the last bytes of the file.
-    fn get_read(&self, start: u64) -> Result<Unending, ParquetError> {
+    fn get_read(&self, start: u64) -> Result<Window, ParquetError> {
         let mut window = self.0.window(start, Stride::Peek);
-        refuse_endless(&mut window)?;
-        window.seek(SeekFrom::Start(start))?;
-        Ok(Unending(window))
+        if start.saturating_add(FOOTER_SIZE as u64) != self.len() {
+            refuse_damaged(&mut window, PAGE_HEADER)?;
+            window.seek(SeekFrom::Start(start))?;
+        }
+        Ok(window)
     }
 
     /// Of a footer, an index, or a page, with its header or without.
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         let bytes = self.0.read(start, length)?;
         if start.saturating_add((length + FOOTER_SIZE) as u64) == self.len() {
-            refuse_endless(Cursor::new(&bytes))?;
+            refuse_damaged(Cursor::new(&bytes), FOOTER)?;
         }
         Ok(bytes)
     }
 }
 
-fn refuse_endless(structure: impl Read + Seek) -> Result<(), ParquetError> {
-    match thrift::is_endless(structure) {
-        true => Err(ParquetError::General("it holds a list without end".into())),
+/// An error for a structure in which the library would be lost.
+fn refuse_damaged(structure: impl Read + Seek, fields: Fields) -> Result<(), ParquetError> {
+    match thrift::is_damaged(structure, fields) {
+        true => Err(ParquetError::General("a structure does not hold together".into())),
         false => Ok(()),
-    }
-}
-
-/// A window whose end is an error. The library skips what it does not know without a look at
-/// whether there was anything: a list of 2^31 items, made up by a damaged header, took it minutes.
-struct Unending(Window);
-
-impl Read for Unending {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(out)? {
-            0 if !out.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
-            count => Ok(count),
-        }
     }
 }
 
@@ -233,9 +226,8 @@ impl File {
     fn open(path: &Path, blob: Arc<Blob>) -> Result<File, DataError> {
         let source = Arc::new(Source(blob));
         let read = || {
-            ParquetMetaDataReader::new()
-                .with_offset_index_policy(PageIndexPolicy::Optional)
-                .parse_and_finish(&*source)
+            let metadata = ParquetMetaDataReader::new().parse_and_finish(&*source)?;
+            index::add(&source, metadata)
         };
         let metadata = guard(read).map_err(|error| faults::footer(path, &source, &error))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

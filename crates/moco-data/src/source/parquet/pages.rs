@@ -1,7 +1,8 @@
 //! The pages of the images, and the ones read last.
 
 use super::columns::read_values;
-use super::{File, Source, refuse_endless};
+use super::structures::PAGE_HEADER;
+use super::{File, Source, refuse_damaged};
 use ::parquet::column::page::PageReader;
 use ::parquet::column::reader::ColumnReaderImpl;
 use ::parquet::data_type::{ByteArray, ByteArrayType};
@@ -155,7 +156,7 @@ impl ChunkReader for WholePages {
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         let bytes = self.0.get_bytes(start, length)?;
-        refuse_endless(Cursor::new(&bytes))?;
+        refuse_damaged(Cursor::new(&bytes), PAGE_HEADER)?;
         Ok(bytes)
     }
 }
