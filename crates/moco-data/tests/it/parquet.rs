@@ -386,6 +386,21 @@ fn parquet_pages_that_are_damaged_are_bad_images() {
 }
 
 #[test]
+fn parquet_whose_index_of_pages_is_damaged_is_read_without_it() {
+    let mut bytes = fs::read(golden("hf.parquet")).unwrap();
+    let whole = Dataset::from_bytes("t.parquet", bytes.clone()).unwrap();
+    let index_of_images = 9712;
+    bytes[index_of_images] = 0x18;
+    let dataset = Dataset::from_bytes("t.parquet", bytes).unwrap();
+    let note = "the index of pages in `t.parquet` is damaged and not used";
+    assert_eq!(dataset.holdings().notes, [note]);
+    assert!(whole.holdings().notes.is_empty() && whole.len() == dataset.len());
+    for i in 0..whole.len() {
+        assert_eq!(dataset.load(i).unwrap(), whole.load(i).unwrap(), "{i}");
+    }
+}
+
+#[test]
 fn parquet_beside_nothing_is_opened_by_its_path() {
     assert!(matches!(
         Dataset::open(&PathBuf::from("none.parquet")),

@@ -126,7 +126,7 @@ impl Parquet {
         let mut chosen: Option<Choice> = None;
         for (path, blob) in files {
             content.feed(&blob.len().to_le_bytes());
-            let mut file = File::open(&path, blob)?;
+            let mut file = File::open(&path, blob, &mut listing.holdings)?;
             let choice = match chosen.take() {
                 Some(choice) => choice,
                 None => file.choose(asked, &mut listing.holdings)?,
@@ -223,13 +223,22 @@ impl Store for Parquet {
 }
 
 impl File {
-    fn open(path: &Path, blob: Arc<Blob>) -> Result<File, DataError> {
+    fn open(path: &Path, blob: Arc<Blob>, holdings: &mut Holdings) -> Result<File, DataError> {
         let source = Arc::new(Source(blob));
-        let read = || {
-            let metadata = ParquetMetaDataReader::new().parse_and_finish(&*source)?;
-            index::add(&source, metadata)
+        let footer = || {
+            let read = || ParquetMetaDataReader::new().parse_and_finish(&*source);
+            guard(read).map_err(|error| faults::footer(path, &source, &error))
         };
-        let metadata = guard(read).map_err(|error| faults::footer(path, &source, &error))?;
+        let metadata = footer()?;
+        let metadata = match guard(|| index::add(&source, metadata)) {
+            Ok(metadata) => metadata,
+            Err(error) if faults::system_error(&error).is_none() => {
+                let path = path.display();
+                holdings.note(format!("the index of pages in `{path}` is damaged and not used"));
+                footer()?
+            }
+            Err(error) => return Err(damaged(path, "its index of pages", &error)),
+        };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let file = File { path: path.into(), name, source, metadata, columns: Columns::default() };
         file.check_rows()?;
