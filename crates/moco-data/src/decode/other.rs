@@ -20,6 +20,9 @@ pub(super) fn decode(
         _ => damaged(name, BAD_DATA),
     };
     let codec = if format == Format::WebP { ImageFormat::WebP } else { ImageFormat::Bmp };
+    if format == Format::WebP && !is_whole_riff(bytes) {
+        return Err(ImageError::Truncated);
+    }
     let mut decoder =
         ImageReader::with_format(Cursor::new(bytes), codec).into_decoder().map_err(explain)?;
     let (width, height) = decoder.dimensions();
@@ -31,6 +34,12 @@ pub(super) fn decode(
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map(to_rgb8).map_err(explain)?;
     Ok(Decoded { pixels: Pixels::Rgb8(image), orientation })
+}
+
+/// Whether a WebP is as long as its header says. The decoder makes up the last rows of a shorter one.
+fn is_whole_riff(bytes: &[u8]) -> bool {
+    let size = bytes.get(4..8).map(|size| u32::from_le_bytes([size[0], size[1], size[2], size[3]]));
+    size.is_some_and(|size| bytes.len() - 8 >= size as usize)
 }
 
 /// Without alpha, whatever is beneath it.

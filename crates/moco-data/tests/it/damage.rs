@@ -66,7 +66,8 @@ fn a_file_that_is_cut_off_is_an_error() {
         let step = file.len() / 40 + 1;
         // BMP and PNG may end in bytes that carry no pixels; TIFF has its directory at the end, but
         // not always; of an animation, the first frame is enough.
-        let unread = if name.contains("jpeg") { 0 } else { 16 };
+        let says_its_length = ["jpeg", "webp"].iter().any(|format| name.contains(format));
+        let unread = if says_its_length { 0 } else { 16 };
         let end = file.len() - if name.contains("animated") { file.len() / 2 } else { unread };
         let cuts: Vec<_> = (0..end).step_by(step).map(|end| file[..end].to_vec()).collect();
         for (cut, result) in cuts.iter().zip(load_all(&cuts)) {

@@ -119,6 +119,21 @@ fn cut_and_changed_files_never_panic() {
 }
 
 /// What is not read says what it is and how to make it readable, and is not called damaged.
+/// The library decodes as much of a JPEG in a TIFF as there is.
+#[test]
+fn a_tiff_whose_strip_is_cut_off_is_an_error() {
+    let mut file = Golden::read().file("tiff_jpeg_ycbcr");
+    assert!(Image::decode(&file, &DecodeOptions::default()).is_ok());
+    let says_size =
+        |entry: &[u8]| entry.starts_with(&[0x17, 1]) && entry.ends_with(&[229, 0, 0, 0]);
+    let entry = file.windows(12).position(says_size).unwrap();
+    // As many bytes as the whole file, from byte 8 on.
+    let size = (file.len() as u16).to_le_bytes();
+    file[entry + 8..entry + 10].copy_from_slice(&size);
+    let cut = Image::decode(&file, &DecodeOptions::default());
+    assert!(matches!(cut, Err(ImageError::Truncated)), "{cut:?}");
+}
+
 #[test]
 fn what_is_not_supported_says_so() {
     let media = |brand: &[u8]| [b"\0\0\0\x18ftyp", brand, b"\0\0\0\0mif1heic"].concat();

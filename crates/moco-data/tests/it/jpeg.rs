@@ -1,4 +1,4 @@
-//! JPEGs of every legal layout against Pillow: `golden/jpeg.py`.
+//! JPEGs of every legal layout against Pillow, whole and damaged: `golden/jpeg.py`, `golden/jpeg_damage.py`.
 
 use md5::{Digest, Md5};
 use moco_data::{DecodeOptions, Image, ImageError};
@@ -13,6 +13,8 @@ const ROUNDING: u8 = 4;
 /// As much in the last column and row where chroma is halved: zune-jpeg takes the chroma beyond
 /// the edge from the file, libjpeg repeats the last one.
 const EDGE: u8 = 10;
+/// The marker after the last pixel.
+const END: [u8; 2] = [0xff, 0xd9];
 
 /// One file of the collection, with what Pillow makes of it.
 struct Case<'a> {
@@ -94,6 +96,42 @@ fn every_layout_is_decoded_as_by_pillow() {
     });
     assert!(faults.is_empty(), "{} of {count}: {faults:#?}", faults.len());
     assert_eq!((count, refused), (503, 7));
+}
+
+/// What Pillow refuses is refused: nothing is trained on that is grey from some row on because a byte
+/// of its compressed data became a marker. What Pillow reads is read, but for files whose end is
+/// gone, or has become a part of something else, for the same reason.
+#[test]
+fn damaged_files_are_read_or_refused_as_by_pillow() {
+    let mut originals = Vec::new();
+    each_case(&mut |case| originals.push((case.name.to_owned(), case.file.to_vec())));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden");
+    let bytes = fs::read(root.join("jpeg_damage.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let data = |name: &str| tensors.tensor(name).unwrap().data();
+    let numbers = |name: &str| -> Vec<usize> {
+        let words = data(name).as_chunks::<4>().0.iter();
+        words.map(|&word| u32::from_le_bytes(word) as usize).collect()
+    };
+    let (files, places, removed) = (numbers("file"), numbers("at"), numbers("removed"));
+    let (ends, mut start) = (numbers("inserted_end"), 0);
+    let (mut faults, mut endless) = (Vec::new(), 0);
+    for (i, &read) in data("read").iter().enumerate() {
+        let (name, file) = &originals[files[i]];
+        let (head, rest) = file.split_at(places[i]);
+        let inserted = &data("inserted")[start..ends[i]];
+        start = ends[i];
+        let damaged = [head, inserted, &rest[removed[i].min(rest.len())..]].concat();
+        match Image::decode(&damaged, &DecodeOptions::default()) {
+            Ok(_) if read == 0 => faults.push(format!("{i}, {name}: read")),
+            Err(ImageError::Truncated) if read == 1 => endless += 1,
+            Err(ImageError::Damaged { .. }) if read == 1 && damaged.ends_with(&END) => endless += 1,
+            Err(error) if read == 1 => faults.push(format!("{i}, {name}: {error}")),
+            _ => {}
+        }
+    }
+    assert!(faults.is_empty(), "{} of {}: {faults:#?}", faults.len(), files.len());
+    assert_eq!((files.len(), endless), (3472, 117));
 }
 
 /// No byte of any layout leads to more than an error.

@@ -1,8 +1,9 @@
 //! JPEG by libjpeg, in the form of mozjpeg: every layout that Pillow reads, to Pillow's very
 //! pixels.
 
+use super::NAME;
 use super::header::Header;
-use super::{NAME, scans};
+use super::markers::scans;
 use crate::caught::caught;
 use crate::decode::{BAD_DATA, cmyk_to_rgb, damaged};
 use crate::error::ImageError;
@@ -42,5 +43,8 @@ pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Image, ImageError>
 fn decode_as(bytes: &[u8], space: ColorSpace) -> io::Result<(usize, usize, Vec<u8>)> {
     let mut started = Decompress::new_mem(bytes)?.to_colorspace(space)?;
     let data = started.read_scanlines::<u8>()?;
-    Ok((started.width(), started.height(), data))
+    let (width, height) = (started.width(), started.height());
+    // Reads on to the end of the image, as Pillow does: a marker that is none is told only then.
+    started.finish()?;
+    Ok((width, height, data))
 }

@@ -28,6 +28,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, I
         return Err(unsupported("camera raw image", mend));
     }
     let bytes = directory.with_palette_as_grey();
+    let length = bytes.len() as u64;
     let mut limits = Limits::default();
     let max_bytes = usize::try_from(options.max_bytes()).unwrap_or(usize::MAX);
     (limits.decoding_buffer_size, limits.intermediate_buffer_size) = (max_bytes, max_bytes);
@@ -36,6 +37,9 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, I
     let (width, height) = decoder.dimensions().map_err(explain)?;
     options.check_size(NAME, width.into(), height.into())?;
     let (model, bits) = model(&mut decoder, directory.has_palette())?;
+    if !is_whole(&mut decoder, length) {
+        return Err(ImageError::Truncated);
+    }
 
     let mut data = DecodingResult::U8(Vec::new());
     let layout = decoder.read_image_to_buffer(&mut data).map_err(explain)?;
@@ -48,6 +52,24 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Decoded, I
     let orientation = orientation.unwrap_or(Orientation::NoTransforms);
     let raster = Raster { width: width as usize, height: height as usize, model, bits, layout };
     Ok(Decoded { pixels: raster.pixels(data)?, orientation })
+}
+
+/// Whether the compressed strips or tiles lie within the file: the library decodes as much of a JPEG as
+/// there is. How long pixels are that are not compressed follows from their number.
+fn is_whole(decoder: &mut Decoder<Cursor<impl AsRef<[u8]>>>, length: u64) -> bool {
+    let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression).ok().flatten();
+    if compression.is_none_or(|method| method == CompressionMethod::None.to_u16()) {
+        return true;
+    }
+    let mut numbers =
+        |tag| decoder.find_tag_unsigned_vec::<u64>(tag).ok().flatten().unwrap_or_default();
+    let mut are_within = |starts: Tag, sizes: Tag| {
+        let (starts, sizes) = (numbers(starts), numbers(sizes));
+        let mut parts = starts.iter().zip(&sizes);
+        parts.all(|(&start, &size)| start.checked_add(size).is_some_and(|end| end <= length))
+    };
+    are_within(Tag::StripOffsets, Tag::StripByteCounts)
+        && are_within(Tag::TileOffsets, Tag::TileByteCounts)
 }
 
 /// The colours and the bits of a sample.
