@@ -60,7 +60,7 @@ impl Seen {
             0xda => {
                 self.scans += 1;
                 self.restarts = 0;
-                (before_scans || self.is_progressive) && self.has_tables_of(parameters)
+                (before_scans || self.is_progressive) && self.is_possible_scan(parameters)
             }
             0xd0..=0xd7 => {
                 self.restarts += 1;
@@ -83,7 +83,7 @@ impl Seen {
     /// Whether a scan has the tables that it names, and, of a progressive image, coefficients and bits
     /// that there can be: the first coefficient alone or a band of one component; the first bits or
     /// one more.
-    fn has_tables_of(&self, scan: &[u8]) -> bool {
+    fn is_possible_scan(&self, scan: &[u8]) -> bool {
         let count = scan.first().map_or(0, |&count| usize::from(count));
         let Some((components, rest)) =
             scan.get(1..).and_then(|rest| rest.split_at_checked(2 * count))
