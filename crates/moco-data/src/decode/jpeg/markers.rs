@@ -20,6 +20,7 @@ impl Order {
         let mut seen = Seen::default();
         let mut usual = true;
         for (marker, parameters) in Markers(bytes) {
+            // End of the image.
             if marker == 0xd9 {
                 return if usual && seen.scans > 0 { Order::Usual } else { Order::Unusual };
             }
@@ -48,33 +49,40 @@ impl Seen {
     fn expects(&mut self, marker: u8, parameters: &[u8]) -> bool {
         let before_scans = self.scans == 0;
         match marker {
+            // Start of the image.
             0xd8 => {
                 self.starts += 1;
                 self.starts == 1
             }
+            // Frame: baseline, extended, progressive.
             0xc0..=0xc2 => {
                 self.frames += 1;
                 self.is_progressive = marker == 0xc2;
                 self.frames == 1 && before_scans
             }
+            // Scan.
             0xda => {
                 self.scans += 1;
                 self.restarts = 0;
                 (before_scans || self.is_progressive) && self.is_possible_scan(parameters)
             }
+            // Restart, numbered from 0 to 7 in turn.
             0xd0..=0xd7 => {
                 self.restarts += 1;
                 self.has_restarts && usize::from(marker & 7) == (self.restarts - 1) % 8
             }
+            // Distance of restarts.
             0xdd => {
                 self.has_restarts = parameters.iter().any(|&byte| byte != 0);
                 before_scans
             }
+            // Huffman tables.
             0xc4 => {
                 let tables = tables_in(parameters);
                 self.tables |= tables.unwrap_or(0);
                 tables.is_some() && (before_scans || self.is_progressive)
             }
+            // Quantization tables, notes of programs, comments.
             0xdb | 0xe0..=0xef | 0xfe => before_scans,
             _ => false,
         }
