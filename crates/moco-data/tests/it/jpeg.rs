@@ -27,22 +27,42 @@ struct Case<'a> {
     pixels: &'a [u8],
 }
 
-fn each_case(check: &mut dyn FnMut(Case)) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden");
-    let bytes = fs::read(root.join("jpeg.safetensors")).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let data = |name: &str| tensors.tensor(name).unwrap().data();
-    let numbers = |name: &str| -> Vec<usize> {
-        let words = data(name).as_chunks::<4>().0.iter();
+/// A file of golden vectors.
+struct Golden<'a>(SafeTensors<'a>);
+
+impl<'a> Golden<'a> {
+    fn bytes(name: &str) -> Vec<u8> {
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden").join(name)).unwrap()
+    }
+
+    fn of(bytes: &'a [u8]) -> Golden<'a> {
+        Golden(SafeTensors::deserialize(bytes).unwrap())
+    }
+
+    fn data(&self, name: &str) -> &'a [u8] {
+        self.0.tensor(name).unwrap().data()
+    }
+
+    fn numbers(&self, name: &str) -> Vec<usize> {
+        let words = self.data(name).as_chunks::<4>().0.iter();
         words.map(|&word| u32::from_le_bytes(word) as usize).collect()
-    };
-    let ranges = |name: &str| -> Vec<Range<usize>> {
-        let ends = numbers(name);
+    }
+
+    /// From the end of the one before to its own end.
+    fn ranges(&self, name: &str) -> Vec<Range<usize>> {
+        let ends = self.numbers(name);
         let starts = std::iter::once(0).chain(ends.iter().copied());
         starts.zip(&ends).map(|(start, &end)| start..end).collect()
-    };
+    }
+}
+
+fn each_case(check: &mut dyn FnMut(Case)) {
+    let bytes = Golden::bytes("jpeg.safetensors");
+    let golden = Golden::of(&bytes);
+    let data = |name: &str| golden.data(name);
     let names = str::from_utf8(data("names")).unwrap();
-    let (files, pixels, sizes) = (ranges("file_ends"), ranges("pixel_ends"), numbers("sizes"));
+    let (files, pixels) = (golden.ranges("file_ends"), golden.ranges("pixel_ends"));
+    let sizes = golden.numbers("sizes");
     for (i, name) in names.lines().enumerate() {
         check(Case {
             name,
@@ -105,22 +125,15 @@ fn every_layout_is_decoded_as_by_pillow() {
 fn damaged_files_are_read_or_refused_as_by_pillow() {
     let mut originals = Vec::new();
     each_case(&mut |case| originals.push((case.name.to_owned(), case.file.to_vec())));
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden");
-    let bytes = fs::read(root.join("jpeg_damage.safetensors")).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let data = |name: &str| tensors.tensor(name).unwrap().data();
-    let numbers = |name: &str| -> Vec<usize> {
-        let words = data(name).as_chunks::<4>().0.iter();
-        words.map(|&word| u32::from_le_bytes(word) as usize).collect()
-    };
-    let (files, places, removed) = (numbers("file"), numbers("at"), numbers("removed"));
-    let (ends, mut start) = (numbers("inserted_end"), 0);
+    let bytes = Golden::bytes("jpeg_damage.safetensors");
+    let golden = Golden::of(&bytes);
+    let [files, places, removed] = ["file", "at", "removed"].map(|name| golden.numbers(name));
+    let inserted = golden.ranges("inserted_end");
     let (mut faults, mut endless) = (Vec::new(), 0);
-    for (i, &read) in data("read").iter().enumerate() {
+    for (i, &read) in golden.data("read").iter().enumerate() {
         let (name, file) = &originals[files[i]];
         let (head, rest) = file.split_at(places[i]);
-        let inserted = &data("inserted")[start..ends[i]];
-        start = ends[i];
+        let inserted = &golden.data("inserted")[inserted[i].clone()];
         let damaged = [head, inserted, &rest[removed[i].min(rest.len())..]].concat();
         match Image::decode(&damaged, &DecodeOptions::default()) {
             Ok(_) if read == 0 => faults.push(format!("{i}, {name}: read")),
