@@ -28,8 +28,10 @@ pub fn run(args: &BenchStepArgs) -> anyhow::Result<()> {
     let (warm_up, peak) = with_peak_memory(|| arithmetic.during(warm_up));
     warm_up?;
     let steps = usize::from(args.steps.max(1));
-    let (seconds, [memory_early, memory_end]) =
-        arithmetic.during(|| timed(&mut *work, &machine.device, steps))?;
+    let (mut seconds, memory) = arithmetic.during(|| timed(&mut *work, &machine.device, steps))?;
+    seconds.sort_by(f64::total_cmp);
+    let (memory_early, memory_end) = (least(&memory, 1), least(&memory, 9));
+    let peak = peak.max(memory.iter().copied().flatten().max());
     let (fastest, median, slowest) = (seconds[0], seconds[steps / 2], seconds[steps - 1]);
     let images_per_second = config.train.batch_size as f64 / median;
     if args.json {
@@ -38,7 +40,7 @@ pub fn run(args: &BenchStepArgs) -> anyhow::Result<()> {
             "seconds_fastest": fastest,
             "seconds_slowest": slowest,
             "images_per_second": images_per_second,
-            "peak_memory_bytes": peak.max(memory_end),
+            "peak_memory_bytes": peak,
             "memory_early_bytes": memory_early,
             "memory_end_bytes": memory_end,
             "steps": steps,
@@ -63,7 +65,7 @@ pub fn run(args: &BenchStepArgs) -> anyhow::Result<()> {
         duration(fastest),
         duration(slowest)
     );
-    if let Some(peak) = peak.max(memory_end) {
+    if let Some(peak) = peak {
         println!("peak memory {:.2} GB", peak as f64 / 1e9);
     }
     Ok(())
@@ -75,24 +77,26 @@ fn finished(work: &mut dyn Work, device: &Device) -> anyhow::Result<()> {
     Ok(device.sync()?)
 }
 
-/// The wall time of each step in seconds, ascending; and the memory in use after a tenth of the
-/// steps and after all of them, which is the same where nothing leaks.
+/// The wall time of each step in seconds, and the memory in use after it.
 fn timed(
     work: &mut dyn Work,
     device: &Device,
     steps: usize,
-) -> anyhow::Result<(Vec<f64>, [Option<usize>; 2])> {
-    let (mut seconds, mut early) = (Vec::with_capacity(steps), None);
-    for step in 0..steps {
+) -> anyhow::Result<(Vec<f64>, Vec<Option<usize>>)> {
+    let timed = (0..steps).map(|_| {
         let begin = Instant::now();
         finished(work, device)?;
-        seconds.push(begin.elapsed().as_secs_f64());
-        if step == steps / 10 {
-            early = bytes_in_use();
-        }
-    }
-    seconds.sort_by(f64::total_cmp);
-    Ok((seconds, [early, bytes_in_use()]))
+        Ok((begin.elapsed().as_secs_f64(), bytes_in_use()))
+    });
+    timed.collect::<anyhow::Result<Vec<_>>>().map(|timed| timed.into_iter().unzip())
+}
+
+/// The least memory in use after the steps of a tenth of all, counted from 0: what an allocator
+/// keeps for a while comes and goes by megabytes from step to step, what leaks only grows.
+fn least(memory: &[Option<usize>], tenth: usize) -> Option<usize> {
+    let begin = memory.len() * tenth / 10;
+    let end = (memory.len() * (tenth + 1) / 10).max(begin + 1);
+    memory[begin..end].iter().copied().flatten().min()
 }
 
 pub fn configure(args: &BenchStepArgs) -> anyhow::Result<Plan> {

@@ -9,8 +9,9 @@ fn bench(line: &str) -> Value {
     serde_json::from_str(outcome.stdout.lines().last().unwrap()).unwrap()
 }
 
-/// The allocator and the threads' own scratch settle within the first tenth; what is left is a few
-/// pages. A leak of one tensor per step, of 16 kB and more in these networks, would show as 15 MB.
+/// The threads' own scratch settles within the first tenth of the steps. The least of the second
+/// tenth and the least of the last are compared: they differ by up to 4 MB either way, and a leak of
+/// 16 kB per step, as of the smallest activations, shows as 10 MB or more.
 #[test]
 fn memory_does_not_grow_over_a_thousand_steps() {
     for network in [
@@ -20,7 +21,7 @@ fn memory_does_not_grow_over_a_thousand_steps() {
         let report = bench(&format!("step {network} --steps 1000 --threads 2"));
         let bytes = |key: &str| report[key].as_u64().unwrap_or_else(|| panic!("{key}"));
         let (early, end) = (bytes("memory_early_bytes"), bytes("memory_end_bytes"));
-        assert!(end < early + (4 << 20), "{network}: {early} bytes, then {end}");
+        assert!(end < early + (8 << 20), "{network}: {early} bytes, then {end}");
         assert!(bytes("peak_memory_bytes") > 0);
     }
 }
