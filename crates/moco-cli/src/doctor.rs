@@ -20,6 +20,10 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     if let Some(threads) = args.threads {
         config.threads = usize::from(threads);
     }
+    // A table and a page name a few of each kind and say how many there are; a program wants all.
+    if args.json {
+        config.listed = usize::MAX;
+    }
     let total = dataset.len();
     let mut stage = Stage::new("examining");
     let mut progress = |done| stage.advance("examining", done, total);

@@ -338,7 +338,7 @@ pub struct DoctorArgs {
     /// Folder, .tar, shards, Parquet, list of paths, address, or the name of a public data set
     #[arg(value_name = "PATH")]
     pub data: PathBuf,
-    /// Print one JSON object instead of a table
+    /// Print one JSON object, with every finding, instead of a table
     #[arg(long)]
     pub json: bool,
     /// Write a page with thumbnails, .html

@@ -21,6 +21,20 @@ fn a_table_a_page_and_json() {
     assert_eq!(report["counts"]["not_an_image"], 1);
 }
 
+/// More findings than a page or the library's default list.
+#[test]
+fn json_has_every_finding() {
+    let place = tempfile::tempdir().unwrap();
+    for i in 0..1100 {
+        fs::write(place.path().join(format!("{i:04}.jpg")), "").unwrap();
+    }
+    let outcome = moco_line("doctor {} --json", place.path());
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(report["counts"]["empty"], 1100);
+    assert_eq!(report["findings"].as_array().unwrap().len(), 1100);
+}
+
 #[test]
 fn nothing_to_examine() {
     let (place, _) = images(1);

@@ -1,7 +1,7 @@
 //! A report as one page that needs nothing else: style and thumbnails are within.
 
 use super::report::{Groups, Kind, Report};
-use super::text::pixels;
+use super::text::{facts, pixels};
 use crate::page::{escape, thumbnail};
 use crate::source::Dataset;
 use std::fmt::{self, Write};
@@ -56,29 +56,15 @@ impl Page<'_> {
     }
 
     fn facts(&mut self, report: &Report) -> fmt::Result {
-        let three = |values: [f64; 3]| values.map(|value| format!("{value:.4}")).join(", ");
-        let range = |range: &super::Range| {
-            format!("{} to {}, median {}", range.min, range.max, range.median)
-        };
-        let formats = report.formats.iter().map(|(format, count)| format!("{count} {format}"));
-        let source = &report.holdings;
-        let rows = [
-            ("Source", source.chosen.clone()),
-            ("Passed over", source.counts()),
-            ("Notes", source.notes.join("; ")),
-            ("Images", format!("{}, of which {} readable", report.images, report.readable)),
-            ("Size", format!("{:.1} MB", report.bytes as f64 / 1e6)),
-            ("Formats", formats.collect::<Vec<_>>().join(", ")),
-            ("Widths", range(&report.widths)),
-            ("Heights", range(&report.heights)),
-            ("Mean of R, G, B", three(report.mean)),
-            ("Standard deviation", three(report.std)),
-        ];
         self.out.write_str("<table>")?;
-        for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
-            write!(self.out, "<tr><th>{name}<td>{}", escape(&value))?;
+        for (name, value) in facts(report) {
+            write!(self.out, "<tr><th>{}<td>{}", capitalised(name), escape(&value))?;
         }
-        self.out.write_str("</table>\n<h2>Shorter side, in pixels</h2>\n<table>")?;
+        self.out.write_str("</table>\n")?;
+        if report.sizes.is_empty() {
+            return Ok(());
+        }
+        self.out.write_str("<h2>Shorter side, in pixels</h2>\n<table>")?;
         let most = report.sizes.iter().map(|bin| bin.images).max().unwrap_or(1).max(1);
         for bin in &report.sizes {
             let width = (bin.images * 300).div_ceil(most);
@@ -101,12 +87,14 @@ impl Page<'_> {
         }
         self.out.write_str("</table>\n")?;
         if !report.skipped.is_empty() {
-            self.out.write_str("<h2>Left out when listing</h2>\n<table>")?;
+            let all = report.skipped.len();
+            write!(self.out, "<h2>Left out when listing ({all})</h2>\n<table>")?;
             for left in report.skipped.iter().take(SHOWN) {
                 let (name, reason) = (escape(&left.name), escape(&left.reason));
                 write!(self.out, "<tr><td>{name}<td>{reason}")?;
             }
             self.out.write_str("</table>\n")?;
+            self.more(all, SHOWN)?;
         }
         Ok(())
     }
@@ -127,6 +115,7 @@ impl Page<'_> {
                     self.figure(finding.index, &finding.name, &finding.detail)?;
                 }
             }
+            self.more(report.count(kind), SHOWN)?;
         }
         Ok(())
     }
@@ -145,12 +134,15 @@ impl Page<'_> {
             for member in group.iter().take(SHOWN_OF_GROUP) {
                 self.figure(member.index, &member.name, "")?;
             }
-            if let Some(more) = group.len().checked_sub(SHOWN_OF_GROUP).filter(|&more| more > 0) {
-                write!(self.out, "and {more} more")?;
-            }
+            self.more(group.len(), SHOWN_OF_GROUP)?;
             self.out.write_str("</div>\n")?;
         }
-        Ok(())
+        self.more(groups.groups, SHOWN)
+    }
+
+    /// Says how many of `all` come after the `shown` first.
+    fn more(&mut self, all: usize, shown: usize) -> fmt::Result {
+        if all > shown { writeln!(self.out, "<p>and {} more</p>", all - shown) } else { Ok(()) }
     }
 
     fn classes(&mut self, report: &Report) -> fmt::Result {

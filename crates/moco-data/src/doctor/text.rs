@@ -1,6 +1,6 @@
 //! A report as a table for a terminal.
 
-use super::report::{Bin, Groups, Kind, Report};
+use super::report::{Bin, Groups, Kind, Range, Report};
 use crate::source::counted;
 use std::fmt::Write;
 
@@ -20,25 +20,9 @@ impl Report {
     }
 
     fn write_facts(&self, out: &mut String) -> std::fmt::Result {
-        let three = |values: [f64; 3]| values.map(|value| format!("{value:.4}")).join(", ");
-        let source = &self.holdings;
-        row(out, "source", &one_line(&source.chosen))?;
-        if !source.passed_over.is_empty() {
-            row(out, "passed over", &one_line(&source.counts()))?;
+        for (name, value) in facts(self) {
+            row(out, name, &one_line(&value))?;
         }
-        for note in &source.notes {
-            row(out, "note", &one_line(note))?;
-        }
-        row(out, "images", &format!("{} ({} readable)", self.images, self.readable))?;
-        row(out, "size on disk", &format!("{:.1} MB", self.bytes as f64 / 1e6))?;
-        let formats = self.formats.iter().map(|(format, count)| format!("{count} {format}"));
-        row(out, "formats", &formats.collect::<Vec<_>>().join(", "))?;
-        for (name, range) in [("widths", self.widths), ("heights", self.heights)] {
-            let text = format!("{} to {}, median {}", range.min, range.max, range.median);
-            row(out, name, &text)?;
-        }
-        row(out, "mean", &format!("{} (red, green, blue; 0 to 1)", three(self.mean)))?;
-        row(out, "deviation", &three(self.std))?;
         if let (Some(least), Some(most)) = (
             self.classes.iter().min_by_key(|class| class.images),
             self.classes.iter().max_by_key(|class| class.images),
@@ -52,6 +36,9 @@ impl Report {
                 one_line(&most.name)
             );
             row(out, "classes", &text)?;
+        }
+        if self.sizes.is_empty() {
+            return Ok(());
         }
         writeln!(out, "\nshorter side")?;
         let most = self.sizes.iter().map(|bin| bin.images).max().unwrap_or(1).max(1);
@@ -90,6 +77,27 @@ impl Report {
         write_groups(out, "duplicates", twins)?;
         write_groups(out, "near-duplicates", alike)
     }
+}
+
+/// What the data set is like, as names and values: only what there is to say.
+pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
+    let source = &report.holdings;
+    let formats = report.formats.iter().map(|(format, count)| format!("{count} {format}"));
+    let mut facts = vec![("source", source.chosen.clone()), ("passed over", source.counts())];
+    facts.extend(source.notes.iter().map(|note| ("note", note.clone())));
+    facts.push(("images", format!("{} ({} readable)", report.images, report.readable)));
+    facts.push(("size on disk", format!("{:.1} MB", report.bytes as f64 / 1e6)));
+    facts.push(("formats", formats.collect::<Vec<_>>().join(", ")));
+    if report.readable > 0 {
+        let range = |r: &Range| format!("{} to {}, median {}", r.min, r.max, r.median);
+        let three = |values: [f64; 3]| values.map(|value| format!("{value:.4}")).join(", ");
+        facts.push(("widths", range(&report.widths)));
+        facts.push(("heights", range(&report.heights)));
+        facts.push(("mean", format!("{} (red, green, blue; 0 to 1)", three(report.mean))));
+        facts.push(("deviation", three(report.std)));
+    }
+    facts.retain(|(_, value)| !value.is_empty());
+    facts
 }
 
 fn write_groups(out: &mut String, title: &str, groups: &Groups) -> std::fmt::Result {

@@ -215,3 +215,28 @@ fn a_sound_data_set_has_nothing_to_complain_about() {
     let report = examine(&Dataset::open(&path).unwrap(), 2);
     assert!(report.to_text().ends_with("nothing to complain about\n"), "{}", report.to_text());
 }
+
+#[test]
+fn what_a_page_does_not_show_is_counted_on_it() {
+    let rows = (0..70).map(|i| (format!("{i:02}.png"), None, image(9, 9, i)));
+    let dataset = Dataset::from_images(rows.collect(), Vec::new());
+    let report = examine(&dataset, 2);
+    let page = doctor::html(&report, &dataset, "tiny images");
+    assert_eq!(report.count(Kind::Tiny), 70);
+    assert!(page.contains("<h2>Tiny (70)</h2>") && page.contains("<p>and 10 more</p>"), "{page}");
+}
+
+/// Nothing is known of pixels that could not be read: no width of 0, no mean of 0.
+#[test]
+fn without_a_readable_image_there_are_no_measures() {
+    let root = tempdir().unwrap();
+    fs::write(root.path().join("none.jpg"), "").unwrap();
+    let dataset = Dataset::open(root.path()).unwrap();
+    let report = examine(&dataset, 1);
+    let (text, page) = (report.to_text(), doctor::html(&report, &dataset, "nothing"));
+    assert!(text.contains("1 (0 readable)") && text.contains("the file is empty"), "{text}");
+    for measure in ["idths", "eights", "ean", "eviation", "horter side"] {
+        assert!(!text.contains(measure), "{measure} in\n{text}");
+        assert!(!page.contains(measure), "{measure} in\n{page}");
+    }
+}
