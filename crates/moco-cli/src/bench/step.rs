@@ -13,8 +13,8 @@ use serde_json::json;
 use std::time::Instant;
 use toml::Table;
 
-/// Steps before the timed ones: caches, first touches of memory. Memory is sampled during these,
-/// so that sampling does not disturb the timing.
+/// Steps before the timed ones: caches, first touches of memory. Memory within a step is sampled
+/// during these alone, so that sampling does not disturb the timing.
 const WARM_UP: usize = 3;
 
 /// Times steps.
